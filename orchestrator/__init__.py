@@ -1,0 +1,1 @@
+"""segsweep: plan, launch and judge sweeps of segmentation trials."""

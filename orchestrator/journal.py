@@ -1,0 +1,188 @@
+"""The journal: the append-only record of a sweep, and the only truth (docs/decisions; DESIGN decision 3).
+
+One JSON object a line, flushed and fsynced before anybody acts on it. Rungs, Optuna studies, MLflow runs and status
+are all rebuilt by reading it. A line that was torn by a crash is the last one; it is dropped when the journal is
+opened for writing.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, JsonValue, TypeAdapter
+
+from segsweep.trainables.config import Frozen, TrialConfig
+
+Cause = Literal["new", "resume", "retry", "continue"]
+"""Why an attempt starts: first time; after a dead driver; after a failure; a stopped trial that its cell needs."""
+
+EndStatus = Literal["finished", "stopped", "failed", "infeasible", "interrupted"]
+
+
+class Stop(Frozen):
+    """Why a scheduler stopped a trial. rank 1 is the best of the `of` trials recorded at the rung so far."""
+
+    rung: int  # epochs
+    cutoff: float
+    rank: int
+    of: int
+
+
+class _Event(Frozen):
+    seq: int = 0  # 0, 1, 2 ... in the file; set by Journal.append
+    time: float = 0.0  # seconds since 1970, UTC; set by Journal.append
+
+
+class SweepCreated(_Event):
+    event: Literal["sweep"] = "sweep"
+    sweep: str
+    spec: dict[str, JsonValue]  # the SweepSpec, defaults filled in
+    source: str  # the YAML as the user wrote it
+    provenance: dict[str, JsonValue]  # versions, git commit, hardware, command
+    tracking_uri: str
+    experiment: str
+
+
+class DriverStarted(_Event):
+    """A process begins (launch) or goes on (resume) to run the sweep."""
+
+    event: Literal["driver"] = "driver"
+    pid: int
+    host: str
+    backend: str
+
+
+class TrialCreated(_Event):
+    event: Literal["trial"] = "trial"
+    trial: str
+    combination: int  # index into the plan
+    config: TrialConfig
+    values: dict[str, JsonValue]  # what the searcher chose, by dotted path
+
+
+class AttemptStarted(_Event):
+    event: Literal["start"] = "start"
+    trial: str
+    attempt: int  # 1, 2 ...; older attempts may no longer write
+    cause: Cause
+
+
+class TrialFacts(_Event):
+    """What is known once a trial is built: params_m, gmacs, device, node, checkpoint."""
+
+    event: Literal["facts"] = "facts"
+    trial: str
+    attempt: int
+    facts: dict[str, float | str]
+
+
+class EpochDone(_Event):
+    event: Literal["epoch"] = "epoch"
+    trial: str
+    attempt: int
+    epoch: int  # 1, 2 ...; the trial's own count, over all attempts
+    metrics: dict[str, float | None]  # val_miou, val_iou/CLASS, train_loss, epoch_s ...; None = not a number
+    redone: bool = False  # this epoch was recorded before: costs time, counts for nothing else
+
+
+class AttemptEnded(_Event):
+    event: Literal["end"] = "end"
+    trial: str
+    attempt: int
+    status: EndStatus
+    reason: str  # one line for people: "epoch limit", "rung 3: 0.41 < cutoff 0.52 (rank 4 of 5)", the error ...
+    stop: Stop | None = None
+
+
+class DriverStopped(_Event):
+    event: Literal["driver_stopped"] = "driver_stopped"
+    status: Literal["done", "interrupted", "crashed"]
+    reason: str = ""
+
+
+Event = Annotated[
+    SweepCreated
+    | DriverStarted
+    | TrialCreated
+    | AttemptStarted
+    | TrialFacts
+    | EpochDone
+    | AttemptEnded
+    | DriverStopped,
+    Field(discriminator="event"),
+]
+_EVENT: TypeAdapter[Event] = TypeAdapter(Event)
+
+
+class JournalError(RuntimeError):
+    """The journal cannot be used; the message says why and what to do."""
+
+
+def read_events(path: Path, offset: int = 0) -> Iterator[tuple[Event, int]]:
+    """Every complete event from byte `offset` on, each with the offset behind it. A torn last line is left alone."""
+    with path.open("rb") as file:
+        file.seek(offset)
+        for line in file:
+            if not line.endswith(b"\n"):
+                return
+            offset += len(line)
+            yield _parse(line, path, offset), offset
+
+
+def _parse(line: bytes, path: Path, offset: int) -> Event:
+    try:
+        return _EVENT.validate_json(line)
+    except ValueError as error:
+        raise JournalError(f"{path}: the line that ends at byte {offset} is no event: {error}") from error
+
+
+class Journal:
+    """Appends events, one driver at a time: a second one is refused until the first has ended or died."""
+
+    def __init__(self, path: Path, *, clock: Callable[[], float] = time.time, fsync: bool = True) -> None:
+        """path: <sweep folder>/journal.jsonl; created if missing. Raises JournalError if another driver holds it."""
+        self.path = path
+        self._clock = clock
+        self._fsync = fsync
+        self._file = path.open("a+b")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel drops it when the process dies
+        except OSError as error:
+            self._file.close()
+            raise JournalError(
+                f"{path}: another segsweep process runs this sweep; wait for it, or stop it with Ctrl-C"
+            ) from error
+        self._drop_torn_line()
+        self._next_seq = sum(1 for _ in read_events(path))
+
+    def _drop_torn_line(self) -> None:
+        data = self.path.read_bytes()
+        if data and not data.endswith(b"\n"):
+            self._file.truncate(data.rfind(b"\n") + 1)
+
+    def append(self, event: Event) -> Event:
+        """Write one event durably and return it with `seq` and `time` set."""
+        event = event.model_copy(update={"seq": self._next_seq, "time": self._clock()})
+        self._file.write(event.model_dump_json().encode() + b"\n")
+        self._file.flush()
+        if self._fsync:
+            os.fsync(self._file.fileno())
+        self._next_seq += 1
+        return event
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,166 @@
+"""What a component file offers, kind by kind: the plug-in surface on one screen.
+
+A component is one module with a docstring (naming its paper), a class `Options` and a function `build`. `Options`
+is read by `segsweep validate`, so a component imports torch and other heavy libraries inside its functions only.
+An option whose YAML value may be a domain (`lr: {loguniform: [1e-5, 1e-2]}`) needs nothing special here: components
+only ever see plain values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import torch
+
+    Uint8 = npt.NDArray[np.uint8]
+
+VOID = 255  # the only ignore value inside segsweep; every dataset maps its own to it
+
+Split = Literal["train", "val", "test"]
+Family = Literal["cnn", "transformer"]
+Color = tuple[int, int, int]
+
+
+class ComponentOptions(BaseModel):
+    """Base of every `Options`: frozen, unknown keys are errors, defaults live here and nowhere else."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Problem(NamedTuple):
+    """Why options do not fit the task. `option` names the offending option ("" for the component as a whole)."""
+
+    option: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is known of a cell before any data is read."""
+
+    num_classes: int
+    image_size: tuple[int, int]  # (height, width) that the network is fed
+    batch_size: int
+    in_channels: int = 3
+
+
+@dataclass(frozen=True)
+class DatasetCard:
+    """What is known of a dataset from its options alone."""
+
+    classes: tuple[str, ...]
+    colors: tuple[Color, ...]
+
+
+class Pair(NamedTuple):
+    """One image with its labels at original size."""
+
+    image: Uint8  # (H, W, 3) RGB
+    label: Uint8  # (H, W), 0..C-1 or VOID
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image of a dataset. `stamp` changes whenever the content may have changed (path, size, time)."""
+
+    id: str
+    stamp: str
+    read: Callable[[], Pair]  # picklable; raises DataError that names the file
+
+
+@dataclass(frozen=True)
+class Dataset:
+    card: DatasetCard
+    splits: Mapping[Split, Sequence[Sample]]
+
+
+class DataError(ValueError):
+    """Data that cannot be used as they are; the message names the file, the value and the remedy."""
+
+
+class DatasetComponent(Protocol):
+    Options: ClassVar[type[ComponentOptions]]
+
+    def describe(self, options: ComponentOptions) -> DatasetCard:
+        """Classes and colours without reading images. Raises DataError."""
+
+    def root(self, options: ComponentOptions) -> Path | None:
+        """The folder that has to exist, or None for a dataset that needs none."""
+
+    def build(self, options: ComponentOptions) -> Dataset:
+        """List (not read) every sample. Raises DataError."""
+
+
+class ModelComponent(Protocol):
+    Options: ClassVar[type[ComponentOptions]]
+
+    def encoder(self, options: ComponentOptions) -> str:
+        """The encoder's name: the second half of the model's default name, and the MLflow parameter `encoder`."""
+
+    def family(self, options: ComponentOptions) -> Family:
+        """Which default range of lr and weight decay fits."""
+
+    def check(self, options: ComponentOptions, task: Task) -> Iterable[Problem]:
+        """Why the options cannot work for the task: unknown encoder, a size that the network cannot take ..."""
+
+    def build(self, options: ComponentOptions, task: Task) -> torch.nn.Module:
+        """A module from images (N, in_channels, H, W), normalised float32, to logits (N, num_classes, H, W).
+
+        Any H and W; padding to the encoder's stride and cropping happen inside. A batch of one trains.
+        """
+
+
+@dataclass(frozen=True)
+class LossContext:
+    num_classes: int
+    class_frequencies: Callable[[], torch.Tensor]  # (C,) float64, share of the labelled train pixels; sums to 1
+
+
+class LossComponent(Protocol):
+    Options: ClassVar[type[ComponentOptions]]
+
+    def check(self, options: ComponentOptions, task: Task) -> Iterable[Problem]: ...
+
+    def build(self, options: ComponentOptions, context: LossContext) -> torch.nn.Module:
+        """A module (logits (N, C, H, W) float32, labels (N, H, W) int64, valid (N, H, W) bool) -> scalar.
+
+        At least one pixel is valid; labels are 0 where they are not. segsweep.trainables.losses wraps it.
+        """
+
+
+class OptimizerComponent(Protocol):
+    Options: ClassVar[type[ComponentOptions]]  # has lr and weight_decay
+    DOMAINS: ClassVar[Mapping[Family, Mapping[str, Mapping[str, object]]]]
+    """What Optuna searches where the YAML gives no value, in the YAML's own notation, by model family."""
+
+    def build(
+        self, options: ComponentOptions, parameters: Iterator[torch.nn.Parameter] | list[dict[str, object]]
+    ) -> torch.optim.Optimizer: ...
+
+
+class LRScheduleComponent(Protocol):
+    Options: ClassVar[type[ComponentOptions]]
+
+    def build(
+        self, options: ComponentOptions, optimizer: torch.optim.Optimizer, steps_per_epoch: int, epochs: int
+    ) -> torch.optim.lr_scheduler.LRScheduler:
+        """Stepped once per optimizer update."""
+
+
+class AugmentationComponent(Protocol):
+    Options: ClassVar[type[ComponentOptions]]
+
+    def build(self, options: ComponentOptions, image_size: tuple[int, int]) -> Augmentation: ...
+
+
+class Augmentation(Protocol):
+    def __call__(self, pair: Pair, seed: int) -> Pair:
+        """Image and label together at (height, width) = image_size; whatever is padded becomes VOID."""

@@ -1,0 +1,1 @@
+"""Optimizers, one a file: the file's name is the name in the YAML (see segsweep.trainables.components)."""
