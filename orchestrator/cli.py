@@ -1,0 +1,64 @@
+"""The `segsweep` command. Each verb is a file in commands/, imported when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pkgutil
+import sys
+from typing import cast
+
+import click
+
+from segsweep.orchestrator import commands
+from segsweep.orchestrator.errors import ExitCode, InputError
+
+# pydantic would read the metadata of every installed package to look for plug-ins of its own: 30 ms a start.
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+
+
+class VerbGroup(click.Group):
+    """Finds verbs by file name: commands/launch.py holds the click command `launch`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(m.name for m in pkgutil.iter_modules(commands.__path__) if not m.name.startswith("_"))
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in self.list_commands(ctx):
+            return None
+        module = importlib.import_module(f"{commands.__name__}.{name}")
+        return cast(click.Command, module.command)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        from segsweep.trainables.catalog import did_you_mean
+
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            error.message += did_you_mean(args[0], self.list_commands(ctx))
+            raise
+
+
+@click.command(cls=VerbGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="segsweep")
+def cli() -> None:
+    """Sweep segmentation models over datasets and get a leaderboard that you can trust.
+
+    \b
+    segsweep validate FILE     is the search space right?
+    segsweep plan FILE         what would run, and for how long?
+    segsweep launch FILE       run it
+    segsweep leaderboard       who won?
+    """
+
+
+def main() -> None:
+    """Entry point: turns InputError into its message and exit code 2."""
+    try:
+        cli()
+    except InputError as error:
+        for mistake in error.mistakes:
+            click.echo(f"error: {mistake}", err=True)
+        sys.exit(ExitCode.INPUT)
