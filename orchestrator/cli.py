@@ -29,17 +29,6 @@ class VerbGroup(click.Group):
         module = importlib.import_module(f"{commands.__name__}.{name}")
         return cast(click.Command, module.command)
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        from segsweep.trainables.catalog import did_you_mean
-
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError as error:
-            error.message += did_you_mean(args[0], self.list_commands(ctx))
-            raise
-
 
 @click.command(cls=VerbGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="segsweep")
