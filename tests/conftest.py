@@ -1,0 +1,20 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # albumentations looks for a newer version on the network
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """The folder of real data sets; tests that need it skip where it is not."""
+    beside = Path(__file__).parents[1] / "../shared/data"
+    root = Path(os.environ.get("SEGSWEEP_DATA", beside)).resolve()
+    if not root.is_dir():
+        pytest.skip(f"no data: neither $SEGSWEEP_DATA nor {beside} is a folder")
+    return root
