@@ -1,0 +1,135 @@
+"""Scores of a split, all of them from one confusion matrix that anybody can recount.
+
+The matrix is summed over the whole split at original label size; VOID pixels never count. A class that occurs neither
+in truth nor in prediction has no IoU (NaN) and is left out of means; one that is predicted although it does not occur
+has IoU 0 and counts, as in the Cityscapes and mmsegmentation scorers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from segsweep.trainables.components import VOID
+
+
+def confusion_matrix(prediction: Tensor, label: Tensor, num_classes: int) -> Tensor:
+    """(C, C) int64 pixel counts; rows are truth, columns prediction.
+
+    prediction, label: integers of one shape, any; prediction 0..C-1, label 0..C-1 or VOID.
+    Raises ValueError for any other value or for different shapes.
+    """
+    if prediction.shape != label.shape:
+        raise ValueError(f"prediction is {tuple(prediction.shape)}, label is {tuple(label.shape)}: sizes must agree")
+    labelled = label != VOID
+    truth, predicted = label[labelled].long(), prediction[labelled].long()
+    _check_range("label", truth, num_classes)
+    _check_range("prediction", predicted, num_classes)
+    return torch.bincount(truth * num_classes + predicted, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+def _check_range(noun: str, values: Tensor, num_classes: int) -> None:
+    if not values.numel():
+        return
+    low, high = map(int, torch.aminmax(values))
+    if low < 0 or high >= num_classes:
+        wrong = high if high >= num_classes else low
+        raise ValueError(f"{noun} {wrong} is no class: allowed are 0..{num_classes - 1}, and {VOID} (void) in labels")
+
+
+class ConfusionMatrix(Metric):  # type: ignore[misc]  # torchmetrics is untyped for us
+    """`confusion_matrix` summed over updates and, where a trial is distributed, over processes."""
+
+    is_differentiable = False
+    higher_is_better = None
+    full_state_update = False
+    confusion: Tensor
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.add_state("confusion", torch.zeros(num_classes, num_classes, dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, prediction: Tensor, label: Tensor) -> None:
+        """See `confusion_matrix`."""
+        self.confusion += confusion_matrix(prediction, label, self.num_classes)
+
+    def compute(self) -> Tensor:
+        """(C, C) int64; rows are truth, columns prediction."""
+        return self.confusion
+
+
+def iou_per_class(confusion: Tensor) -> Tensor:
+    """(C,) float64 TP / (TP + FP + FN); NaN where a class is neither in truth nor in prediction."""
+    hits = confusion.diagonal().double()
+    return hits / (confusion.sum(0) + confusion.sum(1) - hits)
+
+
+def mean_iou(confusion: Tensor) -> float:
+    """Mean IoU over the classes present in truth or prediction, in [0, 1].
+
+    Raises ValueError if no pixel is labelled.
+    Source: Everingham et al. 2010, section 4; absent classes skipped as the Cityscapes scorer does.
+    """
+    _check_labelled(confusion)
+    return float(iou_per_class(confusion).nanmean())
+
+
+def classes_scored(confusion: Tensor) -> int:
+    """How many classes the means over IoU and Dice are taken over."""
+    return int((confusion.sum(0) + confusion.sum(1) > 0).sum())
+
+
+def pixel_accuracy(confusion: Tensor) -> float:
+    """Share of the labelled pixels that are right, in [0, 1]. Raises ValueError if no pixel is labelled."""
+    _check_labelled(confusion)
+    return float(confusion.diagonal().sum().double() / confusion.sum())
+
+
+def mean_accuracy(confusion: Tensor) -> float:
+    """Mean recall over the classes in truth, in [0, 1]. Raises ValueError if no pixel is labelled."""
+    _check_labelled(confusion)
+    return float((confusion.diagonal().double() / confusion.sum(1)).nanmean())
+
+
+def fw_iou(confusion: Tensor) -> float:
+    """IoU weighted by each class's share of the labelled pixels, in [0, 1]. Raises ValueError if there are none.
+
+    Source: Long et al. 2015, section 5.
+    """
+    _check_labelled(confusion)
+    frequency = confusion.sum(1).double() / confusion.sum()
+    return float((frequency * iou_per_class(confusion)).nansum())
+
+
+def mean_dice(confusion: Tensor) -> float:
+    """Mean Dice, which is F1: 2 TP / (2 TP + FP + FN), over the classes of mean_iou. Raises ValueError likewise."""
+    _check_labelled(confusion)
+    hits = confusion.diagonal().double()
+    return float((2 * hits / (confusion.sum(0) + confusion.sum(1))).nanmean())
+
+
+def scores(confusion: Tensor, classes: Sequence[str], prefix: str = "val_") -> dict[str, float]:
+    """Every score under the name that MLflow shows. Raises ValueError if no pixel is labelled.
+
+    confusion: (C, C) int64; classes: the C names. `PREFIXiou/CLASS` of an absent class is NaN.
+    """
+    confusion = confusion.cpu()
+    named = {
+        "miou": mean_iou(confusion),
+        "pixel_accuracy": pixel_accuracy(confusion),
+        "mean_accuracy": mean_accuracy(confusion),
+        "fwiou": fw_iou(confusion),
+        "dice": mean_dice(confusion),
+        "classes": float(classes_scored(confusion)),
+    }
+    named |= {f"iou/{name}": float(iou) for name, iou in zip(classes, iou_per_class(confusion), strict=True)}
+    return {prefix + name: value for name, value in named.items()}
+
+
+def _check_labelled(confusion: Tensor) -> None:
+    if not confusion.any():
+        raise ValueError("no pixel of the split is labelled (everything is void): there is nothing to score")
