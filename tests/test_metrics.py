@@ -133,7 +133,7 @@ def test_mean_iou_agrees_with_torchmetrics_over_a_split_with_void_and_absent_cla
 
 
 def test_scores_agree_with_scikit_learn() -> None:
-    from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, jaccard_score
+    from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, jaccard_score  # type: ignore[import-untyped]
 
     prediction, label = random_maps(5, seed=3)
     matrix = confusion_matrix(prediction, label, 5)

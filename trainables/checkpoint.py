@@ -1,0 +1,140 @@
+"""A trial's folder on disk: `last.pt` (all that exact resume needs), `best.pt` (all that prediction needs), `attempt`.
+
+Files are replaced atomically, so a kill at any moment leaves the old or the new one, never half of one. The `last.pt`
+before the present one is kept as `last.prev.pt`: should storage lose the newest, one epoch is lost and not the trial.
+
+A worker can outlive its killed driver by seconds and meet the attempt that replaces it. So each attempt claims the
+folder with its number, and whoever finds a higher one there may no longer write.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any, TypedDict, cast
+
+import torch
+
+logger = logging.getLogger(__name__)
+
+LAST, PREVIOUS, BEST, ATTEMPT = "last.pt", "last.prev.pt", "best.pt", "attempt"
+
+
+class Last(TypedDict):
+    """Contents of last.pt. No RNG: each epoch seeds its own from (seed, epoch), see trial.py."""
+
+    config: str  # TrialConfig as JSON
+    history: list[dict[str, float]]  # metrics of every epoch so far; [epoch - 1]
+    model: dict[str, Any]  # state_dicts, whose values torch leaves open
+    optimizer: dict[str, Any]
+    lr_schedule: dict[str, Any]
+
+
+class Best(TypedDict):
+    """Contents of best.pt."""
+
+    config: str
+    classes: list[str]
+    epoch: int
+    metrics: dict[str, float]
+    model: dict[str, Any]
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint that cannot be read; the message names the file and the damage."""
+
+
+class StaleAttemptError(RuntimeError):
+    """A newer attempt owns the trial's folder: whoever gets this must stop and touch nothing."""
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Plain values and CPU tensors of one checkpoint.
+
+    Raises FileNotFoundError, or CheckpointError if the file is truncated, damaged or holds more than plain data.
+    """
+    with path.open("rb") as file:
+        try:
+            if damaged := zipfile.ZipFile(file).testzip():  # torch itself loads flipped bits without a word
+                raise CheckpointError(f"checksum of {damaged} is wrong")
+            file.seek(0)
+            return cast("dict[str, Any]", torch.load(file, map_location="cpu", weights_only=True))
+        except OSError:
+            raise
+        except Exception as error:  # zipfile and torch raise half a dozen types for a damaged file
+            raise CheckpointError(f"{path}: not a readable checkpoint: {error}") from error
+
+
+class CheckpointFolder:
+    """One attempt's access to a trial's folder."""
+
+    def __init__(self, path: Path, attempt: int) -> None:
+        """Create the folder if missing and claim it for `attempt` (1, 2 ...). Raises StaleAttemptError."""
+        self.path = path
+        self.attempt = attempt
+        path.mkdir(parents=True, exist_ok=True)
+        self._replace(ATTEMPT, lambda file: file.write(str(attempt).encode()))
+        for leftover in path.glob("*.tmp"):  # of an attempt that was killed while it wrote
+            leftover.unlink(missing_ok=True)
+
+    def save_last(self, state: Last) -> None:
+        """Replace last.pt durably, keeping the one before. Raises StaleAttemptError, OSError."""
+        self._replace(LAST, lambda file: torch.save(state, file), keep=PREVIOUS)
+
+    def save_best(self, state: Best) -> None:
+        """Replace best.pt durably. Raises StaleAttemptError, OSError."""
+        self._replace(BEST, lambda file: torch.save(state, file))
+
+    def load_last(self) -> Last | None:
+        """The newest readable state to resume from; None if there is none. Logs what is damaged and passes it over."""
+        for name in (LAST, PREVIOUS):
+            try:
+                return cast(Last, load(self.path / name))
+            except FileNotFoundError:
+                continue
+            except CheckpointError as error:
+                logger.warning("%s; going on without it", error)
+        return None
+
+    def drop_previous(self) -> None:
+        """Give back the space of last.prev.pt, once nothing will be resumed any more."""
+        self._check_current()
+        (self.path / PREVIOUS).unlink(missing_ok=True)
+
+    def _replace(self, name: str, write: Callable[[IO[bytes]], object], keep: str | None = None) -> None:
+        target = self.path / name
+        temporary = self.path / f"{name}.{self.attempt}.{os.getpid()}.tmp"
+        try:
+            with temporary.open("wb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            self._check_current()  # as late as can be: writing may have taken seconds
+            if keep and target.exists():
+                target.replace(self.path / keep)
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _sync_folder(self.path)
+
+    def _check_current(self) -> None:
+        try:
+            newest = int((self.path / ATTEMPT).read_text())
+        except FileNotFoundError:
+            return
+        if newest > self.attempt:
+            raise StaleAttemptError(
+                f"{self.path}: attempt {newest} owns this trial now; attempt {self.attempt} may no longer write"
+            )
+
+
+def _sync_folder(path: Path) -> None:
+    """Make renames inside `path` survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
