@@ -51,6 +51,7 @@ class TrialState:
     reason: str = ""
     stop: Stop | None = None
     failures: int = 0
+    continued: bool = False  # taken up again after a stop, because its cell needs a finished trial
 
     @property
     def id(self) -> str:
@@ -125,6 +126,7 @@ class SweepState:
             case AttemptStarted():
                 trial = self.trials[event.trial]
                 trial.status, trial.attempt, trial.stop, trial.reason = "running", event.attempt, None, ""
+                trial.continued |= event.cause == "continue"
             case TrialFacts():
                 self.trials[event.trial].facts.update(event.facts)
             case EpochDone():

@@ -1,1 +1,66 @@
-"""backends"""
+"""Backends run the attempts that a Sweep hands out: in this process for debugging, or on Ray.
+
+A backend knows no search space, no rung and no journal. It asks `sweep.next()`, passes epochs to `sweep.report()`
+and says what became of workers with `failed`, `lost` and `interrupted`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from segsweep.orchestrator.sweep import Assignment, Sweep
+
+
+class Report(Protocol):
+    """One epoch of a trial (segsweep.trainables.trial.EpochReport)."""
+
+    @property
+    def epoch(self) -> int: ...
+    @property
+    def metrics(self) -> Mapping[str, float]: ...
+    @property
+    def done(self) -> bool: ...
+    @property
+    def reason(self) -> str: ...
+
+
+class Steppable(Protocol):
+    """What a worker runs: the Trial of segsweep.trainables, or a stand-in of a benchmark."""
+
+    @property
+    def facts(self) -> Mapping[str, float | str]: ...
+    def step(self) -> Report: ...
+    def close(self) -> None: ...
+
+
+TrialFactory: TypeAlias = "Callable[[Assignment], Steppable]"
+"""Picklable: it travels to the workers."""
+
+
+class Backend(Protocol):
+    name: str
+
+    def run(self, sweep: Sweep, factory: TrialFactory) -> None:
+        """Run until `sweep.over`; returns early, with every attempt ended, once `sweep.stopping` is set."""
+
+
+def train(assignment: Assignment) -> Steppable:
+    """The factory of real trials."""
+    from segsweep.trainables.trial import Trial
+
+    return Trial(
+        assignment.config,
+        assignment.folder,
+        attempt=assignment.attempt,
+        reported=assignment.reported,
+        cpus=assignment.cpus,
+        gpus=assignment.gpus,
+    )
+
+
+def one_line(error: BaseException) -> str:
+    """An exception as the reason of a failed trial: its type and its first line."""
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__

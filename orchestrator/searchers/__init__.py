@@ -1,1 +1,46 @@
-"""searchers"""
+"""Searchers choose the values of a combination's domains. One idea a file; the file's name is the name in the YAML.
+
+A searcher is rebuilt from the journal by `recall` and `observe` in journal order, and `propose` depends on nothing
+else: with the same history it proposes the same values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias
+
+from pydantic import JsonValue
+
+from segsweep.trainables.catalog import Catalog
+from segsweep.trainables.components import ComponentOptions, Problem
+from segsweep.trainables.config import Objective
+
+if TYPE_CHECKING:
+    from segsweep.orchestrator.plan import Combination
+    from segsweep.orchestrator.state import TrialState
+
+Values: TypeAlias = Mapping[str, JsonValue]
+"""Dotted path of each domain ("optimizer.lr") -> its value; empty where a combination has no domains."""
+
+
+class Searcher(Protocol):
+    def propose(self, combination: Combination, index: int) -> Values:
+        """Values for the sweep's trial number `index`; never those of an earlier trial of the combination."""
+
+    def recall(self, combination: Combination, trial: str, values: Values) -> None:
+        """A trial exists with these values, proposed now or read from the journal."""
+
+    def observe(self, trial: TrialState) -> None:
+        """An attempt of the trial ended: finished, stopped, failed, infeasible or interrupted."""
+
+
+class SearcherComponent(Protocol):
+    Options: ClassVar[type[ComponentOptions]]
+
+    def check(self, options: ComponentOptions, domains: Mapping[str, JsonValue]) -> Iterable[Problem]:
+        """Why the options cannot work with the domains of some combination (dotted path -> YAML notation)."""
+
+    def build(self, options: ComponentOptions, objective: Objective) -> Searcher: ...
+
+
+SEARCHERS: Catalog[SearcherComponent] = Catalog("searcher", __name__)

@@ -1,0 +1,210 @@
+"""Trials on Ray: Ray Tune places them, keeps their workers alive from trial to trial, and notices when one dies.
+
+Tune decides nothing here. Its searcher and scheduler are one bridge to the Sweep; its folder is scratch, and
+`Tuner.restore` is never called: a resumed sweep is a new Tune run whose first trials are the unfinished ones.
+Each attempt is a Tune trial of its own, so a Tune trial never recovers, pauses or restores.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import ray
+from ray import tune
+from ray.exceptions import RayTaskError
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+from ray.tune.stopper import Stopper
+from ray.util.metrics import Gauge
+
+from segsweep.orchestrator.backends import Steppable, TrialFactory, one_line
+from segsweep.orchestrator.sweep import Assignment, Sweep
+
+log = logging.getLogger(__name__)
+
+CAPACITY_TTL_S = 2.0  # how long a look at the cluster's resources is believed
+
+# Tune's own ways would write result files nobody reads, print tables, move workers into trial folders and take Ctrl-C.
+TUNE_ENVIRONMENT = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "86400",
+    "TUNE_FORCE_TRIAL_CLEANUP_S": "1",
+    "TUNE_WARN_THRESHOLD_S": "10",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+}
+
+
+class RayTune:
+    name = "ray_tune"
+
+    def run(self, sweep: Sweep, factory: TrialFactory) -> None:
+        """Needs `ray.init` to have happened (segsweep.orchestrator.ray_session)."""
+        os.environ.update(TUNE_ENVIRONMENT)
+        resources = sweep.plan.spec.resources
+        bridge = Bridge(sweep, gpus=sweep.gpus)
+        trainable = tune.with_resources(
+            tune.with_parameters(RayTrial, factory=factory), {"cpu": resources.cpus, "gpu": sweep.gpus}
+        )
+        with tempfile.TemporaryDirectory(prefix="segsweep-tune-") as scratch:
+            tuner = tune.Tuner(
+                trainable,
+                tune_config=tune.TuneConfig(
+                    search_alg=Proposals(bridge),
+                    scheduler=Decisions(bridge),
+                    num_samples=-1,
+                    reuse_actors=True,
+                    trial_name_creator=trial_name,
+                    trial_dirname_creator=trial_name,
+                ),
+                run_config=tune.RunConfig(
+                    name="tune",
+                    storage_path=scratch,
+                    stop=StopWhenAsked(sweep),
+                    failure_config=tune.FailureConfig(max_failures=0),
+                    checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False, checkpoint_frequency=0),
+                    verbose=0,
+                ),
+            )
+            try:
+                tuner.fit()
+            finally:
+                sweep.interrupted("the sweep was stopped")
+
+
+def trial_name(trial: Any) -> str:
+    """Tune's name of a trial: ours, with the attempt."""
+    assignment = trial.config["assignment"]
+    return f"{assignment.trial}-{assignment.attempt}"
+
+
+class Bridge:
+    """What Tune's searcher and scheduler share: the sweep, and how many attempts fit on the cluster."""
+
+    def __init__(self, sweep: Sweep, gpus: float) -> None:
+        self.sweep = sweep
+        self._gpus = gpus
+        self._capacity = 0
+        self._looked_at = 0.0
+
+    def next(self) -> Assignment | None:
+        """The next attempt, no earlier than there is room: a proposal made early knows less."""
+        if len(self.sweep.running) >= self.capacity():
+            return None
+        return self.sweep.next()
+
+    def capacity(self) -> int:
+        """Attempts that fit at once; looked up now and then, since nodes come and go."""
+        if time.monotonic() - self._looked_at > CAPACITY_TTL_S:
+            self._capacity = concurrency(ray.cluster_resources(), self.sweep.plan.spec.resources.cpus, self._gpus)
+            self._looked_at = time.monotonic()
+        return min(self._capacity, self.sweep.plan.spec.max_concurrent or self._capacity)
+
+
+def concurrency(resources: Mapping[str, float], cpus: int, gpus: float) -> int:
+    """How many trials fit, at least one: a cluster may still be growing, and Ray says what it waits for."""
+    fit = int(resources.get("CPU", 0) // cpus)
+    if gpus:
+        fit = min(fit, int(resources.get("GPU", 0) / gpus + 1e-9))
+    return max(1, fit)
+
+
+class Proposals(Searcher):
+    """Tune's searcher: hands on what the sweep wants to start."""
+
+    def __init__(self, bridge: Bridge) -> None:
+        super().__init__()
+        self._bridge = bridge
+
+    def suggest(self, trial_id: str) -> Any:
+        assignment = self._bridge.next()
+        if assignment is not None:
+            return {"assignment": assignment}
+        return Searcher.FINISHED if self._bridge.sweep.over else None
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Nothing to learn here: Decisions told the sweep."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save: the journal has it."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Never called: a resume is a new Tune run."""
+
+
+class Decisions(FIFOScheduler):
+    """Tune's scheduler: passes results and failures to the sweep and does what it says."""
+
+    def __init__(self, bridge: Bridge) -> None:
+        super().__init__()
+        self._sweep = bridge.sweep
+
+    def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        assignment: Assignment = trial.config["assignment"]
+        epoch, metrics, done, facts = result["segsweep"]
+        if facts:
+            self._sweep.facts(assignment, facts)
+        go_on = self._sweep.report(assignment, epoch, metrics, done)
+        return TrialScheduler.CONTINUE if go_on else TrialScheduler.STOP
+
+    def on_trial_error(self, controller: Any, trial: Any) -> None:
+        assignment: Assignment = trial.config["assignment"]
+        error = trial.get_pickled_error()
+        if isinstance(error, RayTaskError):
+            self._sweep.failed(assignment, one_line(error.cause or error))
+        else:
+            self._sweep.lost(assignment, one_line(error) if error else "its worker died")
+
+
+class StopWhenAsked(Stopper):
+    """Ends the Tune run once the sweep is asked to stop."""
+
+    def __init__(self, sweep: Sweep) -> None:
+        self._sweep = sweep
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self._sweep.stopping
+
+
+class RayTrial(tune.Trainable):
+    """A worker: builds the trial that it is assigned, steps it, and is reused for the next one."""
+
+    def setup(self, config: dict[str, Any], factory: TrialFactory) -> None:
+        self._factory = factory
+        self._assignment: Assignment = config["assignment"]
+        self._trial: Steppable | None = None
+        self._gauge = Gauge("segsweep_objective", "The objective after the last epoch", tag_keys=("sweep", "trial"))
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self.cleanup()
+        self._assignment = new_config["assignment"]
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """One epoch. The trial is built here, not in setup, so that its errors are this trial's and no other's."""
+        facts: Mapping[str, float | str] = {}
+        if self._trial is None:
+            print(f"{self._assignment.config.label}: attempt {self._assignment.attempt}", flush=True)
+            self._trial = self._factory(self._assignment)
+            facts = dict(self._trial.facts)
+        report = self._trial.step()
+        value = report.metrics.get(self._assignment.config.objective.metric, float("nan"))
+        print(f"{self._assignment.config.label}: epoch {report.epoch}: {value:.4f}", flush=True)
+        sweep = self._assignment.folder.parents[1].name
+        self._gauge.set(value, tags={"sweep": sweep, "trial": self._assignment.config.label})
+        return {"segsweep": (report.epoch, dict(report.metrics), report.reason if report.done else "", dict(facts))}
+
+    def cleanup(self) -> None:
+        if self._trial is not None:
+            self._trial.close()
+        self._trial = None

@@ -1,0 +1,156 @@
+"""SweepPlan: the combinations that a spec spans, the cells they fill, and how many trials that makes."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from pydantic import JsonValue
+
+from segsweep.orchestrator.domains import Domain, domains_in, resolve
+from segsweep.orchestrator.entries import sampled_options
+from segsweep.orchestrator.schedulers import SCHEDULERS
+from segsweep.orchestrator.source import dotted
+from segsweep.orchestrator.spec import ComponentSpec, SweepSpec
+from segsweep.orchestrator.state import Cell
+from segsweep.trainables.catalog import MODELS, OPTIMIZERS
+from segsweep.trainables.config import Entry, TrialConfig
+
+
+@dataclass(frozen=True)
+class Combination:
+    """One point of the crossing lists: dataset x model x loss x optimizer x LR schedule x augmentation x seed."""
+
+    index: int
+    spec: SweepSpec
+    dataset: ComponentSpec
+    model: ComponentSpec
+    loss: ComponentSpec
+    optimizer: ComponentSpec
+    lr_schedule: ComponentSpec
+    augmentation: ComponentSpec
+    seed: int
+
+    @property
+    def cell(self) -> Cell:
+        return Cell(self.dataset.name, self.model.name)
+
+    @cached_property
+    def space(self) -> dict[str, JsonValue]:
+        """Options by component, domains in the YAML's notation; an optimizer's open options get default domains."""
+        return {
+            "model": self.model.options,
+            "loss": self.loss.options,
+            "optimizer": {**self._searched_by_default(), **self.optimizer.options},
+            "lr_schedule": self.lr_schedule.options,
+            "augmentation": self.augmentation.options,
+            "batch_size": self.spec.batch_size,
+        }
+
+    def _searched_by_default(self) -> Mapping[str, Any]:
+        """lr and weight decay: good values differ by over 100x between SGD on a CNN and AdamW on a transformer."""
+        architecture = MODELS.get(self.model.type)
+        options: Any = architecture.Options(**next(sampled_options(self.model.options)))
+        return OPTIMIZERS.get(self.optimizer.type).DOMAINS[architecture.family(options)]
+
+    @cached_property
+    def domains(self) -> dict[str, Domain]:
+        """What the searcher chooses, by dotted path ("optimizer.lr"); domains inside a choice are not listed."""
+        return {dotted(path): domain for path, domain in domains_in(self.space)}
+
+    @property
+    def size(self) -> float:
+        """How many different configurations there are."""
+        return math.prod(domain.size for domain in self.domains.values())
+
+    @property
+    def trials(self) -> int:
+        """As many as asked for, but never one configuration twice."""
+        return int(min(self.spec.trials, self.size))
+
+    def config(self, trial_id: str, values: Mapping[str, JsonValue]) -> TrialConfig:
+        """The configuration that `values` (dotted path -> value) make of this combination."""
+        chosen: Any = resolve(self.space, lambda path, _: values[path])
+        return TrialConfig(
+            trial_id=trial_id,
+            dataset=_entry(self.dataset, self.dataset.options),
+            model=_entry(self.model, chosen["model"]),
+            loss=_entry(self.loss, chosen["loss"]),
+            optimizer=_entry(self.optimizer, chosen["optimizer"]),
+            lr_schedule=_entry(self.lr_schedule, chosen["lr_schedule"]),
+            augmentation=_entry(self.augmentation, chosen["augmentation"]),
+            epochs=self.spec.epochs,
+            batch_size=chosen["batch_size"],
+            image_size=self.dataset.image_size or self.spec.image_size,
+            seed=self.seed,
+            objective=self.spec.objective,
+            patience=self.spec.patience,
+            plugins=self.spec.plugins,
+        )
+
+
+def _entry(spec: ComponentSpec, options: dict[str, JsonValue]) -> Entry:
+    return Entry(type=spec.type, name=spec.name, options=options)
+
+
+@dataclass(frozen=True)
+class SweepPlan:
+    spec: SweepSpec
+    combinations: tuple[Combination, ...]
+
+    @classmethod
+    def of(cls, spec: SweepSpec) -> SweepPlan:
+        crossed = itertools.product(
+            spec.datasets,
+            spec.models,
+            spec.losses,
+            spec.optimizers,
+            spec.lr_schedules,
+            spec.augmentations,
+            spec.seeds,
+        )
+        return cls(spec, tuple(Combination(i, spec, *point) for i, point in enumerate(crossed)))
+
+    @cached_property
+    def order(self) -> tuple[int, ...]:
+        """The combination of each trial, round by round, so that all cells fill at the same pace."""
+        rounds = max(c.trials for c in self.combinations)
+        return tuple(c.index for r in range(rounds) for c in self.combinations if r < c.trials)
+
+    @cached_property
+    def cells(self) -> dict[Cell, list[Combination]]:
+        cells: dict[Cell, list[Combination]] = {}
+        for combination in self.combinations:
+            cells.setdefault(combination.cell, []).append(combination)
+        return cells
+
+    def trials_of(self, cell: Cell) -> int:
+        return sum(combination.trials for combination in self.cells[cell])
+
+    @property
+    def trials(self) -> int:
+        return len(self.order)
+
+    @property
+    def epochs_at_most(self) -> int:
+        return self.trials * self.spec.epochs
+
+    @cached_property
+    def epochs_expected(self) -> float:
+        """Under the scheduler, if the trials of a cell come in random order."""
+        component = SCHEDULERS.get(self.spec.scheduler.type)
+        options: Any = component.Options(**self.spec.scheduler.options)
+        return sum(component.expected_epochs(options, self.spec.epochs, self.trials_of(cell)) for cell in self.cells)
+
+    def too_small(self) -> Iterator[str]:
+        """Why the plan cannot fill its cells as promised."""
+        for cell in self.cells:
+            if (trials := self.trials_of(cell)) < self.spec.min_finished:
+                yield (
+                    f"min_finished is {self.spec.min_finished}, but {cell.model} on {cell.dataset} gets {trials} "
+                    f"trial{'s' * (trials != 1)}; raise trials or lower min_finished"
+                )

@@ -1,0 +1,86 @@
+"""Ray for one sweep: a local one with its dashboard on loopback behind a token, or a running cluster."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from segsweep.orchestrator.errors import InputError, Mistake
+
+LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class RaySession:
+    dashboard: str  # its URL, "" where there is none
+    token_file: Path | None  # what the dashboard asks for; None on a cluster, whose owner knows it
+
+
+def check_port(port: int) -> None:
+    """Raises InputError if something else listens on the dashboard's port."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except (OSError, OverflowError) as error:
+            raise InputError(
+                Mistake(f"--dashboard-port {port}", f"is not free ({error}); give another, or leave it out")
+            ) from None
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def ray_session(
+    folder: Path, *, cpus: int, gpus: int, address: str | None = None, dashboard_port: int | None = None
+) -> Iterator[RaySession]:
+    """Start Ray, or join the cluster at `address`; ends with it.
+
+    folder: the sweep's, where the dashboard's token is written with owner-only rights.
+    """
+    import ray
+
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # today's default of Ray, without its warning
+    if address is not None:
+        context = ray.init(address=address, log_to_driver=False, logging_level="warning")
+        token_file = None
+    else:
+        token_file = _use_token(folder)
+        context = ray.init(
+            address="local",  # never a leftover cluster of somebody else
+            num_cpus=cpus,
+            num_gpus=gpus,
+            include_dashboard=True,
+            dashboard_host=LOOPBACK,
+            dashboard_port=dashboard_port or free_port(),
+            log_to_driver=False,
+            logging_level="warning",
+        )
+    url = context.dashboard_url
+    try:
+        yield RaySession(f"http://{url}" if url else "", token_file)
+    finally:
+        ray.shutdown()
+        if token_file is not None:
+            token_file.unlink(missing_ok=True)
+
+
+def _use_token(folder: Path) -> Path:
+    """Switch token authentication on, with a token of this sweep's own unless the user has set one."""
+    os.environ["RAY_AUTH_MODE"] = "token"
+    token = os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    path = folder / "ray_token"
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(token)
+    return path

@@ -1,0 +1,30 @@
+"""No early stopping: every trial runs to its epoch limit or its own patience."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from segsweep.orchestrator.journal import Stop
+from segsweep.orchestrator.state import TrialState
+from segsweep.trainables.components import ComponentOptions, Problem
+
+
+class Options(ComponentOptions):
+    pass
+
+
+class Fifo:
+    def judge(self, trial: TrialState) -> Stop | None:
+        return None
+
+
+def check(options: Options, epochs: int) -> Iterable[Problem]:
+    return ()
+
+
+def expected_epochs(options: Options, epochs: int, trials: int) -> float:
+    return float(epochs * trials)
+
+
+def build(options: Options, epochs: int) -> Fifo:
+    return Fifo()

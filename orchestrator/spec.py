@@ -1,0 +1,94 @@
+"""SweepSpec: a search-space file with every default filled in. Frozen; survives JSON (the journal keeps it)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, JsonValue
+
+from segsweep.orchestrator.schedulers import SCHEDULERS
+from segsweep.orchestrator.searchers import SEARCHERS
+from segsweep.trainables.catalog import (
+    AUGMENTATIONS,
+    DATASETS,
+    LOSSES,
+    LR_SCHEDULES,
+    MODELS,
+    OPTIMIZERS,
+    Catalog,
+)
+from segsweep.trainables.config import Frozen, Objective
+
+PositiveInt = Annotated[int, Field(ge=1)]
+ImageSize = tuple[Annotated[int, Field(ge=8)], Annotated[int, Field(ge=8)]]
+
+
+class ComponentSpec(Frozen):
+    """One entry of a list such as `models:`. Options may hold domains in the YAML's notation."""
+
+    type: str
+    name: str  # what users read; unique in its list
+    options: dict[str, JsonValue] = Field(default_factory=dict)
+    image_size: ImageSize | None = None  # datasets only: overrides the sweep's
+
+
+class Resources(Frozen):
+    """What one trial gets."""
+
+    cpus: PositiveInt = 1
+    gpus: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"  # auto: one if the machine has any
+
+
+class Tracking(Frozen):
+    uri: str | None = None  # None: $MLFLOW_TRACKING_URI, else sqlite:///mlflow.db in the current folder
+    experiment: str = "segsweep"
+
+
+class SweepSpec(Frozen):
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+    datasets: tuple[ComponentSpec, ...]
+    models: tuple[ComponentSpec, ...]
+    losses: tuple[ComponentSpec, ...] = (ComponentSpec(type="cross_entropy", name="cross_entropy"),)
+    optimizers: tuple[ComponentSpec, ...] = (ComponentSpec(type="adamw", name="adamw"),)
+    lr_schedules: tuple[ComponentSpec, ...] = (ComponentSpec(type="poly", name="poly"),)
+    augmentations: tuple[ComponentSpec, ...] = (ComponentSpec(type="light", name="light"),)
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
+    trials: PositiveInt = 8  # per combination
+    epochs: PositiveInt
+    batch_size: PositiveInt | dict[str, JsonValue] = 8
+    image_size: ImageSize
+    patience: PositiveInt | None = None
+    objective: Objective = Objective()
+    searcher: ComponentSpec = ComponentSpec(type="tpe", name="tpe")
+    scheduler: ComponentSpec = ComponentSpec(type="asha", name="asha")
+    min_finished: PositiveInt = 1  # per cell
+    max_failures: Annotated[int, Field(ge=0)] = 0  # how often a crashed trial is tried again
+    resources: Resources = Resources()
+    max_concurrent: PositiveInt | None = None
+    tracking: Tracking = Tracking()
+    storage: str = "sweeps"  # the sweep's folder is made in here
+    plugins: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Section:
+    """A key of the YAML that holds components: where they are catalogued, and which key names them."""
+
+    catalog: Catalog[Any]
+    key: str = "type"
+    many: bool = True
+
+
+SECTIONS: Mapping[str, Section] = {
+    "datasets": Section(DATASETS),
+    "models": Section(MODELS, key="architecture"),
+    "losses": Section(LOSSES),
+    "optimizers": Section(OPTIMIZERS),
+    "lr_schedules": Section(LR_SCHEDULES),
+    "augmentations": Section(AUGMENTATIONS),
+    "searcher": Section(SEARCHERS, many=False),
+    "scheduler": Section(SCHEDULERS, many=False),
+}
+CROSSING = tuple(name for name, section in SECTIONS.items() if section.many)

@@ -1,0 +1,238 @@
+"""A running sweep: decides what starts, what stops and what is over. Backends ask it; the journal remembers it.
+
+Every decision is journalled before it takes effect, and `_absorb` folds journalled events in the same way whether
+they are written now or read back by a resume. So trials, rungs and the searcher's knowledge are the same after a
+crash as before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from segsweep.orchestrator.journal import (
+    AttemptEnded,
+    AttemptStarted,
+    Cause,
+    EndStatus,
+    EpochDone,
+    Event,
+    Journal,
+    Stop,
+    TrialCreated,
+    TrialFacts,
+    read_events,
+)
+from segsweep.orchestrator.plan import SweepPlan
+from segsweep.orchestrator.schedulers import SCHEDULERS, Scheduler
+from segsweep.orchestrator.searchers import SEARCHERS, Searcher
+from segsweep.orchestrator.state import Cell, SweepState, TrialState
+from segsweep.trainables.config import TrialConfig
+
+MAX_LOST = 3  # attempts in a row that die without a new epoch: then the configuration is to blame
+
+Listener = Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """One attempt at a trial, as a backend hands it to a worker."""
+
+    config: TrialConfig
+    attempt: int
+    reported: int  # epochs that the journal has; a checkpoint may be one ahead
+    folder: Path
+    cpus: int
+    gpus: float
+
+    @property
+    def trial(self) -> str:
+        return self.config.trial_id
+
+
+class Sweep:
+    def __init__(
+        self, plan: SweepPlan, journal: Journal, *, gpus: float = 0.0, listeners: tuple[Listener, ...] = ()
+    ) -> None:
+        """Take up the sweep where its journal ends (an empty one: at the beginning).
+
+        journal: <sweep folder>/journal.jsonl; gpus: what one trial gets, "auto" already settled.
+        """
+        self.plan = plan
+        self.journal = journal
+        self.folder = journal.path.parent
+        self.state = SweepState()
+        self.stopping = False  # set by interrupt(): nothing new starts
+        self.gpus = gpus
+        self._listeners = listeners
+        self._scheduler, self._searcher = _build_search(plan)
+        self._lost_since_epoch: dict[str, int] = {}
+        for event, _ in read_events(journal.path):
+            self._absorb(event)
+
+    # -- what a backend asks ------------------------------------------------------------------------------------
+
+    def next(self) -> Assignment | None:
+        """The next attempt to start, or None if nothing can start now (perhaps later, see `over`)."""
+        if self.stopping:
+            return None
+        if (trial := self._waiting()) is not None:
+            return self._start(trial, "retry" if trial.status == "failed" else "resume")
+        if len(self.state.trials) < self.plan.trials:
+            return self._start(self._create(), "new")
+        if (trial := self._needed_by_its_cell()) is not None:
+            return self._start(trial, "continue")
+        return None
+
+    @property
+    def running(self) -> list[TrialState]:
+        return [trial for trial in self.state.trials.values() if trial.status == "running"]
+
+    @property
+    def over(self) -> bool:
+        """Nothing runs and nothing is left to start."""
+        if self.running:
+            return False
+        open_trials = len(self.state.trials) < self.plan.trials or self._waiting() is not None
+        return self.stopping or not (open_trials or self._needed_by_its_cell() is not None)
+
+    def facts(self, assignment: Assignment, facts: Mapping[str, float | str]) -> None:
+        """What a worker knows once the trial is built."""
+        self._record(TrialFacts(trial=assignment.trial, attempt=assignment.attempt, facts=dict(facts)))
+
+    def report(self, assignment: Assignment, epoch: int, metrics: Mapping[str, float], done: str = "") -> bool:
+        """Record one epoch; True if the trial shall go on. done: the reason if the trial says it has finished."""
+        trial = self.state.trials[assignment.trial]
+        clean = {name: value if value == value else None for name, value in metrics.items()}  # NaN is no JSON
+        redone = epoch <= trial.epoch
+        if epoch > trial.epoch + 1:
+            raise RuntimeError(f"trial {trial.id} reported epoch {epoch} after {trial.epoch}")  # a bug of ours
+        stop = self._record(
+            EpochDone(trial=trial.id, attempt=assignment.attempt, epoch=epoch, metrics=clean, redone=redone)
+        )
+        self._lost_since_epoch.pop(trial.id, None)
+        if done:
+            self._end(assignment, "finished", done)
+        elif trial.value(epoch) is None:
+            self._end(assignment, "failed", f"{trial.config.objective.metric} is not a number in epoch {epoch}")
+        elif stop is not None and not self._must_finish(trial):
+            self._end(assignment, "stopped", explain_stop(stop, trial), stop)
+        return trial.status == "running"
+
+    def failed(self, assignment: Assignment, reason: str) -> None:
+        """The configuration crashed: its own exception, in one line."""
+        self._end(assignment, "failed", reason)
+
+    def lost(self, assignment: Assignment, reason: str) -> None:
+        """The worker died (killed, node gone): tried again from the checkpoint, unless that keeps happening."""
+        count = self._lost_since_epoch.get(assignment.trial, 0) + 1
+        self._lost_since_epoch[assignment.trial] = count
+        if count >= MAX_LOST:
+            self._end(assignment, "failed", f"its worker died {count} times without finishing an epoch: {reason}")
+        else:
+            self._end(assignment, "interrupted", reason)
+
+    def interrupt(self) -> None:
+        """Start nothing more. Backends stop what runs and call `interrupted` for it."""
+        self.stopping = True
+
+    def interrupted(self, reason: str) -> None:
+        """Everything that still counts as running is not: a dead driver left it, or the sweep was stopped."""
+        for trial in self.running:
+            self._record(AttemptEnded(trial=trial.id, attempt=trial.attempt, status="interrupted", reason=reason))
+
+    # -- how it decides -----------------------------------------------------------------------------------------
+
+    def _create(self) -> TrialState:
+        index = len(self.state.trials)
+        combination = self.plan.combinations[self.plan.order[index]]
+        values = self._searcher.propose(combination, index)
+        trial_id = f"{index + 1:03d}"
+        config = combination.config(trial_id, values)
+        self._record(TrialCreated(trial=trial_id, combination=combination.index, config=config, values=dict(values)))
+        return self.state.trials[trial_id]
+
+    def _start(self, trial: TrialState, cause: Cause) -> Assignment:
+        self._record(AttemptStarted(trial=trial.id, attempt=trial.attempt + 1, cause=cause))
+        folder = self.folder / "trials" / trial.id
+        cpus = self.plan.spec.resources.cpus
+        return Assignment(trial.config, trial.attempt, trial.epoch, folder, cpus, self.gpus)
+
+    def _waiting(self) -> TrialState | None:
+        """A trial that was interrupted, or crashed and may be tried again; the oldest first."""
+        retries = self.plan.spec.max_failures
+        for trial in self.state.trials.values():
+            if trial.status in ("interrupted", "created") or (trial.status == "failed" and trial.failures <= retries):
+                return trial
+        return None
+
+    def _needed_by_its_cell(self) -> TrialState | None:
+        """The best stopped trial of a cell that would otherwise end with fewer than min_finished."""
+        for cell in self.plan.cells:
+            trials = self.state.cell(cell)
+            alive = sum(trial.status in ("finished", "running") for trial in trials)
+            stopped = [trial for trial in trials if trial.status == "stopped"]
+            if alive < self.plan.spec.min_finished and stopped:
+                return _best(stopped)
+        return None
+
+    def _must_finish(self, trial: TrialState) -> bool:
+        """True for a trial that was taken up again because its cell needs it: stopping it would never end."""
+        return trial.continued
+
+    def _end(self, assignment: Assignment, status: EndStatus, reason: str, stop: Stop | None = None) -> None:
+        self._record(
+            AttemptEnded(trial=assignment.trial, attempt=assignment.attempt, status=status, reason=reason, stop=stop)
+        )
+
+    def _record(self, event: Event) -> Stop | None:
+        written = self.journal.append(event)
+        stop = self._absorb(written)
+        for listener in self._listeners:
+            listener(written)
+        return stop
+
+    def _absorb(self, event: Event) -> Stop | None:
+        self.state.apply(event)
+        match event:
+            case TrialCreated():
+                self._searcher.recall(self.plan.combinations[event.combination], event.trial, event.values)
+            case EpochDone() if not event.redone:
+                return self._scheduler.judge(self.state.trials[event.trial])
+            case AttemptEnded():
+                self._searcher.observe(self.state.trials[event.trial])
+        return None
+
+
+def _build_search(plan: SweepPlan) -> tuple[Scheduler, Searcher]:
+    spec = plan.spec
+    scheduler, searcher = SCHEDULERS.get(spec.scheduler.type), SEARCHERS.get(spec.searcher.type)
+    scheduler_options: Any = scheduler.Options(**spec.scheduler.options)
+    searcher_options: Any = searcher.Options(**spec.searcher.options)
+    return scheduler.build(scheduler_options, spec.epochs), searcher.build(searcher_options, spec.objective)
+
+
+def _best(trials: list[TrialState]) -> TrialState:
+    objective = trials[0].config.objective
+    best = trials[0]
+    for trial in trials[1:]:
+        if trial.best is not None and objective.better(trial.best, best.best):
+            best = trial
+    return best
+
+
+def explain_stop(stop: Stop, trial: TrialState) -> str:
+    """ "rung 3: val_miou 0.412 is below the cutoff 0.518 (rank 4 of 5)" """
+    objective = trial.config.objective
+    side = "below" if objective.mode == "max" else "above"
+    value = f"{trial.best:.4g}" if trial.best is not None else "nothing"
+    rank = f"(rank {stop.rank} of {stop.of})"
+    return f"rung {stop.rung}: {objective.metric} {value} is {side} the cutoff {stop.cutoff:.4g} {rank}"
+
+
+def cells_without_result(plan: SweepPlan, state: SweepState) -> list[Cell]:
+    """Cells in which no trial finished."""
+    finished = {trial.cell for trial in state.trials.values() if trial.status == "finished"}
+    return [cell for cell in plan.cells if cell not in finished]

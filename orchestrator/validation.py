@@ -1,0 +1,170 @@
+"""From a source to a SweepSpec: every mistake at once, nothing heavy imported, no image read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import JsonValue, ValidationError
+
+from segsweep.orchestrator.domains import DomainError, domains_in
+from segsweep.orchestrator.entries import Entries, mistakes_of, sampled_options
+from segsweep.orchestrator.errors import InputError, Mistake
+from segsweep.orchestrator.source import KeyPath, Source
+from segsweep.orchestrator.spec import CROSSING, SECTIONS, ComponentSpec, SweepSpec
+from segsweep.trainables.catalog import DATASETS, LOSSES, MODELS, did_you_mean, import_plugins
+from segsweep.trainables.components import DataError, DatasetCard, Task
+
+METRICS = {
+    "val_miou": "max",
+    "val_pixel_accuracy": "max",
+    "val_mean_accuracy": "max",
+    "val_fwiou": "max",
+    "val_dice": "max",
+    "val_loss": "min",
+    "train_loss": "min",
+}
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A spec that can be planned. `missing` says which dataset roots are not there (launch refuses them)."""
+
+    spec: SweepSpec
+    missing: tuple[Mistake, ...]
+
+
+def check(source: Source) -> Checked:
+    """The spec of a source. Raises InputError with everything that is wrong."""
+    data = {**source.data, "name": source.data.get("name", _default_name(source))}
+    _import_plugins(source, data)
+    entries = Entries(source)
+    plain: dict[str, Any] = dict(data)
+    for name in SECTIONS.keys() & data.keys():
+        specs = entries.section(name)
+        plain[name] = specs if SECTIONS[name].many else (specs[0] if specs else None)
+    mistakes = entries.mistakes
+    broken = {name for name in SECTIONS.keys() & data.keys() if not plain[name]}
+    spec = _spec({k: v for k, v in plain.items() if k not in broken}, broken, source, mistakes)
+    if spec is None or mistakes:
+        raise InputError(*mistakes)
+    checks = Checks(source, spec)
+    InputError.raise_if(checks.mistakes())
+    return Checked(spec, tuple(checks.missing))
+
+
+def _default_name(source: Source) -> str:
+    return Path(source.name).stem
+
+
+def _import_plugins(source: Source, data: dict[str, JsonValue]) -> None:
+    plugins = data.get("plugins", [])
+    if not isinstance(plugins, list):
+        return
+    try:
+        import_plugins(map(str, plugins))
+    except ImportError as error:
+        raise InputError(source.mistake(("plugins",), f"{error}. Is the module installed or on PYTHONPATH?")) from None
+
+
+def _spec(plain: dict[str, Any], broken: set[str], source: Source, mistakes: list[Mistake]) -> SweepSpec | None:
+    try:
+        return SweepSpec.model_validate(plain)
+    except ValidationError as error:
+        found = mistakes_of(error, source, (), SweepSpec)
+        mistakes += [m for m in found if not (m.message == "is missing" and m.place.split(": ")[-1] in broken)]
+        return None
+
+
+class Checks:
+    """What only shows when components, sizes and counts are seen together."""
+
+    def __init__(self, source: Source, spec: SweepSpec) -> None:
+        self.source = source
+        self.spec = spec
+        self.missing: list[Mistake] = []
+
+    def mistakes(self) -> list[Mistake]:
+        found = dict.fromkeys([*self._top_level(), *self._search(), *self._cells()])
+        return list(found)
+
+    def _top_level(self) -> Iterator[Mistake]:
+        spec = self.spec
+        if len(set(spec.seeds)) < len(spec.seeds):
+            yield self._at(("seeds",), f"a seed is given twice: {list(spec.seeds)}")
+        metric, mode = spec.objective.metric, spec.objective.mode
+        if metric not in METRICS and not metric.startswith("val_iou/"):
+            hint = did_you_mean(metric, METRICS)
+            yield self._at(("objective", "metric"), f"no metric '{metric}'.{hint} Known: {', '.join(METRICS)}")
+        elif METRICS.get(metric, "max") != mode:
+            yield self._at(("objective", "mode"), f"{metric} is better when {METRICS.get(metric, 'max')}, not {mode}")
+        for key in ("batch_size",):
+            yield from self._domain_of_ints(key)
+
+    def _domain_of_ints(self, key: str) -> Iterator[Mistake]:
+        try:
+            for sample in sampled_options({key: getattr(self.spec, key)}):
+                value = sample[key]
+                if not isinstance(value, int) or value < 1:
+                    yield self._at((key,), f"must be whole numbers of at least 1, not {value!r}")
+        except DomainError as error:
+            yield self._at((key,), str(error))
+
+    def _search(self) -> Iterator[Mistake]:
+        spec = self.spec
+        scheduler = SECTIONS["scheduler"].catalog.get(spec.scheduler.type)
+        options = scheduler.Options(**spec.scheduler.options)
+        yield from self._problems(("scheduler",), scheduler.check(options, spec.epochs))
+        searcher = SECTIONS["searcher"].catalog.get(spec.searcher.type)
+        domains = {f"{name}.{path}": None for name in CROSSING for s in getattr(spec, name) for path in s.options}
+        yield from self._problems(("searcher",), searcher.check(searcher.Options(**spec.searcher.options), domains))
+
+    def _cells(self) -> Iterator[Mistake]:
+        for d, dataset in enumerate(self.spec.datasets):
+            found: list[Mistake] = []
+            card = self._card(d, dataset, found)
+            yield from found
+            if card is not None:
+                yield from self._against(dataset, card)
+
+    def _card(self, index: int, dataset: ComponentSpec, mistakes: list[Mistake]) -> DatasetCard | None:
+        component = DATASETS.get(dataset.type)
+        options = component.Options(**next(sampled_options(dataset.options)))
+        if any(True for _ in domains_in(dataset.options)):
+            mistakes.append(self._at(("datasets", index), "a dataset has no domains: what is scored must not change"))
+            return None
+        root = component.root(options)
+        if root is not None and not root.is_dir():
+            data = os.environ.get("SEGSWEEP_DATA")
+            where = f"$SEGSWEEP_DATA is {data}" if data else "set SEGSWEEP_DATA to the folder that holds your datasets"
+            message = f"there is no folder {root}; give `root:`, or {where}"
+            self.missing.append(self._at(("datasets", index, "root"), message))
+        try:
+            return component.describe(options)
+        except DataError as error:
+            if not self.missing:
+                mistakes.append(self._at(("datasets", index), str(error)))
+            return None
+
+    def _against(self, dataset: ComponentSpec, card: DatasetCard) -> Iterator[Mistake]:
+        size = dataset.image_size or self.spec.image_size
+        for batch in sampled_options({"batch_size": self.spec.batch_size}):
+            batch_size: Any = batch["batch_size"]
+            task = Task(len(card.classes), size, batch_size)
+            for section, catalog in (("models", MODELS), ("losses", LOSSES)):
+                for i, entry in enumerate(getattr(self.spec, section)):
+                    component: Any = catalog.get(entry.type)
+                    for options in sampled_options(entry.options):
+                        found = component.check(component.Options(**options), task)
+                        yield from self._problems((section, i), found, f" (dataset {dataset.name})")
+
+    def _problems(self, path: KeyPath, problems: Any, suffix: str = "") -> Iterator[Mistake]:
+        for problem in problems:
+            where = (*path, problem.option) if problem.option else path
+            yield self._at(where, problem.message + suffix)
+
+    def _at(self, path: KeyPath, message: str) -> Mistake:
+        return self.source.mistake(path, message)
