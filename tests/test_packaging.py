@@ -86,14 +86,25 @@ def test_installing_the_wheel_gives_the_command_and_only_segsweep(wheel: Path, t
     environment = tmp_path / "clean it's"
     venv.create(environment, with_pip=False)
     python = environment / "bin/python"
-    install = [sys.executable, "-m", "uv", "pip", "install", "--offline", "--no-deps", "--python", python, wheel]
+    install = [
+        sys.executable,
+        "-m",
+        "uv",
+        "pip",
+        "install",
+        "--offline",
+        "--no-deps",
+        "--python",
+        str(python),
+        str(wheel),
+    ]
     subprocess.run(install, check=True, capture_output=True)
     (site_packages,) = environment.glob("lib/python*/site-packages")
     assert {path.name for path in site_packages.iterdir()} == {"segsweep", f"segsweep-{VERSION}.dist-info"}
 
     # The libraries are taken from this environment; its own editable segsweep is not seen through a .pth file.
     (site_packages / "libraries.pth").write_text(sysconfig.get_path("purelib"))
-    command = [environment / "bin/segsweep", "--version"]
+    command = [str(environment / "bin/segsweep"), "--version"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, f"segsweep, version {VERSION}\n"), done.stderr
 

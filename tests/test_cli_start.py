@@ -1,0 +1,44 @@
+"""The command starts without the heavy libraries: each of them would cost seconds (benchmarks/cli.py measures it)."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+HEAVY = {
+    "torch", "torchvision", "torchmetrics", "segmentation_models_pytorch", "timm", "transformers", "albumentations",
+    "ray", "mlflow", "optuna", "pandas", "numpy", "scipy", "sklearn", "cv2", "PIL", "matplotlib", "sqlalchemy",
+}  # fmt: skip
+PROGRAM = """
+import sys
+from segsweep.orchestrator.cli import main
+try:
+    main()
+finally:
+    print(*sorted({name.partition(".")[0] for name in sys.modules}), file=sys.stderr)
+"""
+
+
+def imported_by(*arguments: str) -> set[str]:
+    """Top-level names of the modules that `segsweep ARGUMENTS` has imported when it ends (it must end well)."""
+    command = [sys.executable, "-c", PROGRAM, *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return set(done.stderr.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--help",), ("--version",), ("validate", "search_spaces/demo.yaml"), ("validate", "--help"), ("schema",)],
+    ids=" ".join,
+)
+def test_starts_without_heavy_libraries(arguments: tuple[str, ...]) -> None:
+    assert imported_by(*arguments) & HEAVY == set()
+
+
+def test_the_list_of_imports_is_complete() -> None:
+    assert {"click", "segsweep"} <= imported_by("--help")
