@@ -8,7 +8,7 @@ only ever see plain values.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, Protocol
@@ -82,6 +82,10 @@ class Dataset:
     splits: Mapping[Split, Sequence[Sample]]
 
 
+class WeightsError(ValueError):
+    """Pretrained weights that cannot be had; the message names them and says what to put where."""
+
+
 class DataError(ValueError):
     """Data that cannot be used as they are; the message names the file, the value and the remedy."""
 
@@ -132,7 +136,7 @@ class LossComponent(Protocol):
     def build(self, options: ComponentOptions, context: LossContext) -> torch.nn.Module:
         """A module (logits (N, C, H, W) float32, labels (N, H, W) int64, valid (N, H, W) bool) -> scalar.
 
-        At least one pixel is valid; labels are 0 where they are not. segsweep.trainables.losses wraps it.
+        At least one pixel is valid; labels are 0 where they are not. segsweep.trainables.masked_loss wraps it.
         """
 
 
@@ -141,13 +145,15 @@ class OptimizerComponent(Protocol):
     DOMAINS: ClassVar[Mapping[Family, Mapping[str, Mapping[str, object]]]]
     """What Optuna searches where the YAML gives no value, in the YAML's own notation, by model family."""
 
-    def build(
-        self, options: ComponentOptions, parameters: Iterator[torch.nn.Parameter] | list[dict[str, object]]
-    ) -> torch.optim.Optimizer: ...
+    def build(self, options: ComponentOptions, model: torch.nn.Module) -> torch.optim.Optimizer:
+        """Optimizes every parameter of the model that requires a gradient. Raises ValueError if none does."""
 
 
 class LRScheduleComponent(Protocol):
     Options: ClassVar[type[ComponentOptions]]
+
+    def check(self, options: ComponentOptions, epochs: int) -> Iterable[Problem]:
+        """Why the options do not fit so many epochs: a warm-up longer than training ..."""
 
     def build(
         self, options: ComponentOptions, optimizer: torch.optim.Optimizer, steps_per_epoch: int, epochs: int
