@@ -137,3 +137,12 @@ class SweepState:
     def _apply_end(self, trial: TrialState, event: AttemptEnded) -> None:
         trial.status, trial.reason, trial.stop = event.status, event.reason, event.stop
         trial.failures += event.status == "failed"
+
+
+def best_of(trials: list[TrialState]) -> TrialState:
+    """The trial with the best value; the earliest of equals. At least one trial; those without a value rank last."""
+    best = trials[0]
+    for trial in trials[1:]:
+        if trial.best is not None and trial.config.objective.better(trial.best, best.best):
+            best = trial
+    return best

@@ -28,7 +28,7 @@ from segsweep.orchestrator.journal import (
 from segsweep.orchestrator.plan import SweepPlan
 from segsweep.orchestrator.schedulers import SCHEDULERS, Scheduler
 from segsweep.orchestrator.searchers import SEARCHERS, Searcher
-from segsweep.orchestrator.state import Cell, SweepState, TrialState
+from segsweep.orchestrator.state import Cell, SweepState, TrialState, best_of
 from segsweep.trainables.config import TrialConfig
 
 MAX_LOST = 3  # attempts in a row that die without a new epoch: then the configuration is to blame
@@ -100,7 +100,7 @@ class Sweep:
 
     def facts(self, assignment: Assignment, facts: Mapping[str, float | str]) -> None:
         """What a worker knows once the trial is built."""
-        self._record(TrialFacts(trial=assignment.trial, attempt=assignment.attempt, facts=dict(facts)))
+        self.record(TrialFacts(trial=assignment.trial, attempt=assignment.attempt, facts=dict(facts)))
 
     def report(self, assignment: Assignment, epoch: int, metrics: Mapping[str, float], done: str = "") -> bool:
         """Record one epoch; True if the trial shall go on. done: the reason if the trial says it has finished."""
@@ -109,7 +109,7 @@ class Sweep:
         redone = epoch <= trial.epoch
         if epoch > trial.epoch + 1:
             raise RuntimeError(f"trial {trial.id} reported epoch {epoch} after {trial.epoch}")  # a bug of ours
-        stop = self._record(
+        stop = self.record(
             EpochDone(trial=trial.id, attempt=assignment.attempt, epoch=epoch, metrics=clean, redone=redone)
         )
         self._lost_since_epoch.pop(trial.id, None)
@@ -141,7 +141,7 @@ class Sweep:
     def interrupted(self, reason: str) -> None:
         """Everything that still counts as running is not: a dead driver left it, or the sweep was stopped."""
         for trial in self.running:
-            self._record(AttemptEnded(trial=trial.id, attempt=trial.attempt, status="interrupted", reason=reason))
+            self.record(AttemptEnded(trial=trial.id, attempt=trial.attempt, status="interrupted", reason=reason))
 
     # -- how it decides -----------------------------------------------------------------------------------------
 
@@ -151,11 +151,11 @@ class Sweep:
         values = self._searcher.propose(combination, index)
         trial_id = f"{index + 1:03d}"
         config = combination.config(trial_id, values)
-        self._record(TrialCreated(trial=trial_id, combination=combination.index, config=config, values=dict(values)))
+        self.record(TrialCreated(trial=trial_id, combination=combination.index, config=config, values=dict(values)))
         return self.state.trials[trial_id]
 
     def _start(self, trial: TrialState, cause: Cause) -> Assignment:
-        self._record(AttemptStarted(trial=trial.id, attempt=trial.attempt + 1, cause=cause))
+        self.record(AttemptStarted(trial=trial.id, attempt=trial.attempt + 1, cause=cause))
         folder = self.folder / "trials" / trial.id
         cpus = self.plan.spec.resources.cpus
         return Assignment(trial.config, trial.attempt, trial.epoch, folder, cpus, self.gpus)
@@ -175,7 +175,7 @@ class Sweep:
             alive = sum(trial.status in ("finished", "running") for trial in trials)
             stopped = [trial for trial in trials if trial.status == "stopped"]
             if alive < self.plan.spec.min_finished and stopped:
-                return _best(stopped)
+                return best_of(stopped)
         return None
 
     def _must_finish(self, trial: TrialState) -> bool:
@@ -183,11 +183,12 @@ class Sweep:
         return trial.continued
 
     def _end(self, assignment: Assignment, status: EndStatus, reason: str, stop: Stop | None = None) -> None:
-        self._record(
+        self.record(
             AttemptEnded(trial=assignment.trial, attempt=assignment.attempt, status=status, reason=reason, stop=stop)
         )
 
-    def _record(self, event: Event) -> Stop | None:
+    def record(self, event: Event) -> Stop | None:
+        """Journal an event, then let it take effect; a Stop if the scheduler wants the trial stopped."""
         written = self.journal.append(event)
         stop = self._absorb(written)
         for listener in self._listeners:
@@ -212,15 +213,6 @@ def _build_search(plan: SweepPlan) -> tuple[Scheduler, Searcher]:
     scheduler_options: Any = scheduler.Options(**spec.scheduler.options)
     searcher_options: Any = searcher.Options(**spec.searcher.options)
     return scheduler.build(scheduler_options, spec.epochs), searcher.build(searcher_options, spec.objective)
-
-
-def _best(trials: list[TrialState]) -> TrialState:
-    objective = trials[0].config.objective
-    best = trials[0]
-    for trial in trials[1:]:
-        if trial.best is not None and objective.better(trial.best, best.best):
-            best = trial
-    return best
 
 
 def explain_stop(stop: Stop, trial: TrialState) -> str:

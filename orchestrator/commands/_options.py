@@ -1,0 +1,78 @@
+"""Options that several commands share, and how they find a sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from segsweep.orchestrator.validation import Checked
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+search_space = click.argument("file", type=click.Path(path_type=Path))
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+
+
+def overrides(command: F) -> F:
+    """--set KEY=VALUE, as often as wanted."""
+    return click.option(
+        "--set",
+        "assignments",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Override a value of the file, e.g. --set epochs=3 --set models[0].encoder=resnet18.",
+    )(command)
+
+
+def storage(command: F) -> F:
+    """--storage DIR: where sweeps are kept."""
+    return click.option(
+        "--storage",
+        type=click.Path(path_type=Path),
+        envvar="SEGSWEEP_STORAGE",
+        default=Path("sweeps"),
+        show_default=True,
+        help="The folder that holds the sweeps.",
+    )(command)
+
+
+def checked(file: Path, assignments: tuple[str, ...]) -> Checked:
+    """A search-space file, read and checked. Raises InputError."""
+    from segsweep.orchestrator.source import read
+    from segsweep.orchestrator.validation import check
+
+    return check(read(file, assignments))
+
+
+def sweep_folder(sweep: str | None, storage: Path) -> Path:
+    """The folder of a sweep named or given by path; without a name, the one that was touched last."""
+    from segsweep.orchestrator.errors import InputError, Mistake
+    from segsweep.trainables.catalog import did_you_mean
+
+    if sweep is not None and (Path(sweep) / "journal.jsonl").is_file():
+        return Path(sweep)
+    found = {path.parent.name: path.parent for path in storage.glob("*/journal.jsonl")}
+    if sweep is None and found:
+        return max(found.values(), key=lambda folder: (folder / "journal.jsonl").stat().st_mtime)
+    if sweep in found:
+        return found[sweep]
+    if not found:
+        raise InputError(Mistake(str(storage), "holds no sweep; start one with `segsweep launch FILE`"))
+    names = ", ".join(sorted(found))
+    raise InputError(Mistake(str(storage), f"no sweep '{sweep}'.{did_you_mean(str(sweep), found)} There are: {names}"))
+
+
+def machinery(command: F) -> F:
+    """How launch and resume run: on Ray or here, which cluster, which port, how loud."""
+    for option in (
+        click.option("--quiet", is_flag=True, help="No progress; only results and errors."),
+        click.option("--dashboard-port", type=int, help="Port of Ray's dashboard on loopback. Default: a free one."),
+        click.option("--address", help="A running Ray cluster, e.g. auto or ray://head:10001. Default: a local Ray."),
+        click.option("--in-process", is_flag=True, help="No Ray: one trial after the other, for debugging."),
+    ):
+        command = option(command)
+    return command

@@ -1,0 +1,41 @@
+"""segsweep launch"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from segsweep.orchestrator.commands._options import machinery, overrides, search_space, storage
+
+
+@click.command("launch", short_help="Run a search space; ends with the leaderboard.")
+@search_space
+@overrides
+@storage
+@click.option("--name", help="The sweep's name; an existing one is refused. Default: the file's name and a number.")
+@machinery
+def command(
+    file: Path,
+    assignments: tuple[str, ...],
+    storage: Path,
+    name: str | None,
+    in_process: bool,
+    address: str | None,
+    dashboard_port: int | None,
+    quiet: bool,
+) -> None:
+    """Run the sweep that FILE describes, on this machine or on a Ray cluster.
+
+    Ctrl-C once stops it cleanly; `segsweep resume` goes on with it. Exit codes: 0 done, 2 invalid input,
+    3 done but a cell has no finished trial, 130 interrupted.
+    """
+    from segsweep.orchestrator.launching import Machinery, create
+    from segsweep.orchestrator.running import run_to_the_end
+    from segsweep.orchestrator.source import read
+    from segsweep.orchestrator.validation import check
+
+    source = read(file, assignments)
+    how = Machinery(in_process=in_process, address=address, dashboard_port=dashboard_port, quiet=quiet)
+    folder = create(check(source), source.text, storage, name, how)
+    raise SystemExit(run_to_the_end(folder, how))

@@ -1,0 +1,28 @@
+"""segsweep resume"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from segsweep.orchestrator.commands._options import machinery, storage
+
+
+@click.command("resume", short_help="Go on with a sweep that was interrupted or killed.")
+@click.argument("sweep", required=False)
+@storage
+@machinery
+def command(
+    sweep: str | None, storage: Path, in_process: bool, address: str | None, dashboard_port: int | None, quiet: bool
+) -> None:
+    """Finish SWEEP (a name or a folder; default: the last one) from its journal.
+
+    Unfinished trials go on from their last checkpoint; rungs, the searcher's knowledge and MLflow runs continue.
+    """
+    from segsweep.orchestrator.commands._options import sweep_folder
+    from segsweep.orchestrator.launching import Machinery
+    from segsweep.orchestrator.running import run_to_the_end
+
+    how = Machinery(in_process=in_process, address=address, dashboard_port=dashboard_port, quiet=quiet)
+    raise SystemExit(run_to_the_end(sweep_folder(sweep, storage), how))

@@ -1,0 +1,39 @@
+"""What launch and resume print around a run: where things are, the leaderboard, the next command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from segsweep.orchestrator.errors import ExitCode, InputError
+from segsweep.orchestrator.journal import JournalError
+from segsweep.orchestrator.launching import Machinery, Outcome, run
+from segsweep.orchestrator.leaderboard import board_text
+from segsweep.orchestrator.state import SweepState
+from segsweep.orchestrator.view import last_words
+
+
+def run_to_the_end(folder: Path, how: Machinery) -> ExitCode:
+    """Run the sweep in `folder`, print its leaderboard on stdout, and say what comes next."""
+
+    def announce(line: str) -> None:
+        if not how.quiet:
+            click.echo(line, err=True)
+
+    announce(f"Sweep {folder.name} in {folder}")
+    try:
+        outcome = run(folder, how, announce)
+    except JournalError as error:
+        raise InputError(str(error)) from None
+    if outcome.code != ExitCode.INTERRUPTED:
+        _show_board(outcome)
+    click.echo(last_words(SweepState.load(folder / "journal.jsonl"), outcome.code), err=True)
+    return outcome.code
+
+
+def _show_board(outcome: Outcome) -> None:
+    if outcome.unsent:
+        click.echo(f"MLflow lacks {outcome.unsent} events; later: segsweep sync {outcome.folder.name}", err=True)
+        return
+    click.echo(board_text(outcome.tracking_uri, outcome.folder.name))

@@ -1,0 +1,60 @@
+"""The JSON schema of search-space files, made from the spec and the catalogue's Options."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from segsweep.orchestrator.domains import KINDS
+from segsweep.orchestrator.spec import SECTIONS, Section, SweepSpec
+
+DOMAIN: dict[str, Any] = {
+    "type": "object",
+    "description": "Chosen by the searcher. `first` is the value of the first trial.",
+    "properties": {kind: {"type": "array"} for kind in KINDS} | {"first": {}},
+    "additionalProperties": False,
+    "minProperties": 1,
+}
+
+
+def search_space_schema() -> dict[str, Any]:
+    """JSON schema (2020-12). Component lists hold names or flat mappings; every option may be a domain."""
+    schema = SweepSpec.model_json_schema()
+    definitions = {name: part for name, part in schema.get("$defs", {}).items() if name != "ComponentSpec"}
+    definitions["Domain"] = DOMAIN
+    for name, section in SECTIONS.items():
+        entries = {"anyOf": [_entry(name, section, type_, definitions) for type_ in section.catalog.names()]}
+        names = {"enum": section.catalog.names()}
+        definitions[f"{name}.entry"] = {"anyOf": [names, *entries["anyOf"]]}
+        entry = {"$ref": f"#/$defs/{name}.entry"}
+        schema["properties"][name] = {"type": "array", "items": entry, "minItems": 1} if section.many else entry
+    schema["properties"]["batch_size"] = {"anyOf": [{"type": "integer", "minimum": 1}, {"$ref": "#/$defs/Domain"}]}
+    schema["required"] = ["datasets", "models", "epochs", "image_size"]
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "segsweep search space"
+    schema["$defs"] = definitions
+    return schema
+
+
+def _entry(section_name: str, section: Section, type_: str, definitions: dict[str, Any]) -> dict[str, Any]:
+    component = section.catalog.get(type_)
+    options = component.Options.model_json_schema(ref_template="#/$defs/{model}")
+    definitions.update(options.pop("$defs", {}))
+    properties = {
+        name: {"anyOf": [part, {"$ref": "#/$defs/Domain"}]} for name, part in options.get("properties", {}).items()
+    }
+    common: dict[str, Any] = {section.key: {"const": type_}, "name": {"type": "string"}}
+    if section_name == "datasets":
+        common["image_size"] = {
+            "type": "array",
+            "items": {"type": "integer", "minimum": 8},
+            "minItems": 2,
+            "maxItems": 2,
+        }
+    required = [n for n in options.get("required", []) if n not in getattr(component, "DOMAINS", {}).get("cnn", {})]
+    return {
+        "type": "object",
+        "title": type_,
+        "properties": common | properties,
+        "required": [section.key, *required],
+        "additionalProperties": False,
+    }

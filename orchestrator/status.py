@@ -1,0 +1,82 @@
+"""How far a sweep is, told from its journal alone: works while it runs, after it was killed, and without MLflow."""
+
+from __future__ import annotations
+
+import fcntl
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from segsweep.orchestrator.plan import SweepPlan
+from segsweep.orchestrator.spec import SweepSpec
+from segsweep.orchestrator.state import SweepState, TrialState, best_of
+
+
+def facts(folder: Path) -> dict[str, Any]:
+    """JSON-able facts about the sweep in `folder`."""
+    state = SweepState.load(folder / "journal.jsonl")
+    assert state.created is not None
+    plan = SweepPlan.of(SweepSpec.model_validate(state.created.spec))
+    trials = list(state.trials.values())
+    return {
+        "sweep": state.created.sweep,
+        "folder": str(folder),
+        "state": _phase(folder, state),
+        "trials": len(trials),
+        "planned": plan.trials,
+        "by_status": dict(Counter(trial.status for trial in trials)),
+        "epochs": sum(trial.epoch for trial in trials),
+        "busy_s": round(sum(trial.seconds for trial in trials), 1),
+        "redone_s": round(sum(trial.redone_s for trial in trials), 1),
+        "cells": [_cell_facts(cell.dataset, cell.model, state.cell(cell), plan.trials_of(cell)) for cell in plan.cells],
+        "tracking_uri": state.created.tracking_uri,
+    }
+
+
+def _phase(folder: Path, state: SweepState) -> str:
+    if is_running(folder):
+        return "running"
+    if state.ended is None:
+        return "killed" if state.driver else "created"
+    return state.ended.status
+
+
+def is_running(folder: Path) -> bool:
+    """True while a driver holds the journal's lock."""
+    with (folder / "journal.jsonl").open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
+
+
+def _cell_facts(dataset: str, model: str, trials: list[TrialState], planned: int) -> dict[str, Any]:
+    valued = [trial for trial in trials if trial.best is not None]
+    best = best_of(valued) if valued else None
+    return {
+        "dataset": dataset,
+        "model": model,
+        "best": best.best if best else None,
+        "trial": best.id if best else None,
+        "trials": len(trials),
+        "planned": planned,
+        "finished": sum(trial.status == "finished" for trial in trials),
+        "failed": sum(trial.status == "failed" for trial in trials),
+    }
+
+
+def as_lines(found: dict[str, Any]) -> Iterator[str]:
+    """The facts for people."""
+    counts = ", ".join(f"{count} {status}" for status, count in found["by_status"].items()) or "none yet"
+    yield f"{found['sweep']}: {found['state']}. {found['trials']} of {found['planned']} trials ({counts})"
+    width = max(len(f"{cell['dataset']} {cell['model']}") for cell in found["cells"])
+    for cell in found["cells"]:
+        value = f"{cell['best']:.4f} (#{cell['trial']})" if cell["best"] is not None else "-"
+        name = f"{cell['dataset']} {cell['model']}".ljust(width)
+        yield f"  {name}  {value:16}  {cell['trials']}/{cell['planned']} trials, {cell['finished']} finished"
+    if found["state"] in ("killed", "interrupted", "crashed"):
+        yield f"Next: segsweep resume {found['sweep']}"
+    elif found["state"] == "done":
+        yield f"Next: segsweep leaderboard {found['sweep']}"
