@@ -13,6 +13,8 @@ import zipfile
 from pathlib import Path, PurePosixPath
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("orchestrator", "trainables")
@@ -59,6 +61,14 @@ def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def names(wheel: Path) -> set[PurePosixPath]:
     with zipfile.ZipFile(wheel) as archive:
         return {PurePosixPath(name) for name in archive.namelist()}
+
+
+def test_constraints_pin_every_declared_dependency() -> None:
+    lines = (line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#"))
+    pins = dict(line.split("==") for line in lines)
+    project = PYPROJECT["project"]
+    for declared in map(Requirement, project["dependencies"] + project["optional-dependencies"]["dev"]):
+        assert pins[canonicalize_name(declared.name)] in declared.specifier, declared
 
 
 def test_every_folder_with_code_is_a_listed_package(source: Path) -> None:
