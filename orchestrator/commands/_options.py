@@ -40,6 +40,16 @@ def storage(command: F) -> F:
     )(command)
 
 
+def tracking_uri(command: F) -> F:
+    """--tracking-uri URI: which MLflow store is read."""
+    return click.option(
+        "--tracking-uri",
+        "uri",
+        metavar="URI",
+        help="The MLflow store. Default: $MLFLOW_TRACKING_URI, else sqlite:///mlflow.db in the current folder.",
+    )(command)
+
+
 def checked(file: Path, assignments: tuple[str, ...]) -> Checked:
     """A search-space file, read and checked. Raises InputError."""
     from segsweep.orchestrator.source import read

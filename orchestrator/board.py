@@ -1,0 +1,151 @@
+"""Trials to a leaderboard: a line for every model, a cell for every dataset, the best finished trial in it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from segsweep.orchestrator.tracking.reader import TrialRow
+from segsweep.orchestrator.validation import METRICS
+
+Mode = Literal["min", "max"]
+
+SORTS = ("value", "model", "params", "cost")
+
+
+@dataclass(frozen=True)
+class Score:
+    """One model on one dataset. Only finished trials rank; `value` is None where there is none."""
+
+    best: TrialRow | None
+    trials: int = 0
+    finished: int = 0
+    stopped: int = 0
+    failed: int = 0  # infeasible ones too
+    gpu_s: float = 0.0
+    cpu_s: float = 0.0
+    leads: bool = False  # nothing better on this dataset
+
+    @property
+    def value(self) -> float | None:
+        return self.best.value if self.best else None
+
+    @property
+    def open(self) -> int:
+        """Trials that run, or were interrupted and can go on."""
+        return self.trials - self.finished - self.stopped - self.failed
+
+
+@dataclass(frozen=True)
+class Line:
+    model: str
+    architecture: str
+    encoder: str
+    params_m: float | None  # millions
+    gmacs: float | None
+    scores: Mapping[str, Score]  # by dataset; a dataset without a trial is missing
+
+    @property
+    def gpu_s(self) -> float:
+        return sum(score.gpu_s for score in self.scores.values())
+
+    @property
+    def cpu_s(self) -> float:
+        return sum(score.cpu_s for score in self.scores.values())
+
+    def mean(self, datasets: Sequence[str]) -> float | None:
+        """Over all `datasets`; None unless each has a value: means over different datasets do not compare."""
+        values = [score.value for name in datasets if (score := self.scores.get(name)) and score.value is not None]
+        return sum(values) / len(values) if datasets and len(values) == len(datasets) else None
+
+
+@dataclass(frozen=True)
+class Board:
+    metric: str
+    mode: Mode
+    datasets: tuple[str, ...]
+    lines: tuple[Line, ...]
+
+
+def mode_of(metric: str) -> Mode:
+    """Losses, times and sizes are better small."""
+    known = METRICS.get(metric)
+    if known:
+        return "min" if known == "min" else "max"
+    small = ("loss", "_s", "_gib", "params_m", "gmacs", "best_epoch")
+    return "min" if metric.endswith(small) else "max"
+
+
+def make_board(rows: Iterable[TrialRow], metric: str, sort: str = "value") -> Board:
+    """sort: value (mean over the datasets), model, params, cost, or the name of a dataset."""
+    cells: dict[tuple[str, str], list[TrialRow]] = {}
+    for row in rows:
+        cells.setdefault((row.model, row.dataset), []).append(row)
+    mode, datasets = mode_of(metric), tuple(sorted({dataset for _, dataset in cells}))
+    scores = {cell: _score(trials, mode) for cell, trials in cells.items()}
+    leaders = {dataset: _leading([s for (_, d), s in scores.items() if d == dataset], mode) for dataset in datasets}
+    lines = [
+        _line(model, {d: _marked(scores[model, d], leaders[d]) for d in datasets if (model, d) in scores}, cells)
+        for model in sorted({model for model, _ in cells})
+    ]
+    return Board(metric, mode, datasets, tuple(sorted(lines, key=_sort_key(sort, datasets, mode))))
+
+
+def _score(trials: list[TrialRow], mode: Mode) -> Score:
+    finished = [trial for trial in trials if trial.status == "finished"]
+    valued = [trial for trial in finished if trial.value is not None]
+    pick = max if mode == "max" else min
+    return Score(
+        best=pick(valued, key=lambda trial: trial.value or 0.0) if valued else None,
+        trials=len(trials),
+        finished=len(finished),
+        stopped=sum(trial.status == "stopped" for trial in trials),
+        failed=sum(trial.status in ("failed", "infeasible") for trial in trials),
+        gpu_s=sum(trial.gpu_s for trial in trials),
+        cpu_s=sum(trial.cpu_s for trial in trials),
+    )
+
+
+def _leading(scores: list[Score], mode: Mode) -> float | None:
+    values = [score.value for score in scores if score.value is not None]
+    if not values:
+        return None
+    return max(values) if mode == "max" else min(values)
+
+
+def _marked(score: Score, leader: float | None) -> Score:
+    return replace(score, leads=leader is not None and score.value == leader)
+
+
+def _line(model: str, scores: Mapping[str, Score], cells: Mapping[tuple[str, str], list[TrialRow]]) -> Line:
+    """What describes the model comes from its best trials: a domain in the architecture may change its size."""
+    bests = [score.best for score in scores.values() if score.best]
+    rows = bests + [row for dataset in scores for row in cells[model, dataset]]
+    return Line(
+        model=model,
+        architecture=rows[0].architecture,
+        encoder=rows[0].encoder,
+        params_m=next((row.params_m for row in rows if row.params_m is not None), None),
+        gmacs=next((row.gmacs for row in rows if row.gmacs is not None), None),
+        scores=scores,
+    )
+
+
+def _sort_key(sort: str, datasets: Sequence[str], mode: Mode) -> Callable[[Line], tuple[float, float, str]]:
+    """Best first, cheapest first, smallest first; lines that lack the number come last."""
+    sign = -1.0 if mode == "max" else 1.0
+
+    def number(line: Line) -> tuple[float, float]:
+        if sort == "model":
+            return 0.0, 0.0
+        if sort == "params":
+            return 0.0, math.inf if line.params_m is None else line.params_m
+        if sort == "cost":
+            return 0.0, line.gpu_s or line.cpu_s
+        wanted = [sort] if sort in datasets else datasets
+        values = [s.value for name in wanted if (s := line.scores.get(name)) and s.value is not None]
+        return float(len(wanted) - len(values)), sign * sum(values) / len(values) if values else math.inf
+
+    return lambda line: (*number(line), line.model)

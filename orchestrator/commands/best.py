@@ -1,0 +1,53 @@
+"""segsweep best"""
+
+from __future__ import annotations
+
+import click
+
+from segsweep.orchestrator.commands._options import as_json, tracking_uri
+
+
+@click.command("best", short_help="The best configuration, ready to launch again.")
+@click.argument("sweep", required=False)
+@click.option("--dataset", required=True, help="Best on this dataset.")
+@click.option("--model", help="Only this model, by its name on the leaderboard.")
+@click.option("--metric", help="Best by this metric. Default: the sweep's objective.")
+@tracking_uri
+@as_json
+def command(
+    sweep: str | None, dataset: str, model: str | None, metric: str | None, uri: str | None, as_json: bool
+) -> None:
+    """Print the best finished trial, of SWEEP or of all sweeps, as a search space that runs just this configuration.
+
+    \b
+    segsweep best --dataset camvid > best.yaml
+    segsweep launch best.yaml
+    """
+    import json
+    from pathlib import Path
+
+    from segsweep.orchestrator.errors import InputError, Mistake
+    from segsweep.orchestrator.leaderboard import best_trial
+    from segsweep.orchestrator.recipe import as_yaml, recipe
+    from segsweep.orchestrator.tracking.store import resolve_uri
+
+    uri = resolve_uri(uri, Path.cwd())
+    row, metric = best_trial(uri, dataset=dataset, model=model, sweep=sweep, metric=metric)
+    if row.config is None:
+        raise InputError(Mistake(f"MLflow run {row.run_id}", "another version of segsweep wrote its configuration"))
+    facts = {
+        "sweep": row.sweep,
+        "trial": row.trial_id,
+        "dataset": row.dataset,
+        "model": row.model,
+        metric: row.value,
+        "epoch": row.best_epoch,
+        "run_id": row.run_id,
+        "tracking_uri": uri,
+        "checkpoint": row.checkpoint or None,
+    }
+    tree = recipe(row.config)
+    if as_json:
+        click.echo(json.dumps({**facts, "search_space": tree}, indent=2))
+        return
+    click.echo(as_yaml(tree, [f"{key}: {value}" for key, value in facts.items() if value is not None]))

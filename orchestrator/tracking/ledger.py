@@ -1,0 +1,33 @@
+"""What MLflow has of a sweep, kept beside the journal: how far it was sent, and which run is whose."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+
+@dataclass
+class Ledger:
+    """Only ever a short cut: without the file everything in it is found again by the runs' tags."""
+
+    uri: str = ""
+    sweep_uid: str = ""
+    offset: int = 0  # bytes of the journal that MLflow has
+    parent: str = ""  # run id of the sweep
+    runs: dict[str, str] = field(default_factory=dict)  # trial id -> run id
+    artifacts: list[str] = field(default_factory=list)  # file names that are stored
+
+    @classmethod
+    def load(cls, path: Path) -> Ledger:
+        """The ledger in `path`; an empty one if there is none or it was written by another version."""
+        try:
+            return cls(**json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return cls()
+
+    def save(self, path: Path) -> None:
+        """Replace the file in one step; a crash leaves the old one."""
+        fresh = path.with_suffix(".tmp")
+        fresh.write_text(json.dumps(asdict(self)), encoding="utf-8")
+        fresh.replace(path)

@@ -1,0 +1,147 @@
+"""Trials as MLflow has them, whoever ran them: what the leaderboard and `best` read."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from segsweep.orchestrator.errors import InputError, Mistake
+from segsweep.orchestrator.tracking import records
+from segsweep.orchestrator.tracking.store import check, connect, sqlite_path
+from segsweep.trainables.config import TrialConfig
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+logger = logging.getLogger(__name__)
+
+PAGE = 1000
+
+
+@dataclass(frozen=True)
+class TrialRow:
+    """One trial, or one confirmation, as its MLflow run describes it."""
+
+    sweep: str
+    trial_id: str
+    run_id: str
+    dataset: str
+    model: str
+    architecture: str
+    encoder: str
+    status: str  # running, finished, stopped, failed, infeasible, interrupted
+    stop_reason: str
+    value: float | None  # the asked metric after best_epoch
+    best_epoch: int | None  # of the objective
+    params_m: float | None
+    gmacs: float | None
+    gpu_s: float
+    cpu_s: float
+    checkpoint: str
+    metrics: frozenset[str]  # what can be asked for
+    params: Mapping[str, str]
+    config: TrialConfig | None  # None if another version wrote it
+
+
+class Reader:
+    def __init__(self, uri: str) -> None:
+        """Raises InputError if the store does not answer; a SQLite file that is not there is not made."""
+        path = sqlite_path(uri)
+        if path is not None and not path.is_file():
+            raise InputError(
+                Mistake(
+                    f"tracking URI {uri}", "there is no such file yet; run `segsweep launch FILE`, or name the store"
+                )
+            )
+        check(uri)
+        self.uri = uri
+        self._client: MlflowClient = connect(uri)
+
+    def sweeps(self) -> list[str]:
+        """The names of all sweeps, the newest first."""
+        runs = self._runs("tags.`segsweep.kind` = 'sweep'")
+        return list(dict.fromkeys(run.data.tags["segsweep.sweep"] for run in runs))
+
+    def source(self, sweep: str) -> str | None:
+        """The YAML of the newest sweep of that name."""
+        for run in self._runs(f"tags.`segsweep.kind` = 'sweep'{_equals('segsweep.sweep', sweep)}"):
+            if run.data.tags["segsweep.sweep"] == sweep:
+                return records.long_text("segsweep.source", run.data.tags)
+        return None
+
+    def trials(
+        self, *, metric: str = "val_miou", sweep: str | None = None, dataset: str | None = None, kind: str = "trial"
+    ) -> list[TrialRow]:
+        """Every trial that fits, read page by page, the newest first."""
+        query = f"tags.`segsweep.kind` = '{kind}'"
+        query += _equals("segsweep.sweep", sweep) + _equals("segsweep.dataset", dataset)
+        rows = (self._row(run, metric) for run in self._runs(query))
+        return [row for row in rows if sweep in (None, row.sweep) and dataset in (None, row.dataset)]
+
+    def _runs(self, query: str) -> Iterator[Run]:
+        experiments = [e.experiment_id for e in self._client.search_experiments(max_results=50_000)]
+        token = None
+        while experiments:
+            page = self._client.search_runs(experiments, query, max_results=PAGE, page_token=token)
+            yield from page
+            if not (token := page.token):
+                return
+
+    def _row(self, run: Run, metric: str) -> TrialRow:
+        tags, metrics = run.data.tags, run.data.metrics
+        best_epoch = metrics.get("best_epoch")
+        return TrialRow(
+            sweep=tags["segsweep.sweep"],
+            trial_id=tags["segsweep.trial_id"],
+            run_id=run.info.run_id,
+            dataset=tags["segsweep.dataset"],
+            model=tags["segsweep.model"],
+            architecture=tags.get("segsweep.architecture", ""),
+            encoder=tags.get("segsweep.encoder", ""),
+            status=tags.get("segsweep.status", "running"),
+            stop_reason=tags.get("segsweep.stop_reason", ""),
+            value=self._value(run, metric, best_epoch),
+            best_epoch=None if best_epoch is None else int(best_epoch),
+            params_m=metrics.get("params_m"),
+            gmacs=metrics.get("gmacs"),
+            gpu_s=metrics.get("gpu_s", 0.0),
+            cpu_s=metrics.get("cpu_s", 0.0),
+            checkpoint=tags.get("segsweep.checkpoint", ""),
+            metrics=frozenset(records.metric_name(key) for key in metrics if not key.startswith("best_val")),
+            params=dict(run.data.params),
+            config=_config(tags),
+        )
+
+    def _value(self, run: Run, metric: str, best_epoch: float | None) -> float | None:
+        """The metric at the trial's best epoch. Only a class's IoU has to be looked up in the run's history."""
+        metrics: dict[str, Any] = run.data.metrics
+        key = records.metric_key(metric)
+        if metric in records.PER_TRIAL:
+            return _number(metrics.get(key))
+        if f"best_{key}" in metrics:
+            return _number(metrics[f"best_{key}"])
+        if key not in metrics or best_epoch is None:
+            return None
+        history = self._client.get_metric_history(run.info.run_id, key)
+        return next((_number(point.value) for point in history if point.step == best_epoch), None)
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None or math.isnan(value) else value
+
+
+def _equals(tag: str, value: str | None) -> str:
+    """A condition on a tag; none for a value that MLflow's grammar cannot quote (the caller compares again)."""
+    return f" and tags.`{tag}` = '{value}'" if value and "'" not in value else ""
+
+
+def _config(tags: Mapping[str, str]) -> TrialConfig | None:
+    try:
+        return TrialConfig.model_validate_json(records.long_text("segsweep.config", tags) or "")
+    except ValueError:
+        logger.debug("a configuration of another version", exc_info=True)
+        return None

@@ -1,0 +1,87 @@
+"""From the journal to MLflow, batch by batch. What was sent is noted in the ledger, so a new process goes on there."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+
+from segsweep.orchestrator.journal import SweepCreated, read_events
+from segsweep.orchestrator.state import SweepState
+from segsweep.orchestrator.tracking import records
+from segsweep.orchestrator.tracking.ledger import Ledger
+from segsweep.orchestrator.tracking.runs import Runs
+from segsweep.orchestrator.tracking.updates import Updates
+
+BATCH = 2000  # events at most before the ledger is written
+
+
+class Sender:
+    """Only one may work on a folder at a time; `writer.exclusive` sees to that."""
+
+    def __init__(self, folder: Path) -> None:
+        """folder: the sweep's, with journal.jsonl; tracking.json is kept beside it."""
+        self.journal = folder / "journal.jsonl"
+        self.ledger = Ledger()
+        self._path = folder / "tracking.json"
+        self._updates = Updates(SweepState())
+        self._offset = 0  # behind the last event in _updates
+        self._created: SweepCreated | None = None
+        self._runs: Runs | None = None
+
+    @property
+    def unsent(self) -> int:
+        """How many events MLflow does not have."""
+        return sum(1 for _ in read_events(self.journal, self.ledger.offset)) if self.journal.exists() else 0
+
+    def step(self) -> bool:
+        """Send one batch; False if there was nothing to send. Raises whatever the store raises: then call it again."""
+        if self._created is None and not self.open():
+            return False
+        if self._offset == self.ledger.offset:  # else a batch is left over from a failed attempt
+            self._read()
+        if self._offset == self.ledger.offset:
+            return False
+        if self._updates.runs and not self._send():
+            return True
+        self.ledger.offset = self._offset
+        self.ledger.save(self._path)
+        return True
+
+    def open(self) -> bool:
+        """Take up the ledger, and the state as it was when the ledger was written."""
+        first = next(read_events(self.journal), None) if self.journal.exists() else None
+        if first is None or not isinstance(first[0], SweepCreated):
+            return False
+        created, uid = first[0], records.sweep_uid(first[0])
+        ledger = Ledger.load(self._path)
+        if (ledger.uri, ledger.sweep_uid) != (created.tracking_uri, uid) or self.journal.stat().st_size < ledger.offset:
+            ledger = Ledger(uri=created.tracking_uri, sweep_uid=uid)
+        self.ledger = ledger
+        self._rewind(ledger.offset)
+        self._created = created
+        return True
+
+    def _rewind(self, offset: int) -> None:
+        state = SweepState()
+        for event, end in read_events(self.journal):
+            if end > offset:
+                break
+            state.apply(event)
+        self._updates, self._offset, self.ledger.offset = Updates(state), offset, offset
+
+    def _read(self) -> None:
+        for event, end in islice(read_events(self.journal, self._offset), BATCH):
+            self._updates.add(event)
+            self._offset = end
+
+    def _send(self) -> bool:
+        """False if the store has lost the sweep: then everything is sent again from the beginning."""
+        assert self._created is not None
+        runs, self._runs = self._runs, None  # a failure leaves doubt about what the store has: connect anew
+        runs = runs or Runs(self._created, self.ledger)
+        if runs.lost:
+            self._rewind(0)
+            return False
+        runs.send(self._updates.runs)
+        self._runs, self._updates.runs = runs, {}
+        return True

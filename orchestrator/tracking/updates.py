@@ -1,0 +1,105 @@
+"""Journal events gathered into one update for each run, so that few calls carry them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+
+from pydantic import JsonValue
+
+from segsweep.orchestrator.journal import (
+    AttemptEnded,
+    AttemptStarted,
+    DriverStarted,
+    DriverStopped,
+    EpochDone,
+    Event,
+    SweepCreated,
+    TrialFacts,
+)
+from segsweep.orchestrator.state import SweepState
+from segsweep.orchestrator.tracking import records
+from segsweep.orchestrator.tracking.records import Point
+
+PARENT = ""  # where a trial's id stands, for the sweep itself
+SWEEP_STATUS = {"running": "RUNNING", "done": "FINISHED", "interrupted": "KILLED", "crashed": "FAILED"}
+
+
+@dataclass
+class RunUpdate:
+    """What one run still has to be told."""
+
+    start_ms: int  # time of the first event in here: the run's start if it has to be made
+    params: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    points: list[Point] = field(default_factory=list)
+    status: str | None = None  # MLflow's word; None: as it is
+    end_ms: int | None = None
+    name: str = ""
+    artifacts: dict[str, str] = field(default_factory=dict)  # file name -> text; parent only
+
+
+class Updates:
+    """Folds events into `state` and remembers what of it MLflow does not know yet, by trial id."""
+
+    def __init__(self, state: SweepState) -> None:
+        self.state = state
+        self.runs: dict[str, RunUpdate] = {}
+
+    def add(self, event: Event) -> None:
+        self.state.apply(event)
+        match event:
+            case SweepCreated():
+                self._sweep(event)
+            case DriverStarted():
+                self._sweep_status(event, "running")
+            case DriverStopped():
+                self._sweep_status(event, event.status)
+            case AttemptStarted():
+                self._start(event)
+            case TrialFacts():
+                self._of(event.trial, event).points += records.fact_points(event)
+                self._of(event.trial, event).tags |= records.status_tags(self.state.trials[event.trial])
+            case EpochDone():
+                self._of(event.trial, event).points += records.epoch_points(event)
+            case AttemptEnded():
+                self._end(event)
+
+    def _of(self, run: str, event: Event) -> RunUpdate:
+        return self.runs.setdefault(run, RunUpdate(int(event.time * 1000)))
+
+    def _sweep(self, event: SweepCreated) -> None:
+        update = self._of(PARENT, event)
+        update.name = event.sweep
+        update.artifacts = {"search_space.yaml": event.source, "spec.json": _pretty(event.spec)}
+        if event.plan:
+            update.artifacts["plan.json"] = _pretty(event.plan)
+        update.tags |= records.sweep_tags(event)
+        update.params |= records.sweep_params(event)
+
+    def _sweep_status(self, event: DriverStarted | DriverStopped, status: str) -> None:
+        update = self._of(PARENT, event)
+        update.status = SWEEP_STATUS[status]
+        update.tags |= {"segsweep.status": status, "segsweep.stop_reason": getattr(event, "reason", "")}
+        update.end_ms = None if status == "running" else int(event.time * 1000)
+
+    def _start(self, event: AttemptStarted) -> None:
+        trial = self.state.trials[event.trial]
+        update = self._of(event.trial, event)
+        update.name, update.status, update.end_ms = trial.config.label, "RUNNING", None
+        created = self.state.created
+        if event.attempt == 1 and created is not None:
+            update.params = records.trial_params(trial.config)
+            update.tags |= records.trial_tags(trial.config, created.sweep)
+        update.tags |= records.status_tags(trial)
+
+    def _end(self, event: AttemptEnded) -> None:
+        trial = self.state.trials[event.trial]
+        update = self._of(event.trial, event)
+        update.status, update.end_ms = records.RUN_STATUS[trial.status], int(event.time * 1000)
+        update.tags |= records.status_tags(trial)
+        update.points += records.end_points(trial, event)
+
+
+def _pretty(tree: dict[str, JsonValue]) -> str:
+    return json.dumps(tree, indent=2) + "\n"
