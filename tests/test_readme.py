@@ -22,7 +22,7 @@ def test_search_space_in_the_readme_is_valid(tmp_path: Path) -> None:
     file = tmp_path / "example.yaml"
     file.write_text(example)
     spec = check(read(file, ())).spec
-    assert [model.name for model in spec.models] == ["segformer-b0", "unet-resnet18"]
+    assert [model.name for model in spec.models] == ["segformer/mit_b0", "unet/resnet18"]
     assert len(spec.datasets) * len(spec.models) * len(spec.losses) == 8  # as its comment says
 
 
