@@ -9,7 +9,6 @@ path below images/ without its ending) or from fractions and a seed.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Self
@@ -84,8 +83,8 @@ def _codes(options: Options) -> MaskCodes:
 
 
 def _check_names(names: Sequence[str], values: Mapping[int, int]) -> None:
-    if len(names) > VOID:
-        raise DataError(f"{len(names)} classes: at most {VOID} fit, {VOID} itself is void")
+    if not 2 <= len(names) <= VOID:
+        raise DataError(f"`classes` are {len(names)}, but must be 2..{VOID}; the background counts, void does not")
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise DataError(f"class {twice[0]!r} is named twice; every class needs a name of its own")
     if beyond := sorted(index for index in values.values() if index >= len(names)):
@@ -105,9 +104,8 @@ def _read_classes(options: Options) -> tuple[tuple[str, ...], int | None]:
     if path.suffix == ".txt":
         return tuple(line.strip() for line in text.splitlines() if line.strip()), None
     try:
-        read = ClassFile.model_validate(json.loads(text))
-    except (json.JSONDecodeError, ValidationError) as error:
-        raise DataError(
-            f'{path}: needs {{"names": [two or more names], "ignore_index": value or null}}: {error}'
-        ) from None
+        read = ClassFile.model_validate_json(text)
+    except ValidationError as error:
+        why = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'the file'}: {e['msg']}" for e in error.errors())
+        raise DataError(f'{path}: {why}. Write {{"names": ["background", ...], "ignore_index": 255 or null}}') from None
     return read.names, read.ignore_index
