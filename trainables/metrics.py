@@ -40,7 +40,7 @@ def _check_range(noun: str, values: Tensor, num_classes: int) -> None:
         raise ValueError(f"{noun} {wrong} is no class: allowed are 0..{num_classes - 1}, and {VOID} (void) in labels")
 
 
-class ConfusionMatrix(Metric):  # type: ignore[misc]  # torchmetrics is untyped for us
+class ConfusionMatrix(Metric):
     """`confusion_matrix` summed over updates and, where a trial is distributed, over processes."""
 
     is_differentiable = False

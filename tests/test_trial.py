@@ -1,0 +1,529 @@
+"""A trial in a plain process: what it reports, what it leaves on disk, and that it resumes exactly."""
+
+from __future__ import annotations
+
+import gc
+import json
+import math
+import random
+import re
+import subprocess
+import sys
+import textwrap
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from segsweep.trainables import catalog, checkpoint, metrics, trial
+from segsweep.trainables.batches import IMAGENET_MEAN, IMAGENET_STD, batches_per_epoch, eval_batches, train_batches
+from segsweep.trainables.cache import CachedSplit, open_split
+from segsweep.trainables.checkpoint import StaleAttemptError
+from segsweep.trainables.components import VOID, ComponentOptions, Dataset, LossContext, Pair, Split, Task
+from segsweep.trainables.config import Entry, Objective, TrialConfig
+from segsweep.trainables.experiment import gmacs
+from segsweep.trainables.loop import DivergedError, evaluate, predicted_classes, train_epoch
+from segsweep.trainables.masked_loss import build_loss
+from segsweep.trainables.trial import EpochReport, ObjectiveError, Trial, best_epoch, verdict
+
+CPU = torch.device("cpu")
+CLOCKS = {"epoch_s", "images_per_second", "peak_memory_gib"}  # what may differ between equal trials
+
+
+@pytest.fixture(autouse=True, scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEGSWEEP_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+def entry(type_: str, **options: object) -> Entry:
+    return Entry.model_validate({"type": type_, "name": type_, "options": options})
+
+
+STREETS = entry("streets", size=[48, 64], train=7, val=3, test=1)
+LINKNET = entry("linknet", encoder="tu-mobilenetv3_small_050")
+
+
+def config(**changes: object) -> TrialConfig:
+    chosen: dict[str, object] = {
+        "trial_id": "001",
+        "dataset": STREETS,
+        "model": LINKNET,
+        "loss": entry("cross_entropy"),
+        "optimizer": entry("adamw", lr=3e-3, weight_decay=0.01),
+        "lr_schedule": entry("poly"),
+        "augmentation": entry("light"),
+        "epochs": 3,
+        "batch_size": 4,
+        "image_size": (48, 64),
+        "seed": 1,
+    }
+    return TrialConfig.model_validate(chosen | changes)
+
+
+def run(trial_config: TrialConfig, folder: Path, **arguments: int) -> list[EpochReport]:
+    with Trial(trial_config, folder, **arguments) as it:
+        return list(it.run())
+
+
+def numbers(reports: list[EpochReport]) -> list[str]:
+    """Everything that must agree between equal trials; as text, since NaN does not equal itself."""
+    return [json.dumps({k: v for k, v in r.metrics.items() if k not in CLOCKS}, sort_keys=True) for r in reports]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    model = checkpoint.load(folder / "last.pt")["model"]
+    assert isinstance(model, dict)
+    return model
+
+
+def same_weights(a: Path, b: Path) -> bool:
+    ours, theirs = weights(a), weights(b)
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory, cache: None) -> tuple[Path, list[EpochReport]]:
+    """One trial of three epochs, trained without interruption."""
+    folder = tmp_path_factory.mktemp("straight")
+    return folder, run(config(), folder)
+
+
+# -- what a trial reports ---------------------------------------------------------------------------------------------
+
+
+def test_every_epoch_has_the_metrics_of_the_contract(straight: tuple[Path, list[EpochReport]]) -> None:
+    scores = {"val_miou", "val_pixel_accuracy", "val_mean_accuracy", "val_fwiou", "val_dice", "val_classes"}
+    classes = {f"val_iou/{name}" for name in catalog.DATASETS.get("streets").describe(options_of(STREETS)).classes}
+    for report in straight[1]:
+        assert set(report.metrics) == scores | classes | CLOCKS | {"train_loss", "val_loss", "lr"}
+        finite = {name: value for name, value in report.metrics.items() if name not in classes}
+        assert all(math.isfinite(value) for value in finite.values()), finite
+        assert report.metrics["epoch_s"] > 0
+        assert 0.01 < report.metrics["peak_memory_gib"] < 20
+
+
+def test_epochs_count_from_one_and_end_at_the_limit(straight: tuple[Path, list[EpochReport]]) -> None:
+    assert [(r.epoch, r.done, r.reason) for r in straight[1]] == [
+        (1, False, ""),
+        (2, False, ""),
+        (3, True, "epoch limit"),
+    ]
+
+
+def test_the_lr_is_that_of_the_last_update(straight: tuple[Path, list[EpochReport]]) -> None:
+    updates = batches_per_epoch(7, 4)
+    expected = [3e-3 * (1 - (updates * epoch - 1) / (updates * 3)) ** 0.9 for epoch in (1, 2, 3)]
+    assert [r.metrics["lr"] for r in straight[1]] == pytest.approx(expected)
+
+
+def test_training_lowers_the_loss(tmp_path: Path) -> None:
+    fast = entry("adamw", lr=0.01, weight_decay=0)
+    reports = run(config(epochs=8, optimizer=fast, lr_schedule=entry("constant"), augmentation=entry("none")), tmp_path)
+    assert reports[-1].metrics["train_loss"] < 0.75 * reports[0].metrics["train_loss"]
+
+
+def test_facts_describe_the_trial(tmp_path: Path) -> None:
+    with Trial(config(), tmp_path) as it:
+        facts, model = it.facts, it._experiment.model
+    assert facts["params_m"] == pytest.approx(sum(p.numel() for p in model.parameters()) / 1e6)
+    assert (facts["train_images"], facts["val_images"], facts["cpus"], facts["gpus"]) == (7, 3, 1, 0)
+    assert facts["device"] == "cpu"
+    assert facts["checkpoint"] == str(tmp_path / "best.pt")
+    assert isinstance(facts["setup_s"], float)
+    assert len(str(facts["data_fingerprint"])) == 16
+
+
+def test_gmacs_count_a_multiply_add_once() -> None:
+    conv = nn.Conv2d(3, 5, kernel_size=3, padding=1, bias=False)
+    assert gmacs(conv, (8, 10), CPU) == pytest.approx(3 * 5 * 9 * 8 * 10 / 1e9)
+
+
+# -- equal and resumed trials -----------------------------------------------------------------------------------------
+
+
+def test_one_seed_gives_one_result(straight: tuple[Path, list[EpochReport]], tmp_path: Path) -> None:
+    torch.rand(7)  # whatever the process drew before
+    assert numbers(run(config(), tmp_path / "same")) == numbers(straight[1])
+    assert numbers(run(config(seed=2, epochs=1), tmp_path / "other")) != numbers(straight[1])[:1]
+
+
+def test_a_resumed_trial_is_the_same_bit_for_bit(straight: tuple[Path, list[EpochReport]], tmp_path: Path) -> None:
+    with Trial(config(), tmp_path) as first:
+        first.step()
+    reports = run(config(), tmp_path, attempt=2, reported=1)
+    assert [r.epoch for r in reports] == [2, 3]
+    assert numbers(reports) == numbers(straight[1])[1:]
+    assert same_weights(tmp_path, straight[0])
+
+
+def test_a_damaged_checkpoint_costs_an_epoch_and_changes_nothing(
+    straight: tuple[Path, list[EpochReport]], tmp_path: Path
+) -> None:
+    with Trial(config(), tmp_path) as first:
+        first.step(), first.step()
+    (tmp_path / "last.pt").write_bytes((tmp_path / "last.pt").read_bytes()[:1000])
+    reports = run(config(), tmp_path, attempt=2, reported=2)
+    assert [r.epoch for r in reports] == [2, 3]  # epoch 2 again: the driver calls it redone
+    assert same_weights(tmp_path, straight[0])
+
+
+def test_trials_that_take_turns_in_one_process_do_not_disturb_each_other(
+    straight: tuple[Path, list[EpochReport]], tmp_path: Path
+) -> None:
+    with Trial(config(), tmp_path / "a") as a, Trial(config(seed=5), tmp_path / "b") as b:
+        reports = [report for _ in range(3) for report in (a.step(), b.step())]
+    assert numbers(reports[::2]) == numbers(straight[1])
+
+
+def test_an_epoch_whose_report_was_lost_is_reported_without_training(tmp_path: Path) -> None:
+    with Trial(config(), tmp_path) as it:
+        trained = [it.step(), it.step()]
+    before = (tmp_path / "last.pt").stat().st_mtime_ns
+    with Trial(config(), tmp_path, attempt=2, reported=1) as again:
+        assert again.epoch == 2
+        report = again.step()
+        assert (report.epoch, numbers([report])) == (2, numbers(trained[1:]))
+        assert (tmp_path / "last.pt").stat().st_mtime_ns == before
+        assert again.step().epoch == 3
+
+
+def test_a_finished_trial_reports_its_last_epoch_again(straight: tuple[Path, list[EpochReport]]) -> None:
+    folder, reports = straight
+    before = (folder / "last.pt").stat().st_mtime_ns
+    again = run(config(), folder, attempt=1, reported=3)
+    assert [(r.epoch, r.done) for r in again] == [(3, True)]
+    assert numbers(again) == numbers(reports)[2:]
+    assert (folder / "last.pt").stat().st_mtime_ns == before
+
+
+def test_a_folder_of_another_configuration_is_refused(straight: tuple[Path, list[EpochReport]]) -> None:
+    with pytest.raises(ValueError, match="another configuration"):
+        Trial(config(seed=99), straight[0])
+
+
+def test_a_worker_of_an_older_attempt_may_not_write(tmp_path: Path) -> None:
+    with Trial(config(), tmp_path) as old, Trial(config(), tmp_path, attempt=2) as new:
+        report = new.step()
+        saved = (tmp_path / "last.pt").read_bytes()
+        with pytest.raises(StaleAttemptError, match="attempt 2"):
+            old.step()
+        assert (tmp_path / "last.pt").read_bytes() == saved
+        assert report.epoch == 1
+
+
+def test_a_finished_trial_keeps_only_last_and_best(straight: tuple[Path, list[EpochReport]]) -> None:
+    assert sorted(path.name for path in straight[0].iterdir()) == ["attempt", "best.pt", "last.pt"]
+
+
+# -- when it ends -----------------------------------------------------------------------------------------------------
+
+
+def history(*values: float) -> list[dict[str, float]]:
+    return [{"val_miou": value} for value in values]
+
+
+def test_the_best_epoch_is_the_first_among_equals() -> None:
+    assert best_epoch(history(), Objective()) is None
+    assert best_epoch(history(0.1, 0.3, 0.3, 0.2), Objective()) == 2
+    assert best_epoch(history(0.2, 0.1, 0.3), Objective(mode="min")) == 2
+
+
+def test_patience_ends_a_trial_that_no_longer_improves() -> None:
+    patient = config(epochs=9, patience=2)
+    assert verdict(history(0.1, 0.3, 0.2), patient) == (False, "")
+    assert verdict(history(0.1, 0.3, 0.2, 0.3), patient) == (True, "patience: no better val_miou for 2 epochs")
+    assert verdict(history(0.1, 0.3, 0.2, 0.4), patient) == (False, "")
+
+
+def test_patience_ends_a_run(tmp_path: Path) -> None:
+    still = entry("sgd", lr=1e-30, weight_decay=0)  # learns nothing, so the first epoch's mean accuracy may stay best
+    frozen = config(optimizer=still, epochs=20, patience=1, objective=Objective(metric="lr"))
+    reports = run(frozen, tmp_path)
+    assert [(r.epoch, r.reason) for r in reports] == [(1, ""), (2, "patience: no better lr for 1 epochs")]
+
+
+def test_a_loss_that_is_not_finite_ends_the_trial(tmp_path: Path) -> None:
+    with (
+        Trial(config(optimizer=entry("sgd", lr=1e30, weight_decay=0)), tmp_path) as it,
+        pytest.raises(DivergedError, match=r"loss is (nan|inf) in epoch 1, step 2, at lr .*e\+2") as caught,
+    ):
+        it.step()
+    assert (caught.value.epoch, caught.value.step) == (1, 2)
+    assert not (tmp_path / "last.pt").exists()
+
+
+def test_a_nan_lr_diverges_at_the_next_update() -> None:
+    model = nn.Conv2d(3, 2, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=math.nan)
+    schedule = torch.optim.lr_scheduler.ConstantLR(optimizer)
+    batches = list(eval_batches(streets("train"), 3, CPU))
+    with pytest.raises(DivergedError, match="step 2, at lr nan"):
+        train_epoch(model, lambda logits, _: logits.square().mean(), optimizer, schedule, batches, epoch=1)  # type: ignore[arg-type]
+
+
+def test_an_epoch_that_breaks_only_at_its_last_update_is_caught_by_validation(tmp_path: Path) -> None:
+    one_update = config(optimizer=entry("sgd", lr=1e30, weight_decay=0), batch_size=7)
+    with Trial(one_update, tmp_path) as it, pytest.raises(DivergedError, match="val loss"):
+        it.step()
+
+
+def test_an_objective_that_nobody_measures_is_named(tmp_path: Path) -> None:
+    with (
+        Trial(config(objective=Objective(metric="val_mIoU")), tmp_path) as it,
+        pytest.raises(ObjectiveError, match="epoch 1: no metric 'val_mIoU'; there are .*val_miou"),
+    ):
+        it.step()
+
+
+def test_an_objective_that_is_not_a_number_fails(tmp_path: Path) -> None:
+    with Trial(config(), tmp_path) as it, pytest.raises(ObjectiveError, match="val_miou is not a number"):
+        trial._check_objective({"val_miou": math.nan}, it.config.objective, 1)
+
+
+def test_a_gpu_that_is_not_there_is_said(tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(RuntimeError, match=r"given 0\.5 GPU, but torch .* sees none"):
+        Trial(config(), tmp_path, gpus=0.5)
+
+
+# -- what it leaves in the process ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(2)
+    cv2.setNumThreads(2)
+    yield
+    torch.set_num_threads(before[0])
+    cv2.setNumThreads(before[1])
+
+
+def test_a_trial_gives_back_threads_and_generators(tmp_path: Path, two_threads: None) -> None:
+    def generators() -> list[object]:
+        return [torch.get_rng_state().tolist(), random.getstate(), str(np.random.get_state())]
+
+    before = generators()
+    with Trial(config(), tmp_path, cpus=1) as it:
+        assert (torch.get_num_threads(), cv2.getNumThreads()) == (1, 1)
+        it.step()
+    assert (torch.get_num_threads(), cv2.getNumThreads()) == (2, 2)
+    assert generators() == before
+
+
+def test_a_trial_that_cannot_be_built_gives_threads_back(tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    with pytest.raises(ValueError, match="no loss 'crossentropy'"):
+        Trial(config(loss=entry("crossentropy")), tmp_path, cpus=before + 1)
+    assert torch.get_num_threads() == before
+
+
+def test_close_frees_the_model(tmp_path: Path) -> None:
+    it = Trial(config(), tmp_path)
+    it.step()
+    model, train = weakref.ref(it._experiment.model), weakref.ref(it._experiment.train)
+    gc.disable()  # close() has to do it, not chance
+    try:
+        it.close()
+        it.close()
+    finally:
+        gc.enable()
+    assert model() is None
+    assert train() is None
+
+
+def test_trainables_need_nothing_of_the_orchestrator() -> None:
+    code = """
+        import sys
+        import segsweep.trainables.trial
+        from segsweep.trainables import catalog
+        for kind in (catalog.MODELS, catalog.LOSSES, catalog.DATASETS, catalog.OPTIMIZERS, catalog.LR_SCHEDULES,
+                     catalog.AUGMENTATIONS):
+            for name in kind.names():
+                kind.get(name)
+        banned = {"ray", "mlflow", "optuna", "segsweep.orchestrator"}
+        print(sorted(banned & set(sys.modules)))
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_example_of_the_module_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert trial.__doc__
+    example = re.search(r"runs one so:\n\n(.*?)\n\nRun again", trial.__doc__, re.DOTALL)
+    assert example
+    monkeypatch.chdir(tmp_path)
+    printed = []
+    for _ in range(2):
+        exec(textwrap.dedent(example[1]), {})
+        printed.append(capsys.readouterr().out)
+    assert [line.split()[0] for line in printed[0].splitlines()] == ["1", "2"]
+    assert printed[1] == printed[0]
+
+
+# -- the numbers, recounted -------------------------------------------------------------------------------------------
+
+
+def options_of(chosen: Entry) -> ComponentOptions:
+    return catalog.DATASETS.get(chosen.type).Options.model_validate(chosen.options)
+
+
+def dataset_of(trial_config: TrialConfig) -> Dataset:
+    return catalog.DATASETS.get(trial_config.dataset.type).build(options_of(trial_config.dataset))
+
+
+def recount(folder: Path, read_size: tuple[int, int]) -> float:
+    """mIoU of best.pt on val, from the samples themselves: no cache, no batch, no metric of ours."""
+    best = checkpoint.load(folder / "best.pt")
+    trial_config = TrialConfig.model_validate_json(str(best["config"]))
+    component = catalog.MODELS.get(trial_config.model.type)
+    classes = len(best["classes"])
+    options = component.Options.model_validate(trial_config.model.options)
+    model = component.build(options, Task(classes, trial_config.image_size, 1))
+    model.load_state_dict(best["model"])
+    model.eval()
+    counts = np.zeros(classes * classes, np.int64)
+    for sample in dataset_of(trial_config).splits["val"]:
+        pair = sample.read()
+        image = cv2.resize(pair.image, read_size[::-1], interpolation=cv2.INTER_AREA)
+        pixels = (image / 255.0 - np.array(IMAGENET_MEAN)) / np.array(IMAGENET_STD)
+        with torch.no_grad():
+            logits = model(torch.tensor(pixels.transpose(2, 0, 1)[None], dtype=torch.float32))
+            logits = F.interpolate(logits, pair.label.shape, mode="bilinear", align_corners=False)[0].numpy()
+        labelled = pair.label != VOID
+        truth, predicted = pair.label[labelled].astype(np.int64), logits.argmax(0)[labelled]
+        counts += np.bincount(truth * classes + predicted, minlength=classes * classes)
+    matrix = counts.reshape(classes, classes)
+    union = matrix.sum(0) + matrix.sum(1) - matrix.diagonal()
+    return float(np.mean(matrix.diagonal()[union > 0] / union[union > 0]))
+
+
+def test_the_reported_miou_is_what_numpy_counts_from_the_best_checkpoint(
+    straight: tuple[Path, list[EpochReport]],
+) -> None:
+    folder, reports = straight
+    best = max(report.metrics["val_miou"] for report in reports)
+    assert checkpoint.load(folder / "best.pt")["metrics"]["val_miou"] == best
+    assert recount(folder, (48, 64)) == pytest.approx(best, abs=1e-9)
+
+
+@pytest.fixture
+def mixed_sizes(tmp_path: Path) -> Entry:
+    """A folder of six images of different sizes and shapes, with void."""
+    rng = np.random.default_rng(0)
+    for name in ("images", "masks", "splits"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+    for index, (height, width) in enumerate([(60, 80), (90, 70), (64, 64), (121, 83), (40, 160), (60, 80)]):
+        mask = np.kron(rng.integers(0, 3, (2, 2)), np.ones((height // 2 + 1, width // 2 + 1)))[:height, :width]
+        image = np.repeat(mask[:, :, None] * 80, 3, axis=2) + rng.integers(0, 40, (height, width, 3))
+        mask[rng.random(mask.shape) < 0.1] = VOID
+        cv2.imwrite(str(tmp_path / f"data/images/{index}.png"), image.astype(np.uint8))
+        cv2.imwrite(str(tmp_path / f"data/masks/{index}.png"), mask.astype(np.uint8))
+    (tmp_path / "data/splits/train.txt").write_text("0\n1\n")
+    (tmp_path / "data/splits/val.txt").write_text("2\n3\n4\n5\n")
+    return entry("folder", root=str(tmp_path / "data"), classes=["a", "b", "c"], ignore=[VOID])
+
+
+def test_images_of_mixed_sizes_are_scored_at_their_own_size(mixed_sizes: Entry, tmp_path: Path) -> None:
+    mixed = config(dataset=mixed_sizes, epochs=1)
+    with Trial(mixed, tmp_path / "trial") as it:
+        report = it.step()
+        scored = evaluate(it._experiment.model, it._experiment.loss, it._experiment.val, 3, 4, CPU)
+    labels = [sample.read().label for sample in dataset_of(mixed).splits["val"]]
+    assert {label.shape for label in labels} == {(64, 64), (121, 83), (40, 160), (60, 80)}
+    labelled = np.concatenate([label[label != VOID] for label in labels])
+    assert scored.confusion.sum(1).tolist() == np.bincount(labelled, minlength=3).tolist()
+    assert metrics.mean_iou(scored.confusion) == report.metrics["val_miou"]
+
+
+def test_a_split_without_labelled_pixels_cannot_be_scored() -> None:
+    with pytest.raises(ValueError, match="no pixel of the split is labelled"):
+        metrics.scores(torch.zeros(2, 2, dtype=torch.int64), ["a", "b"])
+
+
+@pytest.mark.parametrize("classes_at_once", [1, 2, 3, 5, 7])
+def test_upsampling_classes_a_few_at_a_time_changes_nothing(
+    classes_at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logits = torch.randn(7, 9, 12, generator=torch.Generator().manual_seed(0)).round(decimals=1)
+    logits[4] = logits[2]  # ties go to the lower class, wherever the chunks end
+    whole = F.interpolate(logits[None], (37, 51), mode="bilinear", align_corners=False)[0].argmax(0)
+    monkeypatch.setattr("segsweep.trainables.loop.UPSAMPLED_BYTES", classes_at_once * 4 * 37 * 51)
+    assert torch.equal(predicted_classes(logits, (37, 51)), whole)
+
+
+def test_val_loss_does_not_depend_on_the_batch_size(tmp_path: Path) -> None:
+    with Trial(config(), tmp_path) as it:
+        parts = it._experiment
+        losses = [evaluate(parts.model, parts.loss, parts.val, 8, size, CPU).loss for size in (1, 2, 3)]
+    assert losses == pytest.approx([losses[0]] * 3, rel=1e-5)
+
+
+# -- batches ----------------------------------------------------------------------------------------------------------
+
+
+def streets(split: Split) -> CachedSplit:
+    return open_split(dataset_of(config()), "streets", split, (48, 64))
+
+
+def unchanged(pair: Pair, seed: int) -> Pair:
+    return pair
+
+
+@pytest.mark.parametrize(
+    ("images", "batch_size", "batches"), [(7, 4, 2), (8, 4, 2), (9, 4, 2), (10, 4, 3), (1, 4, 1), (3, 1, 3), (3, 8, 1)]
+)
+def test_a_last_batch_of_one_is_dropped_unless_it_is_the_only_one(images: int, batch_size: int, batches: int) -> None:
+    assert batches_per_epoch(images, batch_size) == batches
+
+
+def test_an_epoch_shows_every_image_once_in_an_order_of_its_own() -> None:
+    split = streets("train")
+    orders = [[i for b in train_batches(split, unchanged, 4, 1, epoch, CPU) for i in b.indices] for epoch in (1, 2, 1)]
+    assert sorted(orders[0]) == sorted(orders[1]) == list(range(7))
+    assert orders[0] == orders[2] != orders[1]
+
+
+def test_an_image_gets_another_augmentation_seed_in_every_epoch_and_the_same_one_again() -> None:
+    seen: list[int] = []
+
+    def remember(pair: Pair, seed: int) -> Pair:
+        seen.append(seed)
+        return pair
+
+    split = streets("train")
+    for epoch in (1, 2, 1):
+        list(train_batches(split, remember, 4, 1, epoch, CPU))
+    assert seen[:7] == seen[14:]
+    assert len(set(seen)) == 14
+
+
+def test_batches_are_normalised_as_pretrained_encoders_expect() -> None:
+    split = streets("val")
+    (batch,) = eval_batches(split, 8, CPU)
+    expected = (np.asarray(split.images) / 255 - IMAGENET_MEAN) / IMAGENET_STD
+    assert batch.images.dtype == torch.float32
+    assert np.allclose(batch.images.numpy(), expected.transpose(0, 3, 1, 2), atol=1e-6)
+    assert batch.labels.dtype == torch.int64
+    assert np.array_equal(batch.labels.numpy(), split.labels)
+
+
+def test_an_all_void_batch_costs_nothing_and_breaks_nothing() -> None:
+    component = catalog.LOSSES.get("cross_entropy")
+    loss = build_loss(component, component.Options(), LossContext(2, lambda: torch.ones(2) / 2))
+    model = nn.Conv2d(3, 2, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    schedule = torch.optim.lr_scheduler.ConstantLR(optimizer)
+    void = [b._replace(labels=torch.full_like(b.labels, VOID)) for b in eval_batches(streets("train"), 4, CPU)]
+    assert train_epoch(model, loss, optimizer, schedule, void, epoch=1).loss == 0

@@ -1,0 +1,91 @@
+"""A configuration, built: data, model, loss, optimizer and LR schedule, in this order, ready to train."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torch.utils.flop_counter import FlopCounterMode
+
+from segsweep.trainables import catalog
+from segsweep.trainables.batches import batches_per_epoch
+from segsweep.trainables.cache import CachedSplit, open_split
+from segsweep.trainables.components import Augmentation, ComponentOptions, LossContext, Task
+from segsweep.trainables.config import Entry, TrialConfig
+from segsweep.trainables.masked_loss import build_loss
+
+
+@dataclass
+class Experiment:
+    """All that a configuration stands for, built and ready to train."""
+
+    classes: tuple[str, ...]
+    train: CachedSplit
+    val: CachedSplit
+    augment: Augmentation
+    model: nn.Module
+    loss: nn.Module
+    optimizer: Optimizer
+    lr_schedule: LRScheduler
+
+
+def build(config: TrialConfig, device: torch.device) -> Experiment:
+    """The experiment in its order: data, model, loss, optimizer, LR schedule. Raises DataError and the catalogues'."""
+    data, data_options = _chosen(catalog.DATASETS, config.dataset)
+    dataset = data.build(data_options)
+    train = open_split(dataset, config.dataset.name, "train", config.image_size)
+    val = open_split(dataset, config.dataset.name, "val", config.image_size)
+    augmentation, augmentation_options = _chosen(catalog.AUGMENTATIONS, config.augmentation)
+    augment = augmentation.build(augmentation_options, config.image_size)
+
+    classes = dataset.card.classes
+    architecture, model_options = _chosen(catalog.MODELS, config.model)
+    model = architecture.build(model_options, Task(len(classes), config.image_size, config.batch_size)).to(device)
+
+    loss, loss_options = _chosen(catalog.LOSSES, config.loss)
+    context = LossContext(len(classes), lambda: _frequencies(train))
+    criterion = build_loss(loss, loss_options, context).to(device)
+
+    optimizer_component, optimizer_options = _chosen(catalog.OPTIMIZERS, config.optimizer)
+    optimizer = optimizer_component.build(optimizer_options, model)
+    schedule, schedule_options = _chosen(catalog.LR_SCHEDULES, config.lr_schedule)
+    steps = batches_per_epoch(len(train), config.batch_size)
+    lr_schedule = schedule.build(schedule_options, optimizer, steps, config.epochs)
+    return Experiment(classes, train, val, augment, model, criterion, optimizer, lr_schedule)
+
+
+def pick_device(gpus: float) -> torch.device:
+    if not gpus:
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise RuntimeError(f"the trial was given {gpus:g} GPU, but torch {torch.__version__} sees none here")
+    return torch.device("cuda", torch.cuda.current_device())
+
+
+def gmacs(model: nn.Module, image_size: tuple[int, int], device: torch.device) -> float:
+    """10^9 multiply-accumulates of one forward pass over one image of `image_size`; a multiply-add counts once."""
+    model.eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(torch.zeros(1, 3, *image_size, device=device))
+    return float(counter.get_total_flops()) / 2 / 1e9
+
+
+class _HasOptions(Protocol):
+    Options: ClassVar[type[ComponentOptions]]
+
+
+_C = TypeVar("_C", bound=_HasOptions)
+
+
+def _chosen(components: catalog.Catalog[_C], entry: Entry) -> tuple[_C, ComponentOptions]:
+    component = components.get(entry.type)
+    return component, component.Options.model_validate(entry.options)
+
+
+def _frequencies(split: CachedSplit) -> Tensor:
+    counts = torch.as_tensor(split.class_counts, dtype=torch.float64)
+    return counts / counts.sum()

@@ -1,0 +1,250 @@
+"""One configuration, trained once: data, model, loss, optimizer, LR schedule, epochs, metrics and checkpoint.
+
+A trial needs nothing but this package. A plain script runs one so:
+
+    from pathlib import Path
+
+    from segsweep.trainables.config import Entry, TrialConfig
+    from segsweep.trainables.trial import Trial
+
+    config = TrialConfig(
+        trial_id="001",
+        dataset=Entry(type="streets", name="streets", options={"train": 16, "val": 8}),
+        model=Entry(type="unet", name="unet/resnet18", options={"encoder": "resnet18"}),
+        loss=Entry(type="cross_entropy", name="cross_entropy"),
+        optimizer=Entry(type="adamw", name="adamw", options={"lr": 1e-3, "weight_decay": 0.01}),
+        lr_schedule=Entry(type="poly", name="poly"),
+        augmentation=Entry(type="light", name="light"),
+        epochs=2,
+        batch_size=4,
+        image_size=(48, 64),
+        seed=0,
+    )
+    with Trial(config, Path("trials/001")) as trial:
+        for report in trial.run():
+            print(report.epoch, report.metrics["val_miou"], report.reason)
+
+Run again, the same script trains nothing: it finds the finished trial in its folder and reports both epochs.
+"""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import math
+import os
+import platform
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import torch
+
+from segsweep.trainables import catalog
+from segsweep.trainables.batches import batches_per_epoch, train_batches
+from segsweep.trainables.checkpoint import BEST, CheckpointFolder
+from segsweep.trainables.config import Objective, TrialConfig
+from segsweep.trainables.experiment import build, gmacs, pick_device
+from segsweep.trainables.isolation import cpu_threads, seeded
+from segsweep.trainables.loop import DivergedError, evaluate, train_epoch
+from segsweep.trainables.memory import peak_gib, reset_peak
+from segsweep.trainables.metrics import scores
+
+Metrics = dict[str, float]
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What one step says. epoch counts 1, 2 ... over all attempts."""
+
+    epoch: int
+    metrics: Mapping[str, float]
+    done: bool
+    reason: str  # why it is done: "epoch limit", "patience: ..."; "" while it is not
+
+
+class ObjectiveError(RuntimeError):
+    """An epoch gave no usable value of the objective, so the trial cannot be compared with others."""
+
+
+class Trial:
+    """Trains `config` epoch by epoch. Whatever is in `folder` from earlier attempts is continued exactly."""
+
+    def __init__(
+        self,
+        config: TrialConfig,
+        folder: Path,
+        *,
+        attempt: int = 1,
+        reported: int = 0,
+        cpus: int = 1,
+        gpus: float = 0.0,
+    ) -> None:
+        """folder: the trial's own; attempt: see checkpoint.py; reported: epochs that the caller knows already.
+
+        Raises DataError, UnknownComponentError, pydantic.ValidationError, StaleAttemptError.
+        """
+        began = time.perf_counter()
+        self.config = config
+        self._device = pick_device(gpus)
+        with ExitStack() as undo:
+            undo.enter_context(cpu_threads(cpus))
+            self._folder = CheckpointFolder(folder, attempt)
+            catalog.import_plugins(config.plugins)
+            with seeded(config.seed, 0, self._device):
+                self._experiment = build(config, self._device)
+            self._history: list[Metrics] = self._resume()  # [epoch - 1]
+            self._reported = min(reported, len(self._history))
+            self.facts: dict[str, float | str] = self._facts(cpus, gpus)
+            self._undo = undo.pop_all()  # everything went well: undone in close()
+        self.facts["setup_s"] = time.perf_counter() - began
+
+    @property
+    def epoch(self) -> int:
+        """Epochs trained so far, over all attempts."""
+        return len(self._history)
+
+    def step(self) -> EpochReport:
+        """The next epoch that has not been reported: out of the checkpoint if it is there, else trained now.
+
+        A driver can die between a checkpoint and its report; so nothing is trained twice. Of a finished trial the last
+        epoch is reported again. Raises DivergedError, ObjectiveError, StaleAttemptError.
+        """
+        if not self._verdict(self._reported)[0]:
+            if self._reported == self.epoch:
+                self._train_one_epoch()
+            self._reported += 1
+        done, reason = self._verdict(self._reported)
+        return EpochReport(self._reported, self._history[self._reported - 1], done, reason)
+
+    def run(self) -> Iterator[EpochReport]:
+        """Step until done."""
+        while True:
+            report = self.step()
+            yield report
+            if report.done:
+                return
+
+    def close(self) -> None:
+        """Give memory and threads back. The trial cannot be used afterwards; closing twice does nothing."""
+        self.__dict__.pop("_experiment", None)
+        self._undo.close()
+        gc.collect()  # cycles between optimizer and schedule keep the weights otherwise
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _train_one_epoch(self) -> None:
+        """Train, score, save: once the checkpoint is on disk the epoch counts, and not before."""
+        epoch, began = self.epoch + 1, time.perf_counter()
+        reset_peak(self._device)
+        with seeded(self.config.seed, epoch, self._device):
+            metrics = self._trained(epoch) | self._scored(epoch)
+        metrics["peak_memory_gib"] = peak_gib(self._device)
+        _check_objective(metrics, self.config.objective, epoch)
+        metrics["epoch_s"] = time.perf_counter() - began
+        self._history.append(metrics)
+        self._save()
+        metrics["epoch_s"] = time.perf_counter() - began  # now with the time that saving took
+
+    def _trained(self, epoch: int) -> Metrics:
+        it, config, began = self._experiment, self.config, time.perf_counter()
+        batches = train_batches(it.train, it.augment, config.batch_size, config.seed, epoch, self._device)
+        trained = train_epoch(it.model, it.loss, it.optimizer, it.lr_schedule, batches, epoch=epoch)
+        images_per_second = trained.images / (time.perf_counter() - began)
+        return {"train_loss": trained.loss, "lr": trained.lr, "images_per_second": images_per_second}
+
+    def _scored(self, epoch: int) -> Metrics:
+        it, batch_size = self._experiment, self.config.batch_size
+        scored = evaluate(it.model, it.loss, it.val, len(it.classes), batch_size, self._device)
+        if not math.isfinite(scored.loss):
+            lr = float(it.optimizer.param_groups[0]["lr"])
+            raise DivergedError(scored.loss, epoch, batches_per_epoch(len(it.train), batch_size), lr, "val")
+        return {"val_loss": scored.loss, **scores(scored.confusion, it.classes)}
+
+    def _save(self) -> None:
+        """Best first: a kill between the two files leaves an epoch to train again, and never a best that is missing."""
+        it, config = self._experiment, self.config.model_dump_json()
+        model = it.model.state_dict()
+        if best_epoch(self._history, self.config.objective) == self.epoch:
+            metrics, classes = self._history[-1], list(it.classes)
+            self._folder.save_best(
+                {"config": config, "classes": classes, "epoch": self.epoch, "metrics": metrics, "model": model}
+            )
+        optimizer, lr_schedule = it.optimizer.state_dict(), it.lr_schedule.state_dict()
+        history = self._history
+        self._folder.save_last(
+            {"config": config, "history": history, "model": model, "optimizer": optimizer, "lr_schedule": lr_schedule}
+        )
+        if self._verdict(self.epoch)[0]:
+            self._folder.drop_previous()
+
+    def _resume(self) -> list[Metrics]:
+        """Load what an earlier attempt left and return its history. Raises ValueError if it is another trial's."""
+        last = self._folder.load_last()
+        if last is None:
+            return []
+        if TrialConfig.model_validate_json(last["config"]) != self.config:
+            raise ValueError(
+                f"{self._folder.path} holds a trial of another configuration; give this one its own folder"
+            )
+        self._experiment.model.load_state_dict(last["model"])
+        self._experiment.optimizer.load_state_dict(last["optimizer"])
+        self._experiment.lr_schedule.load_state_dict(last["lr_schedule"])
+        return last["history"]
+
+    def _verdict(self, epochs: int) -> tuple[bool, str]:
+        return verdict(self._history[:epochs], self.config)
+
+    def _facts(self, cpus: int, gpus: float) -> dict[str, float | str]:
+        it = self._experiment
+        fingerprint = hashlib.sha256((it.train.fingerprint + it.val.fingerprint).encode()).hexdigest()[:16]
+        return {
+            "params_m": sum(p.numel() for p in it.model.parameters()) / 1e6,
+            "gmacs": gmacs(it.model, self.config.image_size, self._device),
+            "train_images": float(len(it.train)),
+            "val_images": float(len(it.val)),
+            "data_fingerprint": fingerprint,
+            "device": str(self._device),
+            "cpus": float(cpus),
+            "gpus": gpus,
+            "host": platform.node(),
+            "pid": str(os.getpid()),
+            "torch": torch.__version__,
+            "checkpoint": str(self._folder.path / BEST),
+        }
+
+
+def best_epoch(history: Sequence[Metrics], objective: Objective) -> int | None:
+    """The epoch (1, 2 ...) of the best objective so far, the first among equals; None before the first epoch."""
+    best: int | None = None
+    for epoch, metrics in enumerate(history, start=1):
+        than = None if best is None else history[best - 1][objective.metric]
+        if objective.better(metrics[objective.metric], than):
+            best = epoch
+    return best
+
+
+def verdict(history: Sequence[Metrics], config: TrialConfig) -> tuple[bool, str]:
+    """Whether a trial with this history is done, and why."""
+    if len(history) >= config.epochs:
+        return True, "epoch limit"
+    best = best_epoch(history, config.objective)
+    if best is not None and config.patience is not None and len(history) - best >= config.patience:
+        return True, f"patience: no better {config.objective.metric} for {config.patience} epochs"
+    return False, ""
+
+
+def _check_objective(metrics: Metrics, objective: Objective, epoch: int) -> None:
+    if objective.metric not in metrics:
+        raise ObjectiveError(f"epoch {epoch}: no metric '{objective.metric}'; there are {', '.join(sorted(metrics))}")
+    if math.isnan(metrics[objective.metric]):
+        raise ObjectiveError(f"epoch {epoch}: the objective {objective.metric} is not a number")
