@@ -7,7 +7,7 @@ import os
 import socket
 import sqlite3
 import threading
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 SQLITE = "sqlite:///"
 ANSWER_TIMEOUT_S = 10.0
+SQLITE_TIMEOUT_S = 120.0  # a new file gets its tables first: 2 s, but many times that on a busy machine
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 
 
@@ -62,6 +63,7 @@ def check(uri: str, timeout_s: float = ANSWER_TIMEOUT_S) -> None:
         _check_port(uri, timeout_s)
     elif path := sqlite_path(uri):
         _check_sqlite(uri, path)
+        timeout_s = max(timeout_s, SQLITE_TIMEOUT_S)
     elif not scheme.startswith(DATABASES):
         raise _refused(uri, _why_no_store(uri, scheme))
     _check_answer(uri, timeout_s)
@@ -102,7 +104,8 @@ def _check_sqlite(uri: str, path: Path) -> None:
             database.rollback()
     except (OSError, sqlite3.Error) as error:
         if not existed:
-            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.unlink()  # sqlite3 made an empty file
         raise _refused(uri, f"{path} cannot be written: {error}; name another place with --tracking-uri") from None
 
 
