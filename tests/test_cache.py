@@ -17,10 +17,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from segsweep.trainables.cache import CachedSplit, default_folder, open_split
+from segsweep.trainables.cache import CachedSplit, open_split
 from segsweep.trainables.cache_files import damage
 from segsweep.trainables.components import VOID, DataError, Dataset, DatasetCard, Pair, Sample
 from segsweep.trainables.datasets import camvid, streets
+from segsweep.trainables.places import cache_folder, variables
 from segsweep.trainables.resize import resize_image, resize_label
 
 SIZE = (32, 48)
@@ -227,11 +228,20 @@ def test_the_default_folder_follows_the_variables(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("HOME", "/home/someone")
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.delenv("SEGSWEEP_CACHE", raising=False)
-    assert default_folder() == Path("/home/someone/.cache/segsweep")
+    assert cache_folder() == Path("/home/someone/.cache/segsweep")
     monkeypatch.setenv("XDG_CACHE_HOME", "/var/cache")
-    assert default_folder() == Path("/var/cache/segsweep")
+    assert cache_folder() == Path("/var/cache/segsweep")
     monkeypatch.setenv("SEGSWEEP_CACHE", str(tmp_path))
     assert open_split(THREE, "drawn", "train", SIZE).folder.parent == tmp_path
+
+
+def test_places_given_relatively_are_found_from_another_current_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SEGSWEEP_CACHE", "caches")
+    monkeypatch.delenv("SEGSWEEP_DATA", raising=False)
+    assert variables() == {"SEGSWEEP_DATA": str(tmp_path), "SEGSWEEP_CACHE": str(tmp_path / "caches")}
 
 
 # --- several processes -------------------------------------------------------------------------------------------

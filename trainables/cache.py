@@ -7,21 +7,19 @@ so it is whole or not there; whoever comes meanwhile waits and reads. It is chec
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segsweep.trainables.cache_files import Manifest, build, damage, exclusive, map_file, read_manifest
 from segsweep.trainables.components import DataError, Dataset, Split
+from segsweep.trainables.places import cache_folder
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
     from segsweep.trainables.components import Uint8
-
-CACHE_VARIABLE = "SEGSWEEP_CACHE"
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,7 @@ def open_split(
     samples = dataset.splits.get(split, ())
     if not samples:
         raise DataError(f"{name}: the split '{split}' has no images")
-    parent = (folder or default_folder()).resolve()
+    parent = (folder or cache_folder()).resolve()
     place = parent / _folder_name(dataset, name, split, image_size)
     if damage(place) is None:  # the usual case needs no lock and no right to write
         return _open(place)
@@ -71,13 +69,6 @@ def open_split(
         if damage(place) is not None:  # else another process built it while this one waited
             build(place, dataset, split, image_size)
     return _open(place)
-
-
-def default_folder() -> Path:
-    """$SEGSWEEP_CACHE, else $XDG_CACHE_HOME/segsweep, else ~/.cache/segsweep."""
-    if given := os.environ.get(CACHE_VARIABLE):
-        return Path(given).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "segsweep"
 
 
 def _folder_name(dataset: Dataset, name: str, split: Split, image_size: tuple[int, int]) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from segsweep.trainables.components import VOID, DataError, Dataset, Sample, Split
+from segsweep.trainables.places import CACHE_VARIABLE
 from segsweep.trainables.resize import resize_pair
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def exclusive(place: Path) -> Iterator[None]:
     except OSError as error:
         raise DataError(
             f"{place.parent}: the image cache cannot be written ({error.strerror}). "
-            "Set SEGSWEEP_CACHE to a folder that can, on a disk with room"
+            f"Set {CACHE_VARIABLE} to a folder that can, on a disk with room"
         ) from error
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -134,7 +135,7 @@ def build(place: Path, dataset: Dataset, split: Split, image_size: tuple[int, in
         shutil.rmtree(place, ignore_errors=True)  # damaged; processes that mapped it keep their pages
         beside.rename(place)
     except OSError as error:
-        raise DataError(f"{place.parent}: the image cache cannot be written ({error}). Set SEGSWEEP_CACHE") from error
+        raise DataError(f"{place.parent}: the image cache cannot be written ({error}). Set {CACHE_VARIABLE}") from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 

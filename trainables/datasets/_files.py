@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from segsweep.trainables.components import VOID, DataError, Pair, Sample
+from segsweep.trainables.places import DATA_VARIABLE, data_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-DATA_VARIABLE = "SEGSWEEP_DATA"
 SHOWN = 5  # how many of many bad files a message lists
 
 
@@ -46,7 +46,7 @@ class MaskCodes:
 
 def resolve_root(root: str) -> Path:
     """An absolute root as it is; a relative one below $SEGSWEEP_DATA, else below the current folder."""
-    return Path(os.environ.get(DATA_VARIABLE) or Path.cwd()).expanduser().resolve() / Path(root).expanduser()
+    return data_folder() / Path(root).expanduser()
 
 
 def existing_root(root: str) -> Path:

@@ -1,0 +1,26 @@
+"""Where data and caches lie: two environment variables, each with a default."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+DATA_VARIABLE = "SEGSWEEP_DATA"
+CACHE_VARIABLE = "SEGSWEEP_CACHE"
+
+
+def data_folder() -> Path:
+    """What relative dataset roots are relative to: $SEGSWEEP_DATA, else the current folder."""
+    return Path(os.environ.get(DATA_VARIABLE) or Path.cwd()).expanduser().resolve()
+
+
+def cache_folder() -> Path:
+    """Where decoded images lie: $SEGSWEEP_CACHE, else $XDG_CACHE_HOME/segsweep, else ~/.cache/segsweep."""
+    if given := os.environ.get(CACHE_VARIABLE):
+        return Path(given).expanduser().resolve()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").resolve() / "segsweep"
+
+
+def variables() -> dict[str, str]:
+    """Both places as environment variables, for worker processes: their current folder is another one."""
+    return {DATA_VARIABLE: str(data_folder()), CACHE_VARIABLE: str(cache_folder())}
