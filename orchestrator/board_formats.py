@@ -38,9 +38,10 @@ def as_table(board: Board, width: int | None = None, color: bool | None = None) 
     out = io.StringIO()
     console = Console(file=out, width=width, force_terminal=color, color_system="standard" if color else None)
     model, *columns = _columns(board)
-    for block in _blocks(model.width, columns, width):
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-        table.add_column(model.header, overflow="fold")
+    first = min(model.width, width // 2)  # a longer name is folded
+    for block in _blocks(first, columns, width):
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, PADDING - 1, 0, 0))
+        table.add_column(model.header, overflow="fold", max_width=first - PADDING)
         for column in block:
             table.add_column(column.header, justify="right", overflow="fold")
         for i, name in enumerate(model.cells):

@@ -126,7 +126,7 @@ def a_config(trial: str, model: str = "unet/resnet18") -> TrialConfig:
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database with MLflow's tables: making them takes seconds, copying the file does not."""
     path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    connect(resolve_uri(str(f"sqlite:///{path}"), path.parent))
+    connect(f"sqlite:///{path}")
     return path
 
 

@@ -1,0 +1,423 @@
+"""Trials to a leaderboard, and the best of them to a search space that launches again."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from segsweep.orchestrator.board import Board, make_board, mode_of
+from segsweep.orchestrator.board_formats import as_csv, as_json, as_markdown, as_table, duration
+from segsweep.orchestrator.cli import cli
+from segsweep.orchestrator.errors import InputError
+from segsweep.orchestrator.journal import (
+    AttemptEnded,
+    AttemptStarted,
+    DriverStarted,
+    EndStatus,
+    EpochDone,
+    Journal,
+    SweepCreated,
+    TrialCreated,
+    TrialFacts,
+)
+from segsweep.orchestrator.leaderboard import best_trial, read_board
+from segsweep.orchestrator.plan import SweepPlan
+from segsweep.orchestrator.recipe import as_yaml, recipe
+from segsweep.orchestrator.source import parse
+from segsweep.orchestrator.tracking.reader import Reader, TrialRow
+from segsweep.orchestrator.tracking.store import connect, resolve_uri
+from segsweep.orchestrator.tracking.writer import sync
+from segsweep.orchestrator.validation import check
+from segsweep.trainables.config import Entry, Objective, TrialConfig
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning",  # MLflow imports pydantic, starlette and sqlalchemy features that are going away
+    "ignore::ResourceWarning",  # its SQLite connections are closed by the garbage collector
+)
+
+
+def row(model: str, dataset: str, value: float | None, status: str = "finished", **more: Any) -> TrialRow:
+    known = {
+        "sweep": "s-1",
+        "trial_id": "001",
+        "run_id": "r" * 32,
+        "architecture": model.partition("/")[0],
+        "encoder": model.partition("/")[2],
+        "stop_reason": "",
+        "best_epoch": 3,
+        "params_m": 14.3,
+        "gmacs": 2.0,
+        "gpu_s": 0.0,
+        "cpu_s": 60.0,
+        "checkpoint": "",
+        "metrics": frozenset({"val_miou"}),
+        "params": {},
+        "config": None,
+    }
+    return TrialRow(model=model, dataset=dataset, value=value, status=status, **{**known, **more})
+
+
+ROWS = [
+    row("unet/resnet18", "camvid", 0.61),
+    row("unet/resnet18", "camvid", 0.99, "stopped"),
+    row("unet/resnet18", "camvid", None, "failed"),
+    row("unet/resnet18", "streets", 0.70),
+    row("fpn/resnet18", "camvid", 0.55, params_m=13.0, cpu_s=10.0),
+    row("fpn/resnet18", "camvid", 0.64, params_m=13.0, cpu_s=10.0),
+    row("fpn/resnet18", "streets", None, "failed", params_m=13.0, cpu_s=1.0),
+    row("fpn/resnet18", "streets", None, "infeasible", params_m=13.0, cpu_s=1.0),
+    row("segformer/b0", "camvid", 0.58, params_m=3.7, cpu_s=500.0),
+    row("segformer/b0", "streets", 0.75, params_m=3.7, cpu_s=500.0),
+]
+
+
+def models(board: Board) -> list[str]:
+    return [line.model for line in board.lines]
+
+
+# -- what a board says ----------------------------------------------------------------------------------------------
+
+
+def test_a_cell_is_the_best_finished_trial_and_stopped_ones_never_rank() -> None:
+    board = make_board(ROWS, "val_miou")
+    score = next(line for line in board.lines if line.model == "unet/resnet18").scores["camvid"]
+    assert (score.value, score.trials, score.finished, score.stopped, score.failed) == (0.61, 3, 1, 1, 1)
+    fpn = next(line for line in board.lines if line.model == "fpn/resnet18")
+    assert fpn.scores["camvid"].value == 0.64
+    assert fpn.scores["streets"].value is None
+    assert fpn.scores["streets"].failed == 2
+
+
+def test_the_best_of_every_dataset_leads_ties_included() -> None:
+    board = make_board([*ROWS, row("linknet/a", "camvid", 0.64)], "val_miou")
+    leads = {(line.model, d) for line in board.lines for d, score in line.scores.items() if score.leads}
+    assert leads == {("fpn/resnet18", "camvid"), ("linknet/a", "camvid"), ("segformer/b0", "streets")}
+
+
+def test_lines_without_a_cell_come_last_whatever_the_rest_says() -> None:
+    board = make_board(ROWS, "val_miou")
+    assert models(board) == ["segformer/b0", "unet/resnet18", "fpn/resnet18"]  # means 0.665, 0.655, none
+    assert board.lines[0].mean(board.datasets) == pytest.approx(0.665)
+    assert board.lines[2].mean(board.datasets) is None
+
+
+@pytest.mark.parametrize(
+    ("sort", "order"),
+    [
+        ("camvid", ["fpn/resnet18", "unet/resnet18", "segformer/b0"]),
+        ("model", ["fpn/resnet18", "segformer/b0", "unet/resnet18"]),
+        ("params", ["segformer/b0", "fpn/resnet18", "unet/resnet18"]),
+        ("cost", ["fpn/resnet18", "unet/resnet18", "segformer/b0"]),
+    ],
+)
+def test_lines_are_sorted_as_asked(sort: str, order: list[str]) -> None:
+    assert models(make_board(ROWS, "val_miou", sort)) == order
+
+
+def test_a_loss_leads_when_it_is_lowest() -> None:
+    board = make_board([row("a", "x", 0.3), row("b", "x", 0.2), row("a", "x", 0.1, "stopped")], "val_loss")
+    assert models(board) == ["b", "a"]
+    assert board.lines[0].scores["x"].leads
+    assert [mode_of(name) for name in ("val_loss", "epoch_s", "val_iou/car", "val_dice")] == [
+        "min",
+        "min",
+        "max",
+        "max",
+    ]
+
+
+# -- how it is printed ----------------------------------------------------------------------------------------------
+
+
+def test_a_table_of_one_dataset_spells_the_counts_out() -> None:
+    board = make_board([r for r in ROWS if r.dataset == "camvid"], "val_miou")
+    lines = as_table(board, width=80, color=False).splitlines()
+    assert lines[0].split() == ["model", "camvid", "trials", "finished", "stopped", "failed", "params", "CPU", "time"]
+    assert lines[2].split() == ["fpn/resnet18", "0.6400*", "2", "2", "0", "0", "13.0M", "20", "s"]
+    assert lines[3].split() == ["unet/resnet18", "0.6100", "3", "1", "1", "1", "14.3M", "3.0", "min"]
+
+
+def test_a_table_of_several_datasets_has_counts_in_the_cells_and_says_why_a_cell_is_empty() -> None:
+    text = as_table(make_board(ROWS, "val_miou"), width=80, color=False)
+    assert "0.6100  3/1/1" in text
+    assert "0.6400* 2/2/0" in text
+    assert "- (2 failed)" in text
+    assert text.splitlines()[-1].startswith("val_miou of the best finished trial at its best epoch, * highest")
+
+
+@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("datasets", [1, 3, 12])
+def test_a_table_never_exceeds_the_terminal_nor_cuts_a_value(width: int, datasets: int) -> None:
+    rows = [
+        row(f"unetplusplus/tu-convnext_tiny_{m}", f"dataset-with-a-long-name-{d}", 0.1234 + m / 100 + d / 1000)
+        for d in range(datasets)
+        for m in range(3)
+    ]
+    text = as_table(make_board(rows, "val_miou"), width=width, color=False)
+    assert max(map(len, text.splitlines()[:-1])) <= width
+    for r in rows:
+        assert f"{r.value:.4f}" in text
+        assert r.model in text
+
+
+def test_a_leader_is_bold_only_where_there_are_colors() -> None:
+    board = make_board(ROWS, "val_miou")
+    assert "\x1b[" in as_table(board, width=80, color=True)
+    assert "\x1b[" not in as_table(board, width=80, color=False)
+
+
+def test_markdown_has_a_row_a_model_and_escapes_what_would_break_it() -> None:
+    lines = as_markdown(make_board([*ROWS, row("a|b", "camvid", 0.1)], "val_miou")).splitlines()
+    assert lines[0] == "| model | camvid | streets | mean | params | CPU time |"
+    assert lines[1] == "| --- | ---: | ---: | ---: | ---: | ---: |"
+    assert any(line.startswith("| a\\|b | 0.1000  1/1/0 | - |") for line in lines)
+
+
+def test_csv_and_json_hold_every_cell_unrounded() -> None:
+    board = make_board([row("a, b", "x", 0.123456789), row("c", "y", None, "failed")], "val_miou")
+    table = list(csv.DictReader(io.StringIO(as_csv(board))))
+    assert [(r["model"], r["dataset"], r["val_miou"]) for r in table] == [
+        ("a, b", "x", "0.123456789"),
+        ("a, b", "y", ""),
+        ("c", "x", ""),
+        ("c", "y", ""),
+    ]
+    found = json.loads(as_json(board))
+    assert found["cells"][0]["val_miou"] == 0.123456789
+    assert found["cells"][3]["failed"] == 1
+    assert found["datasets"] == ["x", "y"]
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(42, "42 s"), (600, "10.0 min"), (36_000, "10.0 h")])
+def test_durations_are_readable(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+# -- read from a store ----------------------------------------------------------------------------------------------
+
+
+def a_config(trial: str, dataset: str, model: str, **more: Any) -> TrialConfig:
+    plain = {
+        "trial_id": trial,
+        "dataset": Entry(type="streets", name=dataset, options={"seed": 3} if dataset == "night" else {}),
+        "model": Entry(type=model, name=f"{model}/resnet18", options={"encoder": "resnet18"}),
+        "loss": Entry(type="dice", name="dice"),
+        "optimizer": Entry(type="adamw", name="adamw", options={"lr": 1e-5, "weight_decay": 0.01}),
+        "lr_schedule": Entry(type="poly", name="poly"),
+        "augmentation": Entry(type="light", name="light"),
+        "epochs": 2,
+        "batch_size": 4,
+        "image_size": (96, 128),
+        "seed": 7,
+    }
+    return TrialConfig(**{**plain, **more})
+
+
+def record(folder: Path, uri: str, trials: list[tuple[TrialConfig, list[float], EndStatus]]) -> None:
+    """A sweep whose trials report the given val_miou, epoch by epoch; val_dice falls while it rises."""
+    folder.mkdir(parents=True)
+    with Journal(folder / "journal.jsonl", fsync=False) as journal:
+        source = f"# {folder.name}\n"
+        journal.append(
+            SweepCreated(
+                sweep=folder.name, spec={}, source=source, provenance={}, tracking_uri=uri, experiment="segsweep"
+            )
+        )
+        journal.append(DriverStarted(pid=1, host="here", backend="in_process"))
+        for config, values, status in trials:
+            trial = config.trial_id
+            journal.append(TrialCreated(trial=trial, combination=0, config=config, values={}))
+            journal.append(AttemptStarted(trial=trial, attempt=1, cause="new"))
+            facts: dict[str, float | str] = {"params_m": 14.3, "device": "cpu", "checkpoint": f"trials/{trial}"}
+            journal.append(TrialFacts(trial=trial, attempt=1, facts=facts))
+            for epoch, value in enumerate(values, 1):
+                metrics = {"val_miou": value, "val_dice": 1 - value, "val_iou/car": value / 2, "epoch_s": 30.0}
+                journal.append(EpochDone(trial=trial, attempt=1, epoch=epoch, metrics=metrics))
+            journal.append(AttemptEnded(trial=trial, attempt=1, status=status, reason="because"))
+    sync(folder)
+
+
+@pytest.fixture(scope="module")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with MLflow's tables: making them takes seconds, copying the file does not."""
+    path = tmp_path_factory.mktemp("empty") / "mlflow.db"
+    connect(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> str:
+    """Two sweeps in one store: `alpha-1` on day and night, `beta-1` on day, judged by another metric."""
+    folder = tmp_path_factory.mktemp("store")
+    uri = resolve_uri("sqlite:///mlflow.db", folder)
+    shutil.copy(empty_store, folder)
+    record(
+        folder / "sweeps" / "alpha-1",
+        uri,
+        [
+            (a_config("001", "day", "unet"), [0.5, 0.3], "finished"),
+            (a_config("002", "day", "unet"), [0.9], "stopped"),
+            (a_config("003", "day", "fpn"), [0.4, 0.6], "finished"),
+            (a_config("004", "night", "unet"), [0.2, 0.25], "finished"),
+            (a_config("005", "night", "fpn"), [], "failed"),
+        ],
+    )
+    objective = Objective(metric="val_dice", mode="max")
+    record(
+        folder / "sweeps" / "beta-1",
+        uri,
+        [(a_config("001", "day", "linknet", objective=objective), [0.7, 0.65], "finished")],
+    )
+    return uri
+
+
+@pytest.fixture
+def segsweep(store: str, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    monkeypatch.setenv("COLUMNS", "80")
+    return lambda *arguments: CliRunner().invoke(cli, [*arguments, "--tracking-uri", store])
+
+
+def test_rows_carry_the_contract(store: str) -> None:
+    rows = {r.trial_id: r for r in Reader(store).trials(sweep="alpha-1")}
+    assert set(rows) == {"001", "002", "003", "004", "005"}
+    first = rows["001"]
+    assert (first.value, first.best_epoch, first.status, first.cpu_s) == (0.5, 1, "finished", 60.0)
+    assert (first.architecture, first.encoder, first.checkpoint) == ("unet", "resnet18", "trials/001")
+    assert first.config == a_config("001", "day", "unet")
+    assert first.params["lr"] == "1e-05"
+    assert (rows["005"].value, rows["005"].stop_reason) == (None, "because")
+
+
+def test_filters_leave_only_what_was_asked_for(store: str) -> None:
+    reader = Reader(store)
+    assert sorted(reader.sweeps()) == ["alpha-1", "beta-1"]
+    assert {r.trial_id for r in reader.trials(dataset="night")} == {"004", "005"}
+    assert reader.trials(sweep="it's") == []
+    assert reader.trials(kind="confirm") == []
+    assert reader.source("alpha-1") == "# alpha-1\n"
+    assert reader.source("gamma") is None
+
+
+def test_many_pages_are_read_to_the_end(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("segsweep.orchestrator.tracking.reader.PAGE", 2)
+    assert len(Reader(store).trials()) == 6
+
+
+@pytest.mark.parametrize(
+    ("metric", "value"),
+    [("val_miou", 0.6), ("val_dice", 0.4), ("val_iou/car", 0.3), ("epoch_s", 30.0), ("params_m", 14.3)],
+)
+def test_any_metric_is_read_at_the_best_epoch_of_the_objective(store: str, metric: str, value: float) -> None:
+    rows = {r.trial_id: r for r in Reader(store).trials(sweep="alpha-1", metric=metric)}
+    assert rows["003"].value == pytest.approx(value)
+    if metric == "val_iou/car":
+        assert rows["001"].value == pytest.approx(0.25)  # epoch 1, though the last epoch says 0.15
+
+
+def test_one_board_covers_several_sweeps(store: str) -> None:
+    board = read_board(store)
+    assert models(board) == ["unet/resnet18", "linknet/resnet18", "fpn/resnet18"]
+    assert board.metric == "val_miou"
+    assert board.datasets == ("day", "night")
+    assert models(read_board(store, dataset="day")) == ["linknet/resnet18", "fpn/resnet18", "unet/resnet18"]
+
+
+def test_a_sweep_is_judged_by_its_own_objective(store: str) -> None:
+    board = read_board(store, sweep="beta-1")
+    assert board.metric == "val_dice"
+    assert board.lines[0].scores["day"].value == pytest.approx(0.35)
+
+
+# -- the commands ---------------------------------------------------------------------------------------------------
+
+
+def test_leaderboard_prints_a_table_that_fits(segsweep: Callable[..., Result]) -> None:
+    result = segsweep("leaderboard", "alpha-1")
+    assert result.exit_code == 0
+    lines = result.output.splitlines()
+    assert lines[2].split()[:4] == ["unet/resnet18", "0.5000", "2/1/0", "0.2500*"]
+    assert lines[3].split()[:6] == ["fpn/resnet18", "0.6000*", "1/1/0", "-", "(1", "failed)"]
+    assert max(map(len, lines)) <= 120
+
+
+@pytest.mark.parametrize("form", ["table", "markdown", "csv", "json"])
+def test_every_format_is_printed(segsweep: Callable[..., Result], form: str) -> None:
+    result = segsweep("leaderboard", "--format", form, "--sort", "params", "--metric", "val_dice", "--dataset", "day")
+    assert result.exit_code == 0, result.output
+    assert "linknet/resnet18" in result.output
+    assert "night" not in result.output
+
+
+WRONG = [
+    (("leaderboard", "alpha-2"), "SWEEP alpha-2: is not known. Did you mean 'alpha-1'?"),
+    (("leaderboard", "--dataset", "dax"), "--dataset dax: is not known. Did you mean 'day'?"),
+    (("leaderboard", "--metric", "val_mio"), "Did you mean 'val_miou'?"),
+    (("leaderboard", "--sort", "parms"), "Did you mean 'params'?"),
+    (("best", "--dataset", "dax"), "Did you mean 'day'?"),
+    (("best", "--dataset", "day", "--model", "unet/resnet81"), "Did you mean 'unet/resnet18'?"),
+    (("best", "--dataset", "night", "--model", "fpn/resnet18"), "no trial has finished there"),
+    (("best", "beta-1", "--dataset", "night"), "--dataset night: is not known"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), WRONG)
+def test_unknown_names_are_answered_with_known_ones(
+    segsweep: Callable[..., Result], arguments: tuple[str, ...], message: str
+) -> None:
+    error = segsweep(*arguments).exception
+    assert isinstance(error, InputError)
+    assert message in str(error)
+
+
+def test_a_store_without_a_sweep_says_what_to_run(empty_store: Path) -> None:
+    with pytest.raises(InputError, match="run `segsweep launch FILE`"):
+        read_board(f"sqlite:///{empty_store}")
+
+
+def test_best_prints_a_search_space_that_runs_just_that_trial(segsweep: Callable[..., Result]) -> None:
+    result = segsweep("best", "alpha-1", "--dataset", "day")
+    assert result.exit_code == 0, result.output
+    assert "# val_miou: 0.6\n" in result.output
+    assert "# trial: 003\n" in result.output
+    assert "# checkpoint: trials/003\n" in result.output
+    assert "models:\n- {architecture: fpn, encoder: resnet18}\n" in result.output
+    plan = SweepPlan.of(check(parse(result.output, "best.yaml")).spec)
+    assert plan.trials == 1
+    assert plan.combinations[0].config("003", {}) == a_config("003", "day", "fpn")
+
+
+def test_best_as_json_has_run_and_search_space(segsweep: Callable[..., Result], store: str) -> None:
+    found = json.loads(segsweep("best", "--dataset", "day", "--json").output)
+    assert (found["sweep"], found["model"], found["val_miou"]) == (
+        "beta-1",
+        "linknet/resnet18",
+        0.65,
+    )  # at its own best epoch
+    assert found["run_id"] == best_trial(store, dataset="day")[0].run_id
+    assert found["search_space"]["trials"] == 1
+
+
+FULL = a_config(
+    "001",
+    "night",
+    "unet",
+    patience=4,
+    objective=Objective(metric="val_loss", mode="min"),
+    loss=Entry(type="focal", name="yes", options={"gamma": 2.5}),
+    lr_schedule=Entry(type="cosine", name="null", options={"warmup_epochs": 1.0}),
+)
+
+
+def test_a_recipe_survives_yaml_and_planning_whatever_it_holds() -> None:
+    text = as_yaml(recipe(FULL), ["comment"])
+    plan = SweepPlan.of(check(parse(text, "best.yaml")).spec)
+    assert plan.combinations[0].config("001", {}) == FULL
+    assert text.startswith("# comment\n")
