@@ -1,0 +1,363 @@
+"""Every architecture of the catalogue: sizes, training, parameters, weights that are there and weights that are not."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from segsweep.trainables.catalog import MODELS
+from segsweep.trainables.components import Problem, Task, WeightsError
+
+SMP_MODELS = ["fpn", "linknet", "unet"]
+
+
+def task(
+    num_classes: int = 5, image_size: tuple[int, int] = (64, 64), batch_size: int = 2, in_channels: int = 3
+) -> Task:
+    return Task(num_classes, image_size, batch_size, in_channels)
+
+
+def build(name: str, num_classes: int = 5, in_channels: int = 3, **options: Any) -> nn.Module:
+    component = MODELS.get(name)
+    return component.build(component.Options(**options), task(num_classes, in_channels=in_channels))
+
+
+def problems(name: str, given: Task | None = None, **options: Any) -> list[Problem]:
+    component = MODELS.get(name)
+    return list(component.check(component.Options(**options), given or task()))
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object, **options: object) -> None:
+        raise AssertionError(f"a connection was attempted: {arguments}")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
+@pytest.fixture
+def hub_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """An empty Hugging Face cache on a machine that is offline."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", MODELS.names())
+def test_default_fits_an_ordinary_task_and_needs_no_network(name: str, no_network: None) -> None:
+    assert problems(name) == []
+    assert isinstance(build(name), nn.Module)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (97, 130), (33, 20), (1, 1)])
+@pytest.mark.parametrize("name", MODELS.names())
+def test_logits_have_the_size_of_the_images(name: str, size: tuple[int, int]) -> None:
+    model = build(name).eval()
+    with torch.no_grad():
+        logits = model(torch.randn(1, 3, *size))
+    assert logits.shape == (1, 5, *size)
+    assert logits.dtype == torch.float32
+    assert torch.isfinite(logits).all()
+
+
+@pytest.mark.parametrize("name", MODELS.names())
+def test_padding_repeats_the_border_and_is_cut_off_again(name: str) -> None:
+    model = build(name).eval()
+    images = torch.randn(1, 3, 50, 70)
+    padded = torch.nn.functional.pad(images, (0, 96 - 70, 0, 64 - 50), mode="replicate")
+    with torch.no_grad():
+        torch.testing.assert_close(model(images), model(padded)[:, :, :50, :70])
+
+
+@pytest.mark.parametrize("name", MODELS.names())
+def test_batch_of_one_trains_every_parameter(name: str) -> None:
+    model = build(name).train()
+    model(torch.randn(1, 3, 64, 64)).square().mean().backward()
+    for parameter_name, parameter in model.named_parameters():
+        assert parameter.grad is not None, parameter_name
+        assert torch.isfinite(parameter.grad).all(), parameter_name
+
+
+@pytest.mark.parametrize("name", MODELS.names())
+def test_model_learns_which_half_is_which(name: str) -> None:
+    torch.manual_seed(0)
+    model = build(name, num_classes=2).train()
+    labels = torch.zeros(2, 64, 64, dtype=torch.long)
+    labels[0, :, 32:], labels[1, 32:] = 1, 1
+    images = (2.0 * labels - 1)[:, None].expand(2, 3, 64, 64) + 0.1 * torch.randn(2, 3, 64, 64)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    losses = []
+    for _ in range(8):
+        loss = nn.functional.cross_entropy(model(images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert min(losses[-3:]) < 0.6 * losses[0]
+
+
+@pytest.mark.parametrize("name", MODELS.names())
+def test_images_may_have_other_than_three_channels(name: str) -> None:
+    with torch.no_grad():
+        assert build(name, in_channels=4).eval()(torch.randn(1, 4, 64, 64)).shape == (1, 5, 64, 64)
+
+
+@pytest.mark.parametrize("name", MODELS.names())
+def test_state_survives_a_weights_only_checkpoint(name: str, tmp_path: Path) -> None:
+    model, other, images = build(name).eval(), build(name).eval(), torch.randn(1, 3, 64, 64)
+    torch.save(model.state_dict(), tmp_path / "last.pt")
+    other.load_state_dict(torch.load(tmp_path / "last.pt", weights_only=True))
+    with torch.no_grad():
+        assert torch.equal(model(images), other(images))
+
+
+# millions, as measured independently; SegFormer with 150 classes, the others with 19
+PARAMETERS_M = [
+    ("segformer", {"encoder": "mit_b0"}, 3.75),
+    ("segformer", {"encoder": "mit_b1"}, 13.7),
+    ("segformer", {"encoder": "mit_b2"}, 27.5),
+    ("segformer", {"encoder": "mit_b3"}, 47.3),
+    ("segformer", {"encoder": "mit_b4"}, 64.1),
+    ("segformer", {"encoder": "mit_b5"}, 84.7),
+    ("unet", {"encoder": "resnet34"}, 24.4),
+    ("unet", {"encoder": "resnet50"}, 32.5),
+    ("unet", {"encoder": "efficientnet-b0"}, 6.3),
+    ("fpn", {"encoder": "resnet34"}, 23.2),
+    ("fpn", {"encoder": "resnet50"}, 26.1),
+    ("fpn", {"encoder": "tu-hrnet_w18"}, 13.1),
+    ("linknet", {"encoder": "resnet34"}, 21.8),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "millions"), PARAMETERS_M)
+def test_parameter_counts_are_the_known_ones(name: str, options: Mapping[str, Any], millions: float) -> None:
+    with torch.device("meta"):
+        model = build(name, num_classes=150 if name == "segformer" else 19, **options)
+    assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(millions, rel=0.01)
+
+
+@pytest.mark.parametrize("encoder", ["mobilenet_v2", "tu-mobilenetv3_small_050", "tu-swin_tiny_patch4_window7_224"])
+@pytest.mark.parametrize("name", SMP_MODELS)
+def test_other_encoders_train_at_any_size(name: str, encoder: str) -> None:
+    assert problems(name, encoder=encoder) == []
+    model = build(name, encoder=encoder).train()
+    logits = model(torch.randn(1, 3, 72, 100))
+    logits.square().mean().backward()
+    assert logits.shape == (1, 5, 72, 100)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "family"),
+    [
+        ("unet", {}, "cnn"),
+        ("fpn", {"encoder": "mit_b0"}, "transformer"),
+        ("linknet", {"encoder": "tu-swin_tiny_patch4_window7_224"}, "transformer"),
+        ("linknet", {"encoder": "tu-convnext_atto"}, "cnn"),
+        ("segformer", {}, "transformer"),
+    ],
+)
+def test_family_decides_which_learning_rates_are_searched(name: str, options: Mapping[str, Any], family: str) -> None:
+    component = MODELS.get(name)
+    assert component.family(component.Options(**options)) == family
+
+
+def test_encoder_is_the_second_half_of_the_models_name() -> None:
+    names = {name: MODELS.get(name).encoder(MODELS.get(name).Options()) for name in MODELS.names()}
+    assert names == {"unet": "resnet34", "fpn": "resnet34", "linknet": "resnet34", "segformer": "mit_b0"} | {
+        name: encoder for name, encoder in names.items() if name not in {*SMP_MODELS, "segformer"}
+    }
+
+
+def test_decoders_can_be_made_smaller() -> None:
+    small = {
+        "unet": {"decoder_channels": (64, 32, 16, 16, 16)},
+        "fpn": {"pyramid_channels": 64, "segmentation_channels": 32},
+        "segformer": {"decoder_width": 64},
+    }
+    for name, options in small.items():
+        with torch.device("meta"):
+            default, smaller = build(name), build(name, **options)
+        assert sum(p.numel() for p in smaller.parameters()) < sum(p.numel() for p in default.parameters())
+
+
+@pytest.mark.parametrize("name", SMP_MODELS)
+def test_unknown_encoder_is_reported_and_not_built(name: str) -> None:
+    (problem,) = problems(name, encoder="resnet43")
+    assert problem.option == "encoder"
+    assert "Did you mean 'resnet34'?" in problem.message
+    with pytest.raises(ValueError, match="no encoder 'resnet43'"):
+        build(name, encoder="resnet43")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"encoder_weights": "None"},
+            "resnet34 has no weights 'None'. Did you mean 'none'? Known: none, imagenet",
+        ),
+        (
+            {"encoder": "resnet18", "encoder_weights": "imagnet"},
+            "resnet18 has no weights 'imagnet'. Did you mean 'imagenet'? Known: none, imagenet, ssl, swsl",
+        ),
+        (
+            {"encoder": "tu-resnet18.a1_in1k"},
+            "the tag '.a1_in1k' names weights that encoder_weights: none leaves out; "
+            "drop the tag, or set encoder_weights: imagenet",
+        ),
+    ],
+)
+@pytest.mark.parametrize("name", SMP_MODELS)
+def test_weights_that_cannot_be_meant_are_reported(name: str, options: Mapping[str, Any], message: str) -> None:
+    assert [problem.message for problem in problems(name, **options)] == [message]
+
+
+@pytest.mark.parametrize("name", SMP_MODELS)
+def test_single_images_that_batchnorm_cannot_take_are_reported(name: str) -> None:
+    (tiny,) = problems(name, task(image_size=(32, 32), batch_size=1))
+    assert tiny.message.startswith("batch_size 1 at image_size 32x32 leaves BatchNorm a single value per channel")
+    with pytest.raises(ValueError, match="more than 1 value per channel"):  # the promise is about what torch does
+        build(name).train()(torch.randn(1, 3, 32, 32))
+    assert problems(name, task(image_size=(32, 33), batch_size=1)) == []
+    assert problems(name, task(image_size=(32, 32), batch_size=2)) == []
+
+
+@pytest.mark.filterwarnings("ignore:`timm-` encoders are deprecated:DeprecationWarning")
+def test_encoder_that_pools_before_batchnorm_wants_two_images() -> None:
+    (pooled,) = problems("unet", task(batch_size=1), encoder="timm-skresnet18")
+    assert "takes a batch_size of at least 2" in pooled.message
+    assert problems("unet", task(batch_size=2), encoder="timm-skresnet18") == []
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        build("unet", encoder="timm-skresnet18").train()(torch.randn(1, 3, 64, 64))
+
+
+def test_linknet_reports_the_encoders_that_smp_refuses_for_it() -> None:
+    (problem,) = problems("linknet", encoder="mit_b0")
+    assert (problem.option, "mit_*" in problem.message) == ("encoder", True)
+    assert problems("unet", encoder="mit_b0") == problems("fpn", encoder="mit_b0") == []
+
+
+def test_smp_weights_that_are_not_there_come_with_what_to_put_where(hub_cache: Path) -> None:
+    with pytest.raises(WeightsError) as missing:
+        build("unet", encoder="resnet18", encoder_weights="imagenet")
+    message = str(missing.value)
+    assert message.startswith("encoder_weights 'imagenet' of 'resnet18' cannot be loaded (")
+    assert "hf download smp-hub/resnet18.imagenet --revision " in message
+    assert str(hub_cache) in message
+    assert message.endswith("or set encoder_weights: none")
+
+
+def test_smp_weights_put_into_the_cache_are_loaded(hub_cache: Path, no_network: None) -> None:
+    from safetensors.torch import save_file
+    from segmentation_models_pytorch.encoders import encoders as smp_encoders
+    from segmentation_models_pytorch.encoders import get_encoder
+
+    settings = smp_encoders["resnet18"]["pretrained_settings"]["imagenet"]
+    folder = hub_cache / f"models--{settings['repo_id'].replace('/', '--')}" / "snapshots" / settings["revision"]
+    folder.mkdir(parents=True)
+    theirs = get_encoder("resnet18", weights=None)
+    save_file(theirs.state_dict(), folder / "model.safetensors")
+    (folder / "config.json").write_text("{}")
+
+    ours = build("fpn", encoder="resnet18", encoder_weights="imagenet").get_submodule("network.encoder")
+    assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
+
+
+def test_timm_weights_that_are_not_there_come_with_what_to_put_where(hub_cache: Path) -> None:
+    with pytest.raises(WeightsError, match=r"`hf download timm/resnet18\.a1_in1k`"):
+        build("unet", encoder="tu-resnet18", encoder_weights="imagenet")
+    with pytest.raises(WeightsError, match=r"timm has no weights for 'tu-resnet18\.a9'. Known: tu-resnet18\.a1_in1k"):
+        build("unet", encoder="tu-resnet18.a9", encoder_weights="imagenet")
+
+
+def test_timm_weights_put_into_the_cache_are_loaded(hub_cache: Path, no_network: None) -> None:
+    import timm
+    from safetensors.torch import save_file
+
+    repository = hub_cache / "models--timm--resnet10t.c3_in1k"
+    (repository / "snapshots/0" / "x").parent.mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs/main").write_text("0")
+    theirs = timm.create_model("resnet10t")
+    save_file(theirs.state_dict(), repository / "snapshots/0/model.safetensors")
+
+    ours = build("unet", encoder="tu-resnet10t", encoder_weights="imagenet").get_submodule("network.encoder.model")
+    assert torch.equal(ours.get_parameter("layer4.0.conv1.weight"), theirs.get_parameter("layer4.0.conv1.weight"))
+
+
+@pytest.fixture
+def segformer_folder(tmp_path: Path) -> Path:
+    """A b0 for 7 classes as save_pretrained of transformers leaves it."""
+    build("segformer", num_classes=7).get_submodule("network.network").save_pretrained(tmp_path / "b0")  # type: ignore[operator]
+    return tmp_path / "b0"
+
+
+def test_segformer_takes_encoder_and_fitting_head_from_a_folder(segformer_folder: Path, no_network: None) -> None:
+    theirs = build("segformer", num_classes=7, encoder_weights=str(segformer_folder)).state_dict()
+    ours = build("segformer", num_classes=5, encoder_weights=str(segformer_folder)).state_dict()
+    classifier = {name for name in ours if ".decode_head.classifier." in name}
+    assert len(classifier) == 2
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours.keys() - classifier)
+    assert all(len(ours[name]) == 5 for name in classifier)
+
+
+def test_segformer_weights_are_those_of_the_folder(tmp_path: Path) -> None:
+    saved = build("segformer").get_submodule("network.network")
+    saved.save_pretrained(tmp_path)  # type: ignore[operator]
+    loaded = build("segformer", encoder_weights=str(tmp_path)).get_submodule("network.network")
+    assert all(torch.equal(a, b) for a, b in zip(saved.parameters(), loaded.parameters(), strict=True))
+
+
+def test_segformer_weights_of_another_variant_are_refused(segformer_folder: Path) -> None:
+    with pytest.raises(WeightsError, match="are those of mit_b0, but encoder is mit_b2; make the two agree"):
+        build("segformer", encoder="mit_b2", encoder_weights=str(segformer_folder))
+
+
+def test_segformer_weights_that_lack_the_encoder_are_refused(segformer_folder: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(segformer_folder / "model.safetensors")
+    head = {name: value for name, value in weights.items() if name.startswith("decode_head.")}
+    save_file(head, segformer_folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(WeightsError, match=r"lack \d+ tensors, such as segformer\."):
+        build("segformer", encoder_weights=str(segformer_folder))
+
+
+def test_segformer_weights_that_are_not_there_come_with_what_to_put_where(hub_cache: Path, tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="`hf download nvidia/mit-b0`"):
+        build("segformer", encoder_weights="nvidia/mit-b0")
+    with pytest.raises(WeightsError, match=r"Give a folder with config\.json and model\.safetensors"):
+        build("segformer", encoder_weights=str(tmp_path / "nothing"))
+
+
+def test_checking_options_imports_no_heavy_library() -> None:
+    code = """
+import json, sys
+from segsweep.trainables import catalog
+from segsweep.trainables.components import Task
+task = Task(5, (64, 64), 2)
+for models in (catalog.MODELS, catalog.LOSSES):
+    for component in map(models.get, models.names()):
+        list(component.check(component.Options(), task))
+unet = catalog.MODELS.get("unet")
+list(unet.check(unet.Options(encoder="tu-resnet43"), task))
+for other in (catalog.OPTIMIZERS, catalog.LR_SCHEDULES):
+    for component in map(other.get, other.names()):
+        component.Options.model_json_schema()
+heavy = {"torch", "timm", "transformers", "segmentation_models_pytorch", "numpy", "huggingface_hub"}
+print(json.dumps(sorted(heavy & set(sys.modules))))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == []

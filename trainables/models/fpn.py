@@ -1,0 +1,46 @@
+"""Feature pyramid network for segmentation (Kirillov et al. 2017, slides; Lin et al. 2017), version of SMP.
+
+Encoders come without weights by default; those of mit_* are licensed by NVIDIA for non-commercial use only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field, PositiveInt
+
+from segsweep.trainables.components import Family, Problem, Task
+from segsweep.trainables.models._smp import SmpOptions, build_smp, family_of, problems
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class Options(SmpOptions):
+    pyramid_channels: PositiveInt = 256
+    segmentation_channels: Annotated[int, Field(gt=0, multiple_of=32)] = 128  # GroupNorm of 32 groups
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2  # of whole channels, before the classifier
+
+
+def encoder(options: Options) -> str:
+    return options.encoder
+
+
+def family(options: Options) -> Family:
+    return family_of(options)
+
+
+def check(options: Options, task: Task) -> Iterable[Problem]:
+    return problems(options, task)
+
+
+def build(options: Options, task: Task) -> nn.Module:
+    return build_smp(
+        "FPN",
+        options,
+        task,
+        decoder_pyramid_channels=options.pyramid_channels,
+        decoder_segmentation_channels=options.segmentation_channels,
+        decoder_dropout=options.dropout,
+    )

@@ -1,0 +1,135 @@
+"""SegFormer b0 to b5 (Xie et al. 2021), the version of transformers, built from its configuration without a download.
+
+NVIDIA licenses the published weights (nvidia/mit-b0, nvidia/segformer-b0-finetuned-...) for non-commercial use only.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from pydantic import PositiveInt
+
+from segsweep.trainables.components import ComponentOptions, Family, Problem, Task, WeightsError
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import SegformerConfig
+
+logger = logging.getLogger(__name__)
+
+
+class Variant(NamedTuple):
+    """A row of the paper's table 6."""
+
+    hidden_sizes: tuple[int, int, int, int]
+    depths: tuple[int, int, int, int]
+    decoder_width: int
+
+
+VARIANTS = {
+    "mit_b0": Variant((32, 64, 160, 256), (2, 2, 2, 2), 256),
+    "mit_b1": Variant((64, 128, 320, 512), (2, 2, 2, 2), 256),
+    "mit_b2": Variant((64, 128, 320, 512), (3, 4, 6, 3), 768),
+    "mit_b3": Variant((64, 128, 320, 512), (3, 4, 18, 3), 768),
+    "mit_b4": Variant((64, 128, 320, 512), (3, 8, 27, 3), 768),
+    "mit_b5": Variant((64, 128, 320, 512), (3, 6, 40, 3), 768),
+}
+STRIDE = 32
+
+
+class Options(ComponentOptions):
+    encoder: Literal["mit_b0", "mit_b1", "mit_b2", "mit_b3", "mit_b4", "mit_b5"] = "mit_b0"
+    encoder_weights: str = "none"  # or a folder, or a repository of the Hugging Face hub, such as nvidia/mit-b0
+    decoder_width: PositiveInt | None = None  # the paper's (256 for b0 and b1, else 768) unless given
+
+
+def encoder(options: Options) -> str:
+    return options.encoder
+
+
+def family(options: Options) -> Family:
+    return "transformer"
+
+
+def check(options: Options, task: Task) -> Iterable[Problem]:
+    """Any size fits, and a batch of one trains at any size: there is no BatchNorm below the quarter resolution."""
+    if not options.encoder_weights.strip():
+        yield Problem("encoder_weights", "is empty; give none, a folder, or a repository such as nvidia/mit-b0")
+
+
+def build(options: Options, task: Task) -> nn.Module:
+    """Raises WeightsError if the weights cannot be had or are of another encoder."""
+    from transformers import SegformerForSemanticSegmentation
+
+    from segsweep.trainables.models._sizes import AnySize, LogitsOf
+
+    config = _config(options, task)
+    if options.encoder_weights == "none":
+        network = SegformerForSemanticSegmentation(config)
+    else:
+        network = _pretrained(options, config)
+    return AnySize(LogitsOf(network), STRIDE)
+
+
+def _config(options: Options, task: Task) -> SegformerConfig:
+    from transformers import SegformerConfig
+
+    variant = VARIANTS[options.encoder]
+    return SegformerConfig(
+        num_channels=task.in_channels,
+        num_labels=task.num_classes,
+        hidden_sizes=variant.hidden_sizes,
+        depths=variant.depths,
+        decoder_hidden_size=options.decoder_width or variant.decoder_width,
+    )
+
+
+def _pretrained(options: Options, config: SegformerConfig) -> nn.Module:
+    """The network with the encoder of `encoder_weights`, and of its head whatever fits the task."""
+    from transformers import SegformerConfig, SegformerForSemanticSegmentation
+
+    try:
+        _check_variant(options, SegformerConfig.from_pretrained(options.encoder_weights))
+        network, report = SegformerForSemanticSegmentation.from_pretrained(
+            options.encoder_weights,
+            config=config,
+            ignore_mismatched_sizes=True,  # the head's classes; the encoder fits
+            use_safetensors=True,  # tensors only, and transformers does not ask the hub to convert a pickle
+            output_loading_info=True,
+        )
+    except OSError as error:  # every error of the hub is one
+        raise _unavailable(options.encoder_weights, error) from error
+    missing = [key for key in report["missing_keys"] if key.startswith("segformer.")]
+    if missing:  # they would be random without a word
+        raise WeightsError(
+            f"encoder_weights '{options.encoder_weights}' lack {len(missing)} tensors, such as {missing[0]}"
+        )
+    logger.warning("%s: if these are NVIDIA's weights, they are for non-commercial use only", options.encoder_weights)
+    return network  # type: ignore[no-any-return]
+
+
+def _check_variant(options: Options, found: SegformerConfig) -> None:
+    """Raises WeightsError if the weights are of another encoder than `options.encoder`."""
+    shape = (tuple(found.hidden_sizes), tuple(found.depths))
+    names = [name for name, variant in VARIANTS.items() if variant[:2] == shape]
+    if options.encoder not in names:
+        theirs = names[0] if names else f"another network (hidden sizes {shape[0]}, depths {shape[1]})"
+        raise WeightsError(
+            f"encoder_weights '{options.encoder_weights}' are those of {theirs}, but encoder is {options.encoder}; "
+            "make the two agree"
+        )
+
+
+def _unavailable(weights: str, error: Exception) -> WeightsError:
+    from segsweep.trainables.models._weights import cause, unavailable
+
+    named = f"encoder_weights '{weights}'"
+    if weights.count("/") == 1 and not Path(weights).exists():
+        return unavailable(named, weights, error)
+    return WeightsError(
+        f"{named} cannot be loaded ({cause(error)}). Give a folder with config.json and model.safetensors (what "
+        "save_pretrained of transformers writes), a repository of the hub such as nvidia/mit-b0, or none"
+    )
