@@ -181,7 +181,7 @@ def test_encoder_is_the_second_half_of_the_models_name() -> None:
 
 
 def test_decoders_can_be_made_smaller() -> None:
-    small = {
+    small: dict[str, dict[str, Any]] = {
         "unet": {"decoder_channels": (64, 32, 16, 16, 16)},
         "fpn": {"pyramid_channels": 64, "segmentation_channels": 32},
         "segformer": {"decoder_width": 64},

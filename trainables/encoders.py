@@ -70,6 +70,6 @@ def unknown(name: str) -> str:
     if f"tu-{name.split('.')[0]}" in names():
         return f"no encoder '{name}'; encoders of timm are written with tu- before their name: 'tu-{name}'"
     return (
-        f"no encoder '{name}'.{did_you_mean(name, names())} An encoder is one of SMP's (such as resnet34 or mit_b0), or "
-        "tu- and the name of a timm model that gives a pyramid at any image size (plain ViTs do not)"
+        f"no encoder '{name}'.{did_you_mean(name, names())} Encoders are SMP's (such as resnet34 or mit_b0), or "
+        "tu- and any timm model that gives a pyramid at any image size (plain ViTs do not)"
     )
