@@ -51,7 +51,7 @@ def as_table(board: Board, width: int | None = None, color: bool | None = None) 
             ]
             table.add_row(Text(name), *cells)
         console.print(table)
-    console.print(legend(board), style="dim", soft_wrap=True)
+    console.print(legend(board), style="dim")
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
 
 
@@ -139,17 +139,25 @@ def _columns(board: Board) -> list[Column]:
     columns = [Column("model", [line.model for line in lines])]
     for dataset in board.datasets:
         scores = [line.scores.get(dataset, Score(None)) for line in lines]
-        texts = [_score_text(s, counts=len(board.datasets) > 1) for s in scores]
+        texts = list(_score_texts(scores, counts=len(board.datasets) > 1))
         columns.append(Column(dataset, texts, tuple(s.leads for s in scores)))
     columns += _counts(board) if len(board.datasets) == 1 else [_means(board)]
     columns.append(Column("params", ["-" if x.params_m is None else f"{x.params_m:.1f}M" for x in lines]))
     return [*columns, *_times(board)]
 
 
-def _score_text(score: Score, counts: bool) -> str:
-    if score.value is not None:
-        mark = "*" if score.leads else " "
-        return f"{score.value:.4f}{mark}" + f" {score.trials}/{score.finished}/{score.failed}" * counts
+def _score_texts(scores: list[Score], counts: bool) -> Iterator[str]:
+    """Values and counts aligned below each other; where there is no value, why."""
+    told = [f"{score.trials}/{score.finished}/{score.failed}" for score in scores]
+    width = max(map(len, told)) if counts else 0
+    for score, text in zip(scores, told, strict=True):
+        if score.value is not None:
+            yield f"{'*' * score.leads}{score.value:.4f}" + f" {text:>{width}}" * counts
+        else:
+            yield _why_empty(score)
+
+
+def _why_empty(score: Score) -> str:
     parts = {"finished": score.finished, "failed": score.failed, "stopped": score.stopped, "running": score.open}
     why = ", ".join(f"{count} {name}" for name, count in parts.items() if count)
     return f"- ({why})" if why else "-"

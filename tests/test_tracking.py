@@ -22,7 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from segsweep.orchestrator.cli import cli
 from segsweep.orchestrator.errors import InputError
 from segsweep.orchestrator.journal import (
     AttemptEnded,
@@ -275,6 +277,16 @@ def test_syncing_again_sends_nothing_and_changes_nothing(recorder: Recorder) -> 
     before = dump(recorder.uri)
     assert sync(recorder.folder) == 0
     assert dump(recorder.uri) == before
+
+
+def test_the_sync_command_says_how_much_it_sent(recorder: Recorder) -> None:
+    recorder.create()
+    recorder.trial("001", [0.2])
+    result = CliRunner().invoke(cli, ["sync", str(recorder.folder)])
+    assert result.output == "7 events sent. Next: segsweep leaderboard camvid-1\n"
+    assert json.loads(CliRunner().invoke(cli, ["sync", str(recorder.folder), "--json"]).output)["sent"] == 0
+    with pytest.raises(InputError, match=r"holds no journal\.jsonl"):
+        sync(recorder.folder.parent)
 
 
 def test_a_lost_ledger_is_rebuilt_from_the_runs_tags(recorder: Recorder) -> None:
@@ -605,7 +617,8 @@ def test_the_package_imports_mlflow_only_when_it_is_used() -> None:
 
 def serve(arguments: list[str], port: int, cwd: Path) -> subprocess.Popen[bytes]:
     command = [str(Path(sys.executable).parent / "mlflow"), *arguments, "--port", str(port), "--workers", "1"]
-    server = subprocess.Popen(command, cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    nowhere = subprocess.DEVNULL
+    server = subprocess.Popen(command, cwd=cwd, start_new_session=True, stdout=nowhere, stderr=nowhere)
 
     def answers() -> bool:
         try:
@@ -618,8 +631,9 @@ def serve(arguments: list[str], port: int, cwd: Path) -> subprocess.Popen[bytes]
     return server
 
 
-def stop(server: subprocess.Popen[bytes]) -> None:
-    server.terminate()
+def kill(server: subprocess.Popen[bytes]) -> None:
+    """With the processes that it started: they would go on answering."""
+    os.killpg(server.pid, signal.SIGKILL)
     server.wait(30)
 
 
@@ -637,7 +651,7 @@ def test_plain_mlflow_ui_in_the_folder_shows_the_sweep(recorder: Recorder, tmp_p
         with urllib.request.urlopen(address, timeout=10) as reply:
             assert reply.read().decode() == "datasets: [camvid]  # ünïcode\n"
     finally:
-        stop(server)
+        kill(server)
 
 
 @pytest.mark.slow
@@ -652,8 +666,7 @@ def test_a_server_that_goes_down_during_the_sweep_has_everything_in_the_end(tmp_
     recorder.start("001")
     recorder.epochs("001", [0.2])
     wait_until(lambda: "001" in runs_of(recorder.uri))
-    server.kill()
-    stop(server)
+    kill(server)
     recorder.epochs("001", [0.3], first=2)
     recorder.end("001")
     wait_until(lambda: writer.problem, timeout_s=60)
@@ -665,7 +678,7 @@ def test_a_server_that_goes_down_during_the_sweep_has_everything_in_the_end(tmp_
         assert points_of(recorder.uri, run.info.run_id, "val_miou") == [(1, 0.2), (2, 0.3)]
     finally:
         recorder.journal.close()
-        stop(server)
+        kill(server)
 
 
 def test_mlflow_keeps_quiet_while_it_is_used(recorder: Recorder, capfd: pytest.CaptureFixture[str]) -> None:

@@ -70,7 +70,8 @@ class Runs:
         while True:
             page = self.client.search_runs([self.experiment], query, max_results=PAGE, page_token=token)
             for run in page:
-                self.ledger.runs[run.data.tags["segsweep.trial_id"]] = run.info.run_id
+                if trial := run.data.tags.get("segsweep.trial_id"):
+                    self.ledger.runs[trial] = run.info.run_id
             if not (token := page.token):
                 return
 
