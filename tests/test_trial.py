@@ -278,7 +278,7 @@ def test_an_epoch_that_breaks_only_at_its_last_update_is_caught_by_validation(tm
 def test_an_objective_that_nobody_measures_is_named(tmp_path: Path) -> None:
     with (
         Trial(config(objective=Objective(metric="val_mIoU")), tmp_path) as it,
-        pytest.raises(ObjectiveError, match="epoch 1: no metric 'val_mIoU'; there are .*val_miou"),
+        pytest.raises(ObjectiveError, match=r"epoch 1: no metric 'val_mIoU'; there are .*val_miou"),
     ):
         it.step()
 
@@ -339,6 +339,34 @@ def test_close_frees_the_model(tmp_path: Path) -> None:
         gc.enable()
     assert model() is None
     assert train() is None
+
+
+SELF_REFERRING = """
+import sys
+from torch import nn
+from segsweep.trainables.catalog import MODELS
+from segsweep.trainables.components import ComponentOptions as Options
+
+class Looped(nn.Conv2d):
+    def __init__(self, classes):
+        super().__init__(3, classes, 1)
+        object.__setattr__(self, "me", self)
+
+def build(options, task):
+    return Looped(task.num_classes)
+
+MODELS.register("looped", sys.modules[__name__])
+"""
+
+
+def test_close_frees_a_model_of_a_plugin_that_refers_to_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "plugin_with_looped.py").write_text(SELF_REFERRING)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(catalog.MODELS, "_registered", {})  # other tests go through the whole catalogue
+    with Trial(config(model=entry("looped"), plugins=["plugin_with_looped"]), tmp_path / "trial") as it:
+        it.step()
+        model = weakref.ref(it._experiment.model)
+    assert model() is None
 
 
 def test_trainables_need_nothing_of_the_orchestrator() -> None:
