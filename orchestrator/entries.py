@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import JsonValue, ValidationError
 
-from segsweep.orchestrator.domains import Choice, DomainError, domains_in
+from segsweep.orchestrator.domains import Choice, DomainError, domains_in, is_domain, parse
 from segsweep.orchestrator.errors import Mistake
 from segsweep.orchestrator.source import KeyPath, Source
 from segsweep.orchestrator.spec import SECTIONS, ComponentSpec, Section
@@ -26,18 +26,20 @@ class Entries:
     def __init__(self, source: Source) -> None:
         self.source = source
         self.mistakes: list[Mistake] = []
+        self.positions: dict[str, list[int]] = {}  # section -> where each well-formed entry stood in its list
 
     def section(self, name: str) -> tuple[ComponentSpec, ...]:
-        """The well-formed entries below a key of SECTIONS; each remembers nothing of where it stood."""
+        """The well-formed entries below a key of SECTIONS."""
         section, raw = SECTIONS[name], self.source.data[name]
         if not section.many:
             return tuple(self._entry(section, raw, (name,)))
         if not isinstance(raw, list) or not raw:
             self._wrong((name,), f"must be a list with at least one entry, e.g. [{section.catalog.names()[0]}]")
             return ()
-        specs = [spec for i, child in enumerate(raw) for spec in self._entry(section, child, (name, i))]
-        self._refuse_equal_names(name, specs)
-        return tuple(specs)
+        found = [(i, spec) for i, child in enumerate(raw) for spec in self._entry(section, child, (name, i))]
+        self._refuse_equal_names(name, found)
+        self.positions[name] = [i for i, _ in found]
+        return tuple(spec for _, spec in found)
 
     def _entry(self, section: Section, raw: JsonValue, path: KeyPath) -> Iterator[ComponentSpec]:
         if isinstance(raw, str):
@@ -68,7 +70,14 @@ class Entries:
 
     def _check_options(self, model: type[ComponentOptions], options: dict[str, JsonValue], path: KeyPath) -> bool:
         before = len(self.mistakes)
-        for sample in self._samples(options, path):
+        for where, raw in raw_domains(options):
+            try:
+                parse(raw)
+            except DomainError as error:
+                self._wrong((*path, *where), str(error))
+        if len(self.mistakes) > before:
+            return False
+        for sample in sampled_options(options):
             try:
                 model.model_validate(sample)
             except ValidationError as error:
@@ -76,17 +85,9 @@ class Entries:
                 self.mistakes += [m for m in found if m not in self.mistakes]
         return len(self.mistakes) == before
 
-    def _samples(self, options: dict[str, JsonValue], path: KeyPath) -> Iterator[dict[str, JsonValue]]:
-        """Plain options that together touch every end of every domain."""
-        try:
-            yield from sampled_options(options)
-        except DomainError as error:
-            where = next((at for at in _raw_domains(options) if not _parses(at, options)), ())
-            self._wrong((*path, *where), str(error))
-
-    def _refuse_equal_names(self, section: str, specs: list[ComponentSpec]) -> None:
+    def _refuse_equal_names(self, section: str, specs: list[tuple[int, ComponentSpec]]) -> None:
         seen: dict[str, int] = {}
-        for i, spec in enumerate(specs):
+        for i, spec in specs:
             if spec.name in seen:
                 self._wrong(
                     (section, i), f"'{spec.name}' is already the name of {section}[{seen[spec.name]}]; add `name:`"
@@ -130,21 +131,13 @@ def _replaced(tree: Any, path: KeyPath, value: JsonValue) -> Any:
     return {key: _replaced(child, path[1:], value) if key == path[0] else child for key, child in tree.items()}
 
 
-def _raw_domains(tree: JsonValue, path: KeyPath = ()) -> Iterator[KeyPath]:
+def raw_domains(tree: JsonValue, path: KeyPath = ()) -> Iterator[tuple[KeyPath, dict[str, JsonValue]]]:
+    """Every mapping that means a domain, well-formed or not, those inside choices included."""
+    if isinstance(tree, dict) and is_domain(tree):
+        yield path, tree
     children = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
     for key, child in children:
-        yield (*path, key)
-        yield from _raw_domains(child, (*path, key))
-
-
-def _parses(path: KeyPath, tree: Any) -> bool:
-    for part in path:
-        tree = tree[part]
-    try:
-        list(domains_in(tree))
-    except DomainError:
-        return False
-    return True
+        yield from raw_domains(child, (*path, key))
 
 
 def mistakes_of(error: ValidationError, source: Source, path: KeyPath, model: type[Any]) -> list[Mistake]:

@@ -88,6 +88,7 @@ class EpochDone(_Event):
     attempt: int
     epoch: int  # 1, 2 ...; the trial's own count, over all attempts
     metrics: dict[str, float | None]  # val_miou, val_iou/CLASS, train_loss, epoch_s ...; None = not a number
+    done: str = ""  # why the trial says that it has finished; "" while it has not
     redone: bool = False  # this epoch was recorded before: costs time, counts for nothing else
 
 

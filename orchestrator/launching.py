@@ -25,10 +25,12 @@ from segsweep.orchestrator.tracking.store import resolve_uri
 from segsweep.orchestrator.tracking.writer import TrackingWriter
 from segsweep.orchestrator.validation import Checked
 from segsweep.orchestrator.view import View
+from segsweep.trainables import places
 from segsweep.trainables.catalog import DATASETS
-from segsweep.trainables.components import DataError
+from segsweep.trainables.components import DataError, Dataset, Split
 
 Announce = Callable[[str], None]
+TRIAL_SPLITS: tuple[Split, ...] = ("train", "val")  # what trials read; the test split is for the winner alone
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,9 @@ class Outcome:
     unsent: int  # journal events that MLflow does not have yet
 
 
-def create(checked: Checked, source_text: str, storage: Path, name: str | None, machinery: Machinery) -> Path:
+def create(
+    checked: Checked, source_text: str, storage: Path, name: str | None, machinery: Machinery, announce: Announce
+) -> Path:
     """Check what only shows on this machine, then make the sweep's folder and begin its journal.
 
     Raises InputError with nothing written.
@@ -59,7 +63,7 @@ def create(checked: Checked, source_text: str, storage: Path, name: str | None, 
     spec = absolute_roots(checked.spec)
     plan = SweepPlan.of(spec)
     _check_plan(plan, capacity, machinery)
-    _check_data(spec)
+    _check_data(spec, announce, decode=machinery.address is None)
     uri = resolve_uri(spec.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI"), Path.cwd())
     check_store(uri)
     folder = _claim_folder(storage, spec.name, name)
@@ -79,6 +83,7 @@ def create(checked: Checked, source_text: str, storage: Path, name: str | None, 
 
 def run(folder: Path, machinery: Machinery, announce: Announce, factory: TrialFactory = train) -> Outcome:
     """Run the sweep in `folder` until it is over or interrupted: from the beginning, or from where it stands."""
+    os.environ.update(places.variables())  # workers have another current folder
     spec, uri = _recorded(folder)
     capacity = local_capacity()
     gpus = capacity.gpus_per_trial(spec.resources)
@@ -131,16 +136,26 @@ def _check_plan(plan: SweepPlan, capacity: Capacity, machinery: Machinery) -> No
         check_port(machinery.dashboard_port)
 
 
-def _check_data(spec: SweepSpec) -> None:
-    """Pairing, splits and lists of every dataset; images are read when the node cache is built."""
+def _check_data(spec: SweepSpec, announce: Announce, *, decode: bool) -> None:
+    """Pairing, splits and lists of every dataset. decode: also fill this node's cache, which reads every image."""
     mistakes = []
     for i, dataset in enumerate(spec.datasets):
         component = DATASETS.get(dataset.type)
         try:
-            component.build(component.Options(**dataset.options))
+            built = component.build(component.Options(**dataset.options))
+            if decode:
+                _fill_cache(built, dataset, dataset.image_size or spec.image_size, announce)
         except DataError as error:
             mistakes.append(Mistake(f"datasets[{i}] ({dataset.name})", str(error)))
     InputError.raise_if(mistakes)
+
+
+def _fill_cache(built: Dataset, dataset: ComponentSpec, image_size: tuple[int, int], announce: Announce) -> None:
+    from segsweep.trainables.cache import open_split
+
+    for split in TRIAL_SPLITS:
+        announce(f"{dataset.name}: {len(built.splits[split])} {split} images")
+        open_split(built, dataset.name, split, image_size)
 
 
 def _claim_folder(storage: Path, default: str, name: str | None) -> Path:
@@ -178,8 +193,6 @@ def _backend(folder: Path, capacity: Capacity, machinery: Machinery, announce: A
 
         yield InProcess()
         return
-    from segsweep.orchestrator.backends.ray_tune import RayTune
-
     with ray_session(
         folder,
         cpus=capacity.cpus,
@@ -190,6 +203,8 @@ def _backend(folder: Path, capacity: Capacity, machinery: Machinery, announce: A
         if session.dashboard:
             token = f" (token: {session.token_file})" if session.token_file else ""
             announce(f"Ray dashboard: {session.dashboard}{token}")
+        from segsweep.orchestrator.backends.ray_tune import RayTune  # after the session has set its environment
+
         yield RayTune()
 
 

@@ -47,15 +47,14 @@ def ray_session(
 
     folder: the sweep's, where the dashboard's token is written with owner-only rights.
     """
-    import ray
-
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # today's default of Ray, without its warning
+    token_file = _use_token(folder) if address is None else None
+    import ray  # only now: it reads the token's variables while it is imported
+
     if address is not None:
         context = ray.init(address=address, log_to_driver=False, logging_level="warning")
-        token_file = None
     else:
-        token_file = _use_token(folder)
         context = ray.init(
             address="local",  # never a leftover cluster of somebody else
             num_cpus=cpus,

@@ -8,19 +8,25 @@ import click
 
 from segsweep.orchestrator.errors import ExitCode, InputError
 from segsweep.orchestrator.journal import JournalError
-from segsweep.orchestrator.launching import Machinery, Outcome, run
+from segsweep.orchestrator.launching import Announce, Machinery, Outcome, run
 from segsweep.orchestrator.leaderboard import board_text
 from segsweep.orchestrator.state import SweepState
 from segsweep.orchestrator.view import last_words
 
 
-def run_to_the_end(folder: Path, how: Machinery) -> ExitCode:
-    """Run the sweep in `folder`, print its leaderboard on stdout, and say what comes next."""
+def announcer(how: Machinery) -> Announce:
+    """Prints progress on stderr, or nothing if quiet."""
 
     def announce(line: str) -> None:
         if not how.quiet:
             click.echo(line, err=True)
 
+    return announce
+
+
+def run_to_the_end(folder: Path, how: Machinery) -> ExitCode:
+    """Run the sweep in `folder`, print its leaderboard on stdout, and say what comes next."""
+    announce = announcer(how)
     announce(f"Sweep {folder.name} in {folder}")
     try:
         outcome = run(folder, how, announce)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from segsweep.orchestrator.journal import (
     AttemptEnded,
@@ -52,6 +52,14 @@ class Assignment:
         return self.config.trial_id
 
 
+class Verdict(NamedTuple):
+    """How a trial shall end."""
+
+    status: EndStatus
+    reason: str
+    stop: Stop | None = None
+
+
 class Sweep:
     def __init__(
         self, plan: SweepPlan, journal: Journal, *, gpus: float = 0.0, listeners: tuple[Listener, ...] = ()
@@ -69,6 +77,7 @@ class Sweep:
         self._listeners = listeners
         self._scheduler, self._searcher = _build_search(plan)
         self._lost_since_epoch: dict[str, int] = {}
+        self._verdicts: dict[str, Verdict] = {}  # ends that are due but not journalled yet
         for event, _ in read_events(journal.path):
             self._absorb(event)
 
@@ -105,34 +114,36 @@ class Sweep:
     def report(self, assignment: Assignment, epoch: int, metrics: Mapping[str, float], done: str = "") -> bool:
         """Record one epoch; True if the trial shall go on. done: the reason if the trial says it has finished."""
         trial = self.state.trials[assignment.trial]
-        clean = {name: value if value == value else None for name, value in metrics.items()}  # NaN is no JSON
-        redone = epoch <= trial.epoch
         if epoch > trial.epoch + 1:
             raise RuntimeError(f"trial {trial.id} reported epoch {epoch} after {trial.epoch}")  # a bug of ours
-        stop = self.record(
-            EpochDone(trial=trial.id, attempt=assignment.attempt, epoch=epoch, metrics=clean, redone=redone)
+        clean = {name: value if value == value else None for name, value in metrics.items()}  # NaN is no JSON
+        self.record(
+            EpochDone(
+                trial=trial.id,
+                attempt=assignment.attempt,
+                epoch=epoch,
+                metrics=clean,
+                done=done,
+                redone=epoch <= trial.epoch,
+            )
         )
         self._lost_since_epoch.pop(trial.id, None)
-        if done:
-            self._end(assignment, "finished", done)
-        elif trial.value(epoch) is None:
-            self._end(assignment, "failed", f"{trial.config.objective.metric} is not a number in epoch {epoch}")
-        elif stop is not None and not self._must_finish(trial):
-            self._end(assignment, "stopped", explain_stop(stop, trial), stop)
+        self._settle(trial)
         return trial.status == "running"
 
     def failed(self, assignment: Assignment, reason: str) -> None:
         """The configuration crashed: its own exception, in one line."""
-        self._end(assignment, "failed", reason)
+        self._end(self.state.trials[assignment.trial], "failed", reason)
 
     def lost(self, assignment: Assignment, reason: str) -> None:
         """The worker died (killed, node gone): tried again from the checkpoint, unless that keeps happening."""
-        count = self._lost_since_epoch.get(assignment.trial, 0) + 1
-        self._lost_since_epoch[assignment.trial] = count
+        trial = self.state.trials[assignment.trial]
+        count = self._lost_since_epoch.get(trial.id, 0) + 1
+        self._lost_since_epoch[trial.id] = count
         if count >= MAX_LOST:
-            self._end(assignment, "failed", f"its worker died {count} times without finishing an epoch: {reason}")
+            self._end(trial, "failed", f"its worker died {count} times without finishing an epoch: {reason}")
         else:
-            self._end(assignment, "interrupted", reason)
+            self._end(trial, "interrupted", reason)
 
     def interrupt(self) -> None:
         """Start nothing more. Backends stop what runs and call `interrupted` for it."""
@@ -141,7 +152,9 @@ class Sweep:
     def interrupted(self, reason: str) -> None:
         """Everything that still counts as running is not: a dead driver left it, or the sweep was stopped."""
         for trial in self.running:
-            self.record(AttemptEnded(trial=trial.id, attempt=trial.attempt, status="interrupted", reason=reason))
+            self._settle(trial)
+            if trial.status == "running":
+                self._end(trial, "interrupted", reason)
 
     # -- how it decides -----------------------------------------------------------------------------------------
 
@@ -178,33 +191,44 @@ class Sweep:
                 return best_of(stopped)
         return None
 
-    def _must_finish(self, trial: TrialState) -> bool:
-        """True for a trial that was taken up again because its cell needs it: stopping it would never end."""
-        return trial.continued
+    def _verdict(self, trial: TrialState, event: EpochDone) -> Verdict | None:
+        """What an epoch means for its trial. A scheduler judges every epoch once, also of trials it may not stop."""
+        stop = None if event.redone else self._scheduler.judge(trial)
+        if event.done:
+            return Verdict("finished", event.done)
+        if trial.value(event.epoch) is None:
+            return Verdict("failed", f"{trial.config.objective.metric} is not a number in epoch {event.epoch}")
+        if stop is not None and not trial.continued:  # a continued trial is one that its cell needs
+            return Verdict("stopped", explain_stop(stop, trial), stop)
+        return None
 
-    def _end(self, assignment: Assignment, status: EndStatus, reason: str, stop: Stop | None = None) -> None:
-        self.record(
-            AttemptEnded(trial=assignment.trial, attempt=assignment.attempt, status=status, reason=reason, stop=stop)
-        )
+    def _settle(self, trial: TrialState) -> None:
+        """Journal the end that the trial's last epoch called for; a driver may have died before it did."""
+        if (verdict := self._verdicts.get(trial.id)) is not None:
+            self._end(trial, *verdict)
 
-    def record(self, event: Event) -> Stop | None:
-        """Journal an event, then let it take effect; a Stop if the scheduler wants the trial stopped."""
+    def _end(self, trial: TrialState, status: EndStatus, reason: str, stop: Stop | None = None) -> None:
+        self.record(AttemptEnded(trial=trial.id, attempt=trial.attempt, status=status, reason=reason, stop=stop))
+
+    def record(self, event: Event) -> None:
+        """Journal an event, then let it take effect."""
         written = self.journal.append(event)
-        stop = self._absorb(written)
+        self._absorb(written)
         for listener in self._listeners:
             listener(written)
-        return stop
 
-    def _absorb(self, event: Event) -> Stop | None:
+    def _absorb(self, event: Event) -> None:
         self.state.apply(event)
         match event:
             case TrialCreated():
                 self._searcher.recall(self.plan.combinations[event.combination], event.trial, event.values)
-            case EpochDone() if not event.redone:
-                return self._scheduler.judge(self.state.trials[event.trial])
+            case EpochDone():
+                verdict = self._verdict(self.state.trials[event.trial], event)
+                if verdict is not None:
+                    self._verdicts[event.trial] = verdict
             case AttemptEnded():
+                self._verdicts.pop(event.trial, None)
                 self._searcher.observe(self.state.trials[event.trial])
-        return None
 
 
 def _build_search(plan: SweepPlan) -> tuple[Scheduler, Searcher]:

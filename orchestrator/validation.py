@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,10 @@ METRICS = {
 }
 
 
+STAND_IN = {"name": "sweep", "datasets": (), "models": (), "epochs": 10_000, "image_size": (1024, 1024)}
+"""For required keys that are missing or wrong: values that no further check objects to."""
+
+
 @dataclass(frozen=True)
 class Checked:
     """A spec that can be planned. `missing` says which dataset roots are not there (launch refuses them)."""
@@ -38,22 +44,25 @@ class Checked:
 
 
 def check(source: Source) -> Checked:
-    """The spec of a source. Raises InputError with everything that is wrong."""
+    """The spec of a source. Raises InputError with everything that is wrong, in the order of the file."""
     data = {**source.data, "name": source.data.get("name", _default_name(source))}
     _import_plugins(source, data)
     entries = Entries(source)
     plain: dict[str, Any] = dict(data)
     for name in SECTIONS.keys() & data.keys():
         specs = entries.section(name)
-        plain[name] = specs if SECTIONS[name].many else (specs[0] if specs else None)
+        plain[name] = specs if SECTIONS[name].many else next(iter(specs), None)
     mistakes = entries.mistakes
-    broken = {name for name in SECTIONS.keys() & data.keys() if not plain[name]}
-    spec = _spec({k: v for k, v in plain.items() if k not in broken}, broken, source, mistakes)
-    if spec is None or mistakes:
-        raise InputError(*mistakes)
-    checks = Checks(source, spec)
-    InputError.raise_if(checks.mistakes())
+    spec = _spec(plain, source, mistakes)
+    checks = Checks(source, spec, entries.positions)
+    mistakes += checks.mistakes()
+    InputError.raise_if(sorted(mistakes, key=_line))
     return Checked(spec, tuple(checks.missing))
+
+
+def _line(mistake: Mistake) -> tuple[int, str]:
+    found = re.match(r".*?:(\d+):", mistake.place)
+    return (int(found[1]) if found else 0, mistake.place)
 
 
 def _default_name(source: Source) -> str:
@@ -70,21 +79,28 @@ def _import_plugins(source: Source, data: dict[str, JsonValue]) -> None:
         raise InputError(source.mistake(("plugins",), f"{error}. Is the module installed or on PYTHONPATH?")) from None
 
 
-def _spec(plain: dict[str, Any], broken: set[str], source: Source, mistakes: list[Mistake]) -> SweepSpec | None:
+def _spec(plain: dict[str, Any], source: Source, mistakes: list[Mistake]) -> SweepSpec:
+    """The spec; where parts are wrong, a stand-in made of the others, good enough to look for further mistakes."""
+    sound = {key: value for key, value in plain.items() if key not in SECTIONS or value}
     try:
-        return SweepSpec.model_validate(plain)
+        return SweepSpec.model_validate(sound)
     except ValidationError as error:
+        unsound = SECTIONS.keys() & plain.keys() - sound.keys()  # their entries are reported already
         found = mistakes_of(error, source, (), SweepSpec)
-        mistakes += [m for m in found if not (m.message == "is missing" and m.place.split(": ")[-1] in broken)]
-        return None
+        mistakes += [m for m in found if not (m.message == "is missing" and m.place.split(": ")[-1] in unsound)]
+        for item in error.errors():
+            sound.pop(str(item["loc"][0]), None)
+        return SweepSpec.model_validate({**STAND_IN, **sound})
 
 
 class Checks:
     """What only shows when components, sizes and counts are seen together."""
 
-    def __init__(self, source: Source, spec: SweepSpec) -> None:
+    def __init__(self, source: Source, spec: SweepSpec, positions: Mapping[str, list[int]]) -> None:
+        """positions: where each entry of the spec's lists stands in the source's."""
         self.source = source
         self.spec = spec
+        self._positions = positions
         self.missing: list[Mistake] = []
 
     def mistakes(self) -> list[Mistake]:
@@ -151,20 +167,28 @@ class Checks:
 
     def _against(self, dataset: ComponentSpec, card: DatasetCard) -> Iterator[Mistake]:
         size = dataset.image_size or self.spec.image_size
-        for batch in sampled_options({"batch_size": self.spec.batch_size}):
+        for batch in _sound_samples({"batch_size": self.spec.batch_size}):
             batch_size: Any = batch["batch_size"]
             task = Task(len(card.classes), size, batch_size)
             for section, catalog in (("models", MODELS), ("losses", LOSSES)):
                 for i, entry in enumerate(getattr(self.spec, section)):
                     component: Any = catalog.get(entry.type)
                     for options in sampled_options(entry.options):
-                        found = component.check(component.Options(**options), task)
-                        yield from self._problems((section, i), found, f" (dataset {dataset.name})")
+                        yield from self._problems((section, i), component.check(component.Options(**options), task))
 
-    def _problems(self, path: KeyPath, problems: Any, suffix: str = "") -> Iterator[Mistake]:
+    def _problems(self, path: KeyPath, problems: Any) -> Iterator[Mistake]:
         for problem in problems:
             where = (*path, problem.option) if problem.option else path
-            yield self._at(where, problem.message + suffix)
+            yield self._at(where, problem.message)
 
     def _at(self, path: KeyPath, message: str) -> Mistake:
+        match path:
+            case (str() as section, int() as index, *rest) if section in self._positions:
+                path = (section, self._positions[section][index], *rest)
         return self.source.mistake(path, message)
+
+
+def _sound_samples(options: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Samples of options whose domains may be wrong; those are reported elsewhere."""
+    with contextlib.suppress(DomainError):
+        yield from (sample for sample in sampled_options(options) if all(isinstance(v, int) for v in sample.values()))

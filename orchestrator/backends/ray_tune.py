@@ -12,7 +12,7 @@ import os
 import tempfile
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import ray
 from ray import tune
@@ -48,6 +48,7 @@ class RayTune:
     def run(self, sweep: Sweep, factory: TrialFactory) -> None:
         """Needs `ray.init` to have happened (segsweep.orchestrator.ray_session)."""
         os.environ.update(TUNE_ENVIRONMENT)
+        logging.getLogger("ray.tune.analysis").setLevel(logging.ERROR)  # it misses the result files we switched off
         resources = sweep.plan.spec.resources
         bridge = Bridge(sweep, gpus=sweep.gpus)
         trainable = tune.with_resources(
@@ -116,7 +117,17 @@ def concurrency(resources: Mapping[str, float], cpus: int, gpus: float) -> int:
     return max(1, fit)
 
 
-class Proposals(Searcher):
+class Live:
+    """Belongs to this driver alone: Tune, which copies and pickles what it is given, gets itself and nothing."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[type[object], tuple[()]]:
+        return object, ()
+
+
+class Proposals(Live, Searcher):
     """Tune's searcher: hands on what the sweep wants to start."""
 
     def __init__(self, bridge: Bridge) -> None:
@@ -139,7 +150,7 @@ class Proposals(Searcher):
         """Never called: a resume is a new Tune run."""
 
 
-class Decisions(FIFOScheduler):
+class Decisions(Live, FIFOScheduler):
     """Tune's scheduler: passes results and failures to the sweep and does what it says."""
 
     def __init__(self, bridge: Bridge) -> None:
@@ -163,7 +174,7 @@ class Decisions(FIFOScheduler):
             self._sweep.lost(assignment, one_line(error) if error else "its worker died")
 
 
-class StopWhenAsked(Stopper):
+class StopWhenAsked(Live, Stopper):
     """Ends the Tune run once the sweep is asked to stop."""
 
     def __init__(self, sweep: Sweep) -> None:

@@ -31,11 +31,11 @@ def command(
     3 done but a cell has no finished trial, 130 interrupted.
     """
     from segsweep.orchestrator.launching import Machinery, create
-    from segsweep.orchestrator.running import run_to_the_end
+    from segsweep.orchestrator.running import announcer, run_to_the_end
     from segsweep.orchestrator.source import read
     from segsweep.orchestrator.validation import check
 
     source = read(file, assignments)
     how = Machinery(in_process=in_process, address=address, dashboard_port=dashboard_port, quiet=quiet)
-    folder = create(check(source), source.text, storage, name, how)
+    folder = create(check(source), source.text, storage, name, how, announcer(how))
     raise SystemExit(run_to_the_end(folder, how))

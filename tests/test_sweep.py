@@ -1,0 +1,245 @@
+"""A sweep's decisions, on both backends, with trials that follow a script instead of training."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import random
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from segsweep.orchestrator.backends import Backend, TrialFactory
+from segsweep.orchestrator.backends.in_process import InProcess
+from segsweep.orchestrator.journal import AttemptStarted, EpochDone, Event, Journal, TrialCreated, read_events
+from segsweep.orchestrator.plan import SweepPlan
+from segsweep.orchestrator.source import parse
+from segsweep.orchestrator.sweep import Assignment, Sweep
+from segsweep.orchestrator.validation import check
+
+SPACE = """
+datasets: [{type: streets, name: day}, {type: streets, name: night, variant: night}]
+models: [{architecture: unet, encoder: resnet18}, {architecture: fpn, encoder: resnet18}]
+trials: 4
+epochs: 6
+image_size: [48, 80]
+scheduler: {type: asha, grace: 1, reduction_factor: 3}
+min_finished: 2
+"""
+
+
+@dataclass(frozen=True)
+class ScriptedReport:
+    epoch: int
+    metrics: Mapping[str, float]
+    done: bool
+    reason: str
+
+
+class ScriptedTrial:
+    """Learns as fast as its lr is near 1e-3, keeps its epoch in its folder, and fails as the test wants it to."""
+
+    facts: Mapping[str, float | str] = {"params_m": 1.0, "device": "none"}
+
+    def __init__(self, assignment: Assignment, mishap: Callable[[Assignment, int], float | None]) -> None:
+        self._assignment = assignment
+        self._mishap = mishap
+        self._file = assignment.folder / "epoch"
+        assignment.folder.mkdir(parents=True, exist_ok=True)
+
+    def step(self) -> ScriptedReport:
+        config = self._assignment.config
+        epoch = 1 + (int(self._file.read_text()) if self._file.exists() else 0)
+        lr: Any = config.optimizer.options["lr"]
+        quality = math.exp(-abs(math.log10(lr / 1e-3))) * (0.5 if config.dataset.name == "night" else 1.0)
+        value = self._mishap(self._assignment, epoch)
+        self._file.write_text(str(epoch))
+        value = quality * (1 - 0.8**epoch) if value is None else value
+        done = epoch == config.epochs
+        return ScriptedReport(epoch, {"val_miou": value, "epoch_s": 0.01}, done, "epoch limit" if done else "")
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+def no_mishap(assignment: Assignment, epoch: int) -> None:
+    return None
+
+
+def scripted(mishap: Callable[[Assignment, int], float | None] = no_mishap) -> TrialFactory:
+    return lambda assignment: ScriptedTrial(assignment, mishap)
+
+
+def plan_of(space: str = SPACE) -> SweepPlan:
+    return SweepPlan.of(check(parse(space, "space.yaml")).spec)
+
+
+def run(backend: Backend, folder: Path, factory: TrialFactory, plan: SweepPlan | None = None) -> Sweep:
+    with Journal(folder / "journal.jsonl") as journal:
+        sweep = Sweep(plan or plan_of(), journal)
+        sweep.interrupted("its driver died")
+        backend.run(sweep, factory)
+    return sweep
+
+
+@pytest.fixture(scope="module")
+def ray_tune(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
+    from segsweep.orchestrator.ray_session import ray_session
+
+    with ray_session(tmp_path_factory.mktemp("ray"), cpus=2, gpus=0):
+        from ray import cloudpickle
+
+        from segsweep.orchestrator.backends.ray_tune import RayTune
+
+        cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import this file
+        yield RayTune()
+
+
+@pytest.fixture(params=["in_process", pytest.param("ray_tune", marks=pytest.mark.ray)])
+def backend(request: pytest.FixtureRequest) -> Backend:
+    return InProcess() if request.param == "in_process" else request.getfixturevalue("ray_tune")
+
+
+def epochs_by_trial(folder: Path) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for event, _ in read_events(folder / "journal.jsonl"):
+        if isinstance(event, EpochDone) and not event.redone:
+            found.setdefault(event.trial, []).append(event.epoch)
+    return found
+
+
+def test_every_cell_gets_its_trials_and_its_finished_ones(backend: Backend, tmp_path: Path) -> None:
+    sweep = run(backend, tmp_path, scripted())
+    assert sweep.over
+    for cell in sweep.plan.cells:
+        trials = sweep.state.cell(cell)
+        assert len(trials) == 4
+        assert sum(trial.status == "finished" for trial in trials) >= 2
+        assert all(trial.status in ("finished", "stopped") for trial in trials)
+    assert all(epochs == list(range(1, len(epochs) + 1)) for epochs in epochs_by_trial(tmp_path).values())
+
+
+def test_stopped_trials_name_rung_cutoff_and_rank(backend: Backend, tmp_path: Path) -> None:
+    sweep = run(backend, tmp_path, scripted())
+    stopped = [trial for trial in sweep.state.trials.values() if trial.status == "stopped"]
+    assert stopped
+    for trial in stopped:
+        assert trial.stop is not None
+        assert trial.epoch == trial.stop.rung
+        assert trial.best is not None
+        assert trial.best < trial.stop.cutoff
+        assert f"rung {trial.stop.rung}: val_miou" in trial.reason
+        assert f"rank {trial.stop.rank} of {trial.stop.of}" in trial.reason
+
+
+def test_values_are_the_best_epoch_and_the_published_point_comes_first(backend: Backend, tmp_path: Path) -> None:
+    sweep = run(backend, tmp_path, scripted())
+    firsts = {trial.cell: trial for trial in reversed(sweep.state.trials.values())}
+    for cell, trial in firsts.items():
+        combination = sweep.plan.cells[cell][0]
+        first = combination.domains["optimizer.lr"].first
+        assert trial.values["optimizer.lr"] == first
+    for trial in sweep.state.trials.values():
+        assert trial.best == max(m["val_miou"] or 0 for m in trial.metrics)
+
+
+def crash_once_in_a_while(assignment: Assignment, epoch: int) -> float | None:
+    if assignment.trial == "002" and epoch == 2:
+        raise ValueError("cannot learn this\nmore lines")
+    return float("nan") if assignment.trial == "003" else None
+
+
+def test_a_crash_and_a_nan_fail_their_trials_only(backend: Backend, tmp_path: Path) -> None:
+    space = SPACE.replace("asha, grace: 1, reduction_factor: 3", "fifo")
+    sweep = run(backend, tmp_path, scripted(crash_once_in_a_while), plan_of(space))
+    trials = sweep.state.trials
+    assert trials["002"].status == "failed"
+    assert trials["002"].reason == "ValueError: cannot learn this"
+    assert trials["002"].epoch == 1
+    assert trials["003"].status == "failed"
+    assert trials["003"].reason == "val_miou is not a number in epoch 1"
+    assert all(trial.status == "finished" for trial in trials.values() if trial.id not in ("002", "003"))
+
+
+def test_an_interrupted_sweep_goes_on_where_it_was(backend: Backend, tmp_path: Path) -> None:
+    with Journal(tmp_path / "journal.jsonl") as journal:
+        seen = 0
+
+        def interrupt_after_nine_epochs(event: Event) -> None:
+            nonlocal seen
+            seen += isinstance(event, EpochDone)
+            if seen == 9:
+                sweep.interrupt()
+
+        sweep = Sweep(plan_of(), journal, listeners=(interrupt_after_nine_epochs,))
+        backend.run(sweep, scripted())
+    assert sweep.stopping
+    assert not sweep.running
+    assert len(sweep.state.trials) < sweep.plan.trials
+    resumed = run(backend, tmp_path, scripted())
+    assert resumed.over
+    assert len(resumed.state.trials) == resumed.plan.trials
+    assert all(epochs == list(range(1, len(epochs) + 1)) for epochs in epochs_by_trial(tmp_path).values())
+    causes = [e.cause for e, _ in read_events(tmp_path / "journal.jsonl") if isinstance(e, AttemptStarted)]
+    assert "resume" in causes
+
+
+def die_in_epoch_three(assignment: Assignment, epoch: int) -> None:
+    if assignment.trial == "001" and epoch == 3 and assignment.attempt == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.ray
+def test_a_trial_whose_worker_is_killed_goes_on_from_its_last_epoch(ray_tune: Backend, tmp_path: Path) -> None:
+    sweep = run(ray_tune, tmp_path, scripted(die_in_epoch_three))
+    trial = sweep.state.trials["001"]
+    assert trial.status == "finished"
+    assert trial.attempt == 2
+    assert epochs_by_trial(tmp_path)["001"] == [1, 2, 3, 4, 5, 6]
+
+
+def die_always(assignment: Assignment, epoch: int) -> None:
+    if assignment.trial == "001":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.ray
+def test_a_trial_that_keeps_killing_its_worker_fails(ray_tune: Backend, tmp_path: Path) -> None:
+    space = SPACE.replace("trials: 4", "trials: 1").replace("min_finished: 2", "min_finished: 1")
+    sweep = run(ray_tune, tmp_path, scripted(die_always), plan_of(space))
+    assert sweep.state.trials["001"].status == "failed"
+    assert "its worker died 3 times" in sweep.state.trials["001"].reason
+    assert [t.status for t in sweep.state.trials.values()].count("finished") == 3
+
+
+def decisions(folder: Path) -> list[tuple[Any, ...]]:
+    """Proposals and ends of a sweep, without times and attempts."""
+    found: list[tuple[Any, ...]] = []
+    for event, _ in read_events(folder / "journal.jsonl"):
+        if isinstance(event, TrialCreated):
+            found.append((event.trial, json.dumps(event.values)))
+        elif event.event == "end" and event.status != "interrupted":
+            found.append((event.trial, event.status, event.reason))
+    return found
+
+
+@pytest.mark.parametrize("moment", range(12))
+def test_a_killed_sweep_with_one_worker_ends_like_an_undisturbed_one(tmp_path: Path, moment: int) -> None:
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    undisturbed.mkdir()
+    killed.mkdir()
+    run(InProcess(), undisturbed, scripted())
+    lines = (undisturbed / "journal.jsonl").read_bytes().splitlines(keepends=True)
+    cut = random.Random(moment).randrange(1, len(lines))
+    (killed / "journal.jsonl").write_bytes(b"".join(lines[:cut]) + lines[cut][:20])  # dies while it writes
+    for trial, epochs in epochs_by_trial(killed).items():
+        (killed / "trials" / trial).mkdir(parents=True)
+        (killed / "trials" / trial / "epoch").write_text(str(epochs[-1]))
+    run(InProcess(), killed, scripted())
+    assert decisions(killed) == decisions(undisturbed)
