@@ -52,10 +52,12 @@ class ScriptedTrial:
         self._mishap = mishap
         self._file = assignment.folder / "epoch"
         assignment.folder.mkdir(parents=True, exist_ok=True)
+        kept = int(self._file.read_text()) if self._file.exists() else 0
+        self._epoch = min(kept, assignment.reported)  # an epoch that was kept but not reported is reported again
 
     def step(self) -> ScriptedReport:
         config = self._assignment.config
-        epoch = 1 + (int(self._file.read_text()) if self._file.exists() else 0)
+        self._epoch = epoch = self._epoch + 1
         lr: Any = config.optimizer.options["lr"]
         quality = math.exp(-abs(math.log10(lr / 1e-3))) * (0.5 if config.dataset.name == "night" else 1.0)
         value = self._mishap(self._assignment, epoch)

@@ -12,6 +12,7 @@ import os
 import tempfile
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Self
 
 import ray
@@ -48,7 +49,9 @@ class RayTune:
     def run(self, sweep: Sweep, factory: TrialFactory) -> None:
         """Needs `ray.init` to have happened (segsweep.orchestrator.ray_session)."""
         os.environ.update(TUNE_ENVIRONMENT)
-        logging.getLogger("ray.tune.analysis").setLevel(logging.ERROR)  # it misses the result files we switched off
+        for name in ("ray.tune.analysis", "ray.tune.execution.tune_controller", "ray.tune.tune"):
+            # they miss the result files we switched off, and print the failures that the journal has
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         resources = sweep.plan.spec.resources
         bridge = Bridge(sweep, gpus=sweep.gpus)
         trainable = tune.with_resources(
@@ -167,11 +170,20 @@ class Decisions(Live, FIFOScheduler):
 
     def on_trial_error(self, controller: Any, trial: Any) -> None:
         assignment: Assignment = trial.config["assignment"]
-        error = trial.get_pickled_error()
-        if isinstance(error, RayTaskError):
+        error = error_of(trial)
+        if isinstance(error, RayTaskError):  # the trial's own exception, as opposed to a worker or node that died
             self._sweep.failed(assignment, one_line(error.cause or error))
         else:
-            self._sweep.lost(assignment, one_line(error) if error else "its worker died")
+            self._sweep.lost(assignment, one_line(error))
+
+
+def error_of(trial: Any) -> BaseException:
+    """Why a Tune trial failed: Tune leaves the exception in a file of this driver's scratch folder."""
+    try:
+        error = ray.cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
+    except Exception as unreadable:  # the exception's class may not be importable here
+        return RuntimeError(f"its worker died ({one_line(unreadable)})")
+    return error if isinstance(error, BaseException) else RuntimeError(str(error))
 
 
 class StopWhenAsked(Live, Stopper):
