@@ -63,7 +63,7 @@ def create(
     spec = absolute_roots(checked.spec)
     plan = SweepPlan.of(spec)
     _check_plan(plan, capacity, machinery)
-    _check_data(spec, announce, decode=machinery.address is None)
+    fingerprints = _check_data(spec, announce, decode=machinery.address is None)
     uri = resolve_uri(spec.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI"), Path.cwd())
     check_store(uri)
     folder = _claim_folder(storage, spec.name, name)
@@ -72,7 +72,7 @@ def create(
         spec=spec.model_copy(update={"name": folder.name}).model_dump(mode="json"),
         source=source_text,
         plan=summary(plan, capacity),
-        provenance=provenance(capacity),
+        provenance={**provenance(capacity), "data_fingerprint": " ".join(fingerprints)},
         tracking_uri=uri,
         experiment=spec.tracking.experiment,
     )
@@ -136,26 +136,34 @@ def _check_plan(plan: SweepPlan, capacity: Capacity, machinery: Machinery) -> No
         check_port(machinery.dashboard_port)
 
 
-def _check_data(spec: SweepSpec, announce: Announce, *, decode: bool) -> None:
-    """Pairing, splits and lists of every dataset. decode: also fill this node's cache, which reads every image."""
-    mistakes = []
+def _check_data(spec: SweepSpec, announce: Announce, *, decode: bool) -> list[str]:
+    """Check pairing, splits and lists of every dataset; fingerprints such as "camvid/val:62d0196a7652f05e".
+
+    decode: also fill this node's cache, which reads every image; without it there are no fingerprints.
+    """
+    mistakes: list[Mistake] = []
+    fingerprints: list[str] = []
     for i, dataset in enumerate(spec.datasets):
         component = DATASETS.get(dataset.type)
         try:
             built = component.build(component.Options(**dataset.options))
             if decode:
-                _fill_cache(built, dataset, dataset.image_size or spec.image_size, announce)
+                fingerprints += _fill_cache(built, dataset, dataset.image_size or spec.image_size, announce)
         except DataError as error:
             mistakes.append(Mistake(f"datasets[{i}] ({dataset.name})", str(error)))
     InputError.raise_if(mistakes)
+    return fingerprints
 
 
-def _fill_cache(built: Dataset, dataset: ComponentSpec, image_size: tuple[int, int], announce: Announce) -> None:
+def _fill_cache(
+    built: Dataset, dataset: ComponentSpec, image_size: tuple[int, int], announce: Announce
+) -> Iterator[str]:
     from segsweep.trainables.cache import open_split
 
     for split in TRIAL_SPLITS:
         announce(f"{dataset.name}: {len(built.splits[split])} {split} images")
-        open_split(built, dataset.name, split, image_size)
+        cached = open_split(built, dataset.name, split, image_size)
+        yield f"{dataset.name}/{split}:{cached.fingerprint}"
 
 
 def _claim_folder(storage: Path, default: str, name: str | None) -> Path:

@@ -31,6 +31,7 @@ PACKAGES = (
 def provenance(capacity: Capacity) -> dict[str, JsonValue]:
     """Facts about this process and machine; no secrets, no environment variables."""
     return {
+        "version": _version("segsweep"),
         "versions": {name: found for name in PACKAGES if (found := _version(name))},
         "python": platform.python_version(),
         "git_commit": git_commit(Path.cwd()),

@@ -17,7 +17,7 @@ from segsweep.orchestrator.entries import Entries, mistakes_of, sampled_options
 from segsweep.orchestrator.errors import InputError, Mistake
 from segsweep.orchestrator.source import KeyPath, Source
 from segsweep.orchestrator.spec import CROSSING, SECTIONS, ComponentSpec, SweepSpec
-from segsweep.trainables.catalog import DATASETS, LOSSES, MODELS, did_you_mean, import_plugins
+from segsweep.trainables.catalog import DATASETS, LOSSES, LR_SCHEDULES, MODELS, did_you_mean, import_plugins
 from segsweep.trainables.components import DataError, DatasetCard, Task
 
 METRICS = {
@@ -117,8 +117,11 @@ class Checks:
             yield self._at(("objective", "metric"), f"no metric '{metric}'.{hint} Known: {', '.join(METRICS)}")
         elif METRICS.get(metric, "max") != mode:
             yield self._at(("objective", "mode"), f"{metric} is better when {METRICS.get(metric, 'max')}, not {mode}")
-        for key in ("batch_size",):
-            yield from self._domain_of_ints(key)
+        yield from self._domain_of_ints("batch_size")
+        for i, entry in enumerate(spec.lr_schedules):
+            schedule: Any = LR_SCHEDULES.get(entry.type)
+            for options in sampled_options(entry.options):
+                yield from self._problems(("lr_schedules", i), schedule.check(schedule.Options(**options), spec.epochs))
 
     def _domain_of_ints(self, key: str) -> Iterator[Mistake]:
         try:
