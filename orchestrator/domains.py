@@ -43,7 +43,7 @@ class Range:
 
     def samples(self) -> tuple[JsonValue, ...]:
         """The values that show whether the whole domain is legal."""
-        return (int(self.low), int(self.high)) if self.integer else (self.low, self.high)
+        return (int(self.low), int(self.high)) if self.integer else (float(self.low), float(self.high))
 
 
 @dataclass(frozen=True)
@@ -114,6 +114,8 @@ def _range(kind: str, bounds: list[JsonValue], first: JsonValue) -> Range:
         raise DomainError(f"{kind} takes whole numbers, not {bounds}")
     if first is not None and not (isinstance(first, int | float) and low <= first <= high):
         raise DomainError(f"first: {first!r} is outside [{low:g}, {high:g}]")
+    if kind.endswith("int") and first is not None and not float(first).is_integer():
+        raise DomainError(f"first: {first!r} is no whole number")
     return Range(kind, low, high, first)  # type: ignore[arg-type]  # kind is one of KINDS without "choice"
 
 

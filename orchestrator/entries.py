@@ -6,7 +6,6 @@ same reason as `lr: -1`.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,10 +13,17 @@ from pydantic import JsonValue, ValidationError
 
 from segsweep.orchestrator.domains import Choice, DomainError, domains_in, is_domain, parse
 from segsweep.orchestrator.errors import Mistake
+from segsweep.orchestrator.explanations import mistakes_of, validate_strictly
 from segsweep.orchestrator.source import KeyPath, Source
-from segsweep.orchestrator.spec import SECTIONS, ComponentSpec, Section
-from segsweep.trainables.catalog import UnknownComponentError, did_you_mean
+from segsweep.orchestrator.spec import CROSSING, SECTIONS, ComponentSpec, Section
+from segsweep.trainables.catalog import UnknownComponentError
 from segsweep.trainables.components import ComponentOptions
+
+NOT_SEARCHED = {
+    "datasets": "what is scored must not change within a sweep",
+    "searcher": "it chooses for all trials",
+    "scheduler": "it compares all trials",
+}
 
 
 class Entries:
@@ -64,24 +70,29 @@ class Entries:
 
     def _spec(self, spec: Mapping[str, JsonValue], path: KeyPath) -> Iterator[ComponentSpec]:
         try:
+            validate_strictly(ComponentSpec, spec)
             yield ComponentSpec.model_validate(spec)
         except ValidationError as error:
             self.mistakes += mistakes_of(error, self.source, path, ComponentSpec)
 
     def _check_options(self, model: type[ComponentOptions], options: dict[str, JsonValue], path: KeyPath) -> bool:
         before = len(self.mistakes)
+        searchable = not (why := NOT_SEARCHED.get(str(path[0])))
         for where, raw in raw_domains(options):
             try:
                 parse(raw)
+                if why:
+                    self._wrong((*path, *where), f"must be one value, not a domain: {why}")
             except DomainError as error:
                 self._wrong((*path, *where), str(error))
         if len(self.mistakes) > before:
             return False
+        common = ["name"] * (path[0] in CROSSING) + ["image_size"] * (path[0] == "datasets")
         for sample in sampled_options(options):
             try:
-                model.model_validate(sample)
+                validate_strictly(model, sample)
             except ValidationError as error:
-                found = mistakes_of(error, self.source, path, model)
+                found = mistakes_of(error, self.source, path, model, known=common, searchable=searchable)
                 self.mistakes += [m for m in found if m not in self.mistakes]
         return len(self.mistakes) == before
 
@@ -138,32 +149,3 @@ def raw_domains(tree: JsonValue, path: KeyPath = ()) -> Iterator[tuple[KeyPath, 
     children = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
     for key, child in children:
         yield from raw_domains(child, (*path, key))
-
-
-def mistakes_of(error: ValidationError, source: Source, path: KeyPath, model: type[Any]) -> list[Mistake]:
-    """pydantic's errors in our words: place, value, what is allowed, remedy. One for each place."""
-    found: dict[KeyPath, str] = {}
-    for item in error.errors():
-        where = tuple(part for part in item["loc"] if not _is_union_tag(part))
-        found.setdefault((*path, *where), _explain(item, model))
-    return [source.mistake(where, message) for where, message in found.items()]
-
-
-def _is_union_tag(part: str | int) -> bool:
-    """pydantic adds the branch of a union to the location: `batch_size.constrained-int`, `.literal['auto']`."""
-    return isinstance(part, str) and bool(re.search(r"[\[\]()-]|^(int|float|str|bool|list|dict|tuple)$", part))
-
-
-def _explain(item: Any, model: type[Any]) -> str:
-    value, kind = item["input"], item["type"]
-    if kind == "extra_forbidden":
-        known = [name for name in model.model_fields if name != "type"]
-        return f"unknown key.{did_you_mean(str(item['loc'][-1]), known)} Known: {', '.join(known) or 'none'}"
-    if kind == "missing":
-        return "is missing"
-    if kind == "literal_error":
-        allowed = item["ctx"]["expected"]
-        hint = did_you_mean(str(value), re.findall(r"'([^']*)'", allowed))
-        return f"{value!r} is not one of {allowed}.{hint}"
-    message = item["msg"].removeprefix("Value error, ")
-    return f"{message[:1].lower()}{message[1:]}, not {value!r}"

@@ -147,10 +147,13 @@ class SweepPlan:
         return sum(component.expected_epochs(options, self.spec.epochs, self.trials_of(cell)) for cell in self.cells)
 
     def too_small(self) -> Iterator[str]:
-        """Why the plan cannot fill its cells as promised."""
-        for cell in self.cells:
-            if (trials := self.trials_of(cell)) < self.spec.min_finished:
-                yield (
-                    f"min_finished is {self.spec.min_finished}, but {cell.model} on {cell.dataset} gets {trials} "
-                    f"trial{'s' * (trials != 1)}; raise trials or lower min_finished"
-                )
+        """Why the plan cannot fill its cells as promised: one message, of the cell with the fewest trials."""
+        if not self.cells:
+            return
+        cell = min(self.cells, key=self.trials_of)
+        if (trials := self.trials_of(cell)) < self.spec.min_finished:
+            gets = f"{trials} trial{'s' * (trials != 1)}"
+            yield (
+                f"must be at most {trials}, not {self.spec.min_finished}: {cell.model} on {cell.dataset} gets {gets}; "
+                "raise trials or lower min_finished"
+            )

@@ -123,16 +123,33 @@ def _scalar(tag: str, value: str) -> JsonValue:
 def _assign(source: Source, assignments: tuple[str, ...]) -> Source:
     data: dict[str, JsonValue] = source.data
     overrides: dict[KeyPath, str] = {}
+    mistakes: list[Mistake] = []
     for text in assignments:
-        key, equals, value = text.partition("=")
-        if not equals or not key.strip():
-            raise InputError(Mistake(f"--set {text}", "must read KEY=VALUE, e.g. --set epochs=3"))
-        path = tuple(_path_parts(key.strip()))
-        node = _compose(value, f"--set {text}")
-        plain = _construct(node, (), {}, [], text) if node is not None else None
-        data = _with_value(data, path, plain, f"--set {text}")
-        overrides[path] = f"--set {text}"
+        try:
+            path, value = _assignment(text)
+            data = _with_value(data, path, value, f"--set {text}")
+            overrides[path] = f"--set {text}"
+        except InputError as error:
+            mistakes += error.mistakes
+    InputError.raise_if(mistakes)
     return Source(source.name, source.text, data, source.lines, overrides)
+
+
+def _assignment(text: str) -> tuple[KeyPath, JsonValue]:
+    """ "models[0].encoder=resnet18" -> ("models", 0, "encoder"), "resnet18". Raises InputError."""
+    place = f"--set {text}"
+    key, equals, written = text.partition("=")
+    if not equals or not key.strip():
+        raise InputError(Mistake(place, "must read KEY=VALUE, e.g. --set epochs=3"))
+    try:
+        node = _compose(written, place)
+    except InputError as error:  # the line within one value says nothing
+        raise InputError(*(Mistake(place, m.message) for m in error.mistakes)) from None
+    mistakes: list[Mistake] = []
+    value = _construct(node, (), {}, mistakes, place) if node is not None else None
+    if mistakes:
+        raise InputError(Mistake(place, "gives a key twice"))
+    return tuple(_path_parts(key.strip())), value
 
 
 def _path_parts(key: str) -> Iterator[str | int]:
@@ -147,8 +164,10 @@ def _with_value(tree: Any, path: KeyPath, value: JsonValue, place: str) -> Any:
     key, rest = path[0], path[1:]
     if isinstance(tree, list) and isinstance(key, int):
         if key >= len(tree):
-            raise InputError(Mistake(place, f"there is no entry {key}; the list has {len(tree)}"))
+            raise InputError(Mistake(place, f"there is no entry {key}; the list has {len(tree)}, counted from 0"))
         return [_with_value(child, rest, value, place) if i == key else child for i, child in enumerate(tree)]
+    if isinstance(tree, list):
+        raise InputError(Mistake(place, f"'{key}' is no entry of the list; give its number, as in models[0].encoder"))
     if isinstance(tree, dict) or tree is None:
         return {**(tree or {}), str(key): _with_value((tree or {}).get(str(key)), rest, value, place)}
-    raise InputError(Mistake(place, f"'{key}' is below a {type(tree).__name__}, which has no keys"))
+    raise InputError(Mistake(place, f"there is no key '{key}' in {tree!r}; write it as a mapping in the file first"))

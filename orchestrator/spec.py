@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, JsonValue
+from pydantic import AfterValidator, Field, JsonValue
 
 from segsweep.orchestrator.schedulers import SCHEDULERS
 from segsweep.orchestrator.searchers import SEARCHERS
@@ -21,6 +22,16 @@ from segsweep.trainables.catalog import (
 )
 from segsweep.trainables.config import Frozen, Objective
 
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+
+
+def sweep_name(text: str) -> str:
+    """`text`, if a folder can have it as its name everywhere. Raises ValueError."""
+    if not re.match(NAME, text):
+        raise ValueError("must be up to 100 letters, digits, '.', '_' or '-', the first a letter or digit")
+    return text
+
+
 PositiveInt = Annotated[int, Field(ge=1)]
 ImageSize = tuple[Annotated[int, Field(ge=8)], Annotated[int, Field(ge=8)]]
 
@@ -29,7 +40,7 @@ class ComponentSpec(Frozen):
     """One entry of a list such as `models:`. Options may hold domains in the YAML's notation."""
 
     type: str
-    name: str  # what users read; unique in its list
+    name: Annotated[str, Field(min_length=1)]  # what users read; unique in its list
     options: dict[str, JsonValue] = Field(default_factory=dict)
     image_size: ImageSize | None = None  # datasets only: overrides the sweep's
 
@@ -47,20 +58,20 @@ class Tracking(Frozen):
 
 
 class SweepSpec(Frozen):
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
-    datasets: tuple[ComponentSpec, ...]
-    models: tuple[ComponentSpec, ...]
+    name: Annotated[str, AfterValidator(sweep_name), Field(json_schema_extra={"pattern": NAME})]
+    datasets: Annotated[tuple[ComponentSpec, ...], Field(examples=[["streets"]])]
+    models: Annotated[tuple[ComponentSpec, ...], Field(examples=[["unet", "segformer"]])]
     losses: tuple[ComponentSpec, ...] = (ComponentSpec(type="cross_entropy", name="cross_entropy"),)
     optimizers: tuple[ComponentSpec, ...] = (ComponentSpec(type="adamw", name="adamw"),)
     lr_schedules: tuple[ComponentSpec, ...] = (ComponentSpec(type="poly", name="poly"),)
     augmentations: tuple[ComponentSpec, ...] = (ComponentSpec(type="light", name="light"),)
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
     trials: PositiveInt = 8  # per combination
-    epochs: PositiveInt
-    batch_size: PositiveInt | dict[str, JsonValue] = 8
-    image_size: ImageSize
+    epochs: Annotated[int, Field(ge=1, examples=[30])]
+    batch_size: Annotated[PositiveInt | dict[str, JsonValue], Field(examples=[{"choice": [4, 8]}])] = 8
+    image_size: Annotated[ImageSize, Field(examples=[[512, 1024]])]  # height, width
     patience: PositiveInt | None = None
-    objective: Objective = Objective()
+    objective: Annotated[Objective, Field(examples=[{"metric": "val_miou"}])] = Objective()
     searcher: ComponentSpec = ComponentSpec(type="tpe", name="tpe")
     scheduler: ComponentSpec = ComponentSpec(type="asha", name="asha")
     min_finished: PositiveInt = 1  # per cell
@@ -68,7 +79,6 @@ class SweepSpec(Frozen):
     resources: Resources = Resources()
     max_concurrent: PositiveInt | None = None
     tracking: Tracking = Tracking()
-    storage: str = "sweeps"  # the sweep's folder is made in here
     plugins: tuple[str, ...] = ()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,9 +11,11 @@ from typing import Any
 
 from pydantic import JsonValue, ValidationError
 
-from segsweep.orchestrator.domains import DomainError, domains_in
-from segsweep.orchestrator.entries import Entries, mistakes_of, sampled_options
+from segsweep.orchestrator.domains import DomainError
+from segsweep.orchestrator.entries import Entries, sampled_options
 from segsweep.orchestrator.errors import InputError, Mistake
+from segsweep.orchestrator.explanations import mistakes_of, shown, validate_strictly
+from segsweep.orchestrator.plan import SweepPlan
 from segsweep.orchestrator.source import KeyPath, Source
 from segsweep.orchestrator.spec import CROSSING, SECTIONS, ComponentSpec, SweepSpec
 from segsweep.trainables.catalog import DATASETS, LOSSES, LR_SCHEDULES, MODELS, did_you_mean, import_plugins
@@ -31,8 +32,15 @@ METRICS = {
 }
 
 
-STAND_IN = {"name": "sweep", "datasets": (), "models": (), "epochs": 10_000, "image_size": (1024, 1024)}
-"""For required keys that are missing or wrong: values that no further check objects to."""
+STAND_IN = {
+    "name": "sweep",
+    "datasets": (),
+    "models": (),
+    "trials": 10_000,
+    "epochs": 10_000,
+    "image_size": (1024, 1024),
+}
+"""For keys that are missing or wrong: values that no further check objects to."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +54,8 @@ class Checked:
 def check(source: Source) -> Checked:
     """The spec of a source. Raises InputError with everything that is wrong, in the order of the file."""
     data = {**source.data, "name": source.data.get("name", _default_name(source))}
-    _import_plugins(source, data)
     entries = Entries(source)
+    entries.mistakes += _import_plugins(source, data)
     plain: dict[str, Any] = dict(data)
     for name in SECTIONS.keys() & data.keys():
         specs = entries.section(name)
@@ -66,28 +74,33 @@ def _line(mistake: Mistake) -> tuple[int, str]:
 
 
 def _default_name(source: Source) -> str:
-    return Path(source.name).stem
+    """The file's name without what a folder's name cannot hold."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", Path(source.name).stem).strip("-._")[:80] or "sweep"
 
 
-def _import_plugins(source: Source, data: dict[str, JsonValue]) -> None:
+def _import_plugins(source: Source, data: dict[str, JsonValue]) -> Iterator[Mistake]:
     plugins = data.get("plugins", [])
-    if not isinstance(plugins, list):
-        return
-    try:
-        import_plugins(map(str, plugins))
-    except ImportError as error:
-        raise InputError(source.mistake(("plugins",), f"{error}. Is the module installed or on PYTHONPATH?")) from None
+    for i, name in enumerate(plugins if isinstance(plugins, list) else ()):
+        if not isinstance(name, str):
+            continue  # the spec's types say so
+        try:
+            import_plugins([name])
+        except ModuleNotFoundError as error:
+            yield source.mistake(("plugins", i), f"{error}. Is the module installed or on PYTHONPATH?")
+        except Exception as error:  # a plug-in is the user's own code and may fail in any way
+            yield source.mistake(("plugins", i), f"'{name}' cannot be imported: {type(error).__name__}: {error}")
 
 
 def _spec(plain: dict[str, Any], source: Source, mistakes: list[Mistake]) -> SweepSpec:
     """The spec; where parts are wrong, a stand-in made of the others, good enough to look for further mistakes."""
     sound = {key: value for key, value in plain.items() if key not in SECTIONS or value}
     try:
+        validate_strictly(SweepSpec, sound)
         return SweepSpec.model_validate(sound)
     except ValidationError as error:
         unsound = SECTIONS.keys() & plain.keys() - sound.keys()  # their entries are reported already
         found = mistakes_of(error, source, (), SweepSpec)
-        mistakes += [m for m in found if not (m.message == "is missing" and m.place.split(": ")[-1] in unsound)]
+        mistakes += [m for m in found if m.place.split(": ")[-1] not in unsound]
         for item in error.errors():
             sound.pop(str(item["loc"][0]), None)
         return SweepSpec.model_validate({**STAND_IN, **sound})
@@ -104,7 +117,7 @@ class Checks:
         self.missing: list[Mistake] = []
 
     def mistakes(self) -> list[Mistake]:
-        found = dict.fromkeys([*self._top_level(), *self._search(), *self._cells()])
+        found = dict.fromkeys([*self._top_level(), *self._search(), *self._cells(), *self._budget()])
         return list(found)
 
     def _top_level(self) -> Iterator[Mistake]:
@@ -127,8 +140,9 @@ class Checks:
         try:
             for sample in sampled_options({key: getattr(self.spec, key)}):
                 value = sample[key]
-                if not isinstance(value, int) or value < 1:
-                    yield self._at((key,), f"must be whole numbers of at least 1, not {value!r}")
+                if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                    allowed = "a whole number of at least 1, {choice: [...]}, {int: [...]} or {logint: [...]}"
+                    yield self._at((key,), f"must be {allowed}, not {shown(value)}")
         except DomainError as error:
             yield self._at((key,), str(error))
 
@@ -149,26 +163,28 @@ class Checks:
             if card is not None:
                 yield from self._against(dataset, card)
 
+    def _budget(self) -> Iterator[Mistake]:
+        with contextlib.suppress(DomainError):  # reported elsewhere
+            for message in SweepPlan.of(self.spec).too_small():
+                yield self._at(("min_finished",), message)
+
     def _card(self, index: int, dataset: ComponentSpec, mistakes: list[Mistake]) -> DatasetCard | None:
         component = DATASETS.get(dataset.type)
-        options = component.Options(**next(sampled_options(dataset.options)))
-        if any(True for _ in domains_in(dataset.options)):
-            mistakes.append(self._at(("datasets", index), "a dataset has no domains: what is scored must not change"))
-            return None
+        options = component.Options(**dataset.options)
         root = component.root(options)
-        if root is not None and not root.is_dir():
-            data = os.environ.get("SEGSWEEP_DATA")
-            where = f"$SEGSWEEP_DATA is {data}" if data else "set SEGSWEEP_DATA to the folder that holds your datasets"
-            message = f"there is no folder {root}; give `root:`, or {where}"
-            self.missing.append(self._at(("datasets", index, "root"), message))
+        missing = root is not None and not root.is_dir()
+        if missing:
+            message = f"there is no folder {root}; put the data there, give `root:`, or set SEGSWEEP_DATA"
+            self.missing.append(self._at(("datasets", index, "root"), f"{message} to the folder of your datasets"))
         try:
             return component.describe(options)
         except DataError as error:
-            if not self.missing:
+            if not missing:
                 mistakes.append(self._at(("datasets", index), str(error)))
             return None
 
     def _against(self, dataset: ComponentSpec, card: DatasetCard) -> Iterator[Mistake]:
+        yield from self._scored_class(dataset, card)
         size = dataset.image_size or self.spec.image_size
         for batch in _sound_samples({"batch_size": self.spec.batch_size}):
             batch_size: Any = batch["batch_size"]
@@ -178,6 +194,13 @@ class Checks:
                     component: Any = catalog.get(entry.type)
                     for options in sampled_options(entry.options):
                         yield from self._problems((section, i), component.check(component.Options(**options), task))
+
+    def _scored_class(self, dataset: ComponentSpec, card: DatasetCard) -> Iterator[Mistake]:
+        _, is_class, name = self.spec.objective.metric.partition("val_iou/")
+        if is_class and name not in card.classes:
+            hint = did_you_mean(name, card.classes)
+            message = f"{dataset.name} has no class '{name}'.{hint} It has: {', '.join(card.classes)}"
+            yield self._at(("objective", "metric"), message)
 
     def _problems(self, path: KeyPath, problems: Any) -> Iterator[Mistake]:
         for problem in problems:

@@ -19,16 +19,14 @@ def command(file: Path, assignments: tuple[str, ...], as_json: bool) -> None:
 
     from segsweep.orchestrator.capacity import local_capacity
     from segsweep.orchestrator.commands._options import checked
-    from segsweep.orchestrator.errors import InputError, Mistake
     from segsweep.orchestrator.plan import SweepPlan
     from segsweep.orchestrator.planning import as_lines, summary
 
     result = checked(file, assignments)
     plan = SweepPlan.of(result.spec)
-    InputError.raise_if(Mistake(str(file), message) for message in plan.too_small())
     facts = summary(plan, local_capacity())
     if as_json:
-        click.echo(json.dumps(facts))
+        click.echo(json.dumps({**facts, "warnings": [str(mistake) for mistake in result.missing]}))
         return
     for warning in result.missing:
         click.echo(f"warning: {warning}", err=True)

@@ -19,7 +19,6 @@ def command(file: Path, assignments: tuple[str, ...], as_json: bool) -> None:
 
     from segsweep.orchestrator.commands._options import checked
     from segsweep.orchestrator.errors import ExitCode, InputError
-    from segsweep.orchestrator.plan import SweepPlan
 
     try:
         result = checked(file, assignments)
@@ -29,7 +28,7 @@ def command(file: Path, assignments: tuple[str, ...], as_json: bool) -> None:
         mistakes = [{"place": m.place, "message": m.message} for m in error.mistakes]
         click.echo(json.dumps({"valid": False, "mistakes": mistakes, "warnings": []}))
         raise SystemExit(ExitCode.INPUT) from None
-    warnings = [*map(str, result.missing), *SweepPlan.of(result.spec).too_small()]
+    warnings = [str(mistake) for mistake in result.missing]
     if as_json:
         click.echo(json.dumps({"valid": True, "mistakes": [], "warnings": warnings}))
         return
