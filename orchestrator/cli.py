@@ -44,10 +44,15 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Entry point: turns InputError into its message and exit code 2."""
+    """Entry point: turns InputError into its message and exit code 2, Ctrl-C into 130."""
     try:
-        cli()
+        sys.exit(cli(standalone_mode=False))
     except InputError as error:
         for mistake in error.mistakes:
             click.echo(f"error: {mistake}", err=True)
         sys.exit(ExitCode.INPUT)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        sys.exit(ExitCode.INTERRUPTED)

@@ -16,6 +16,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, JsonValue, TypeAdapter
 
+from segsweep.orchestrator.errors import InputError
 from segsweep.trainables.config import Frozen, TrialConfig
 
 Cause = Literal["new", "resume", "retry", "continue"]
@@ -121,7 +122,7 @@ Event = Annotated[
 _EVENT: TypeAdapter[Event] = TypeAdapter(Event)
 
 
-class JournalError(RuntimeError):
+class JournalError(InputError):
     """The journal cannot be used; the message says why and what to do."""
 
 
@@ -129,18 +130,27 @@ def read_events(path: Path, offset: int = 0) -> Iterator[tuple[Event, int]]:
     """Every complete event from byte `offset` on, each with the offset behind it. A torn last line is left alone."""
     with path.open("rb") as file:
         file.seek(offset)
+        seq: int | None = None
         for line in file:
             if not line.endswith(b"\n"):
                 return
             offset += len(line)
-            yield _parse(line, path, offset), offset
+            event = _parse(line, path, offset)
+            if seq is not None and event.seq != seq + 1:
+                raise _damaged(path, f"event {event.seq} follows event {seq} at byte {offset}")
+            seq = event.seq
+            yield event, offset
 
 
 def _parse(line: bytes, path: Path, offset: int) -> Event:
     try:
         return _EVENT.validate_json(line)
     except ValueError as error:
-        raise JournalError(f"{path}: the line that ends at byte {offset} is no event: {error}") from error
+        raise _damaged(path, f"the line that ends at byte {offset} is no event") from error
+
+
+def _damaged(path: Path, message: str) -> JournalError:
+    return JournalError(f"{path}: {message}; restore the file from a copy, or launch the search space again")
 
 
 class Journal:

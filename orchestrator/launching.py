@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Literal
 
 from segsweep.orchestrator.backends import Backend, TrialFactory, train
 from segsweep.orchestrator.capacity import Capacity, local_capacity
-from segsweep.orchestrator.errors import ExitCode, InputError, Mistake
-from segsweep.orchestrator.journal import DriverStarted, DriverStopped, Journal, SweepCreated, read_events
+from segsweep.orchestrator.errors import ExitCode, InputError
+from segsweep.orchestrator.journal import DriverStarted, DriverStopped, Journal, SweepCreated
 from segsweep.orchestrator.plan import SweepPlan
 from segsweep.orchestrator.planning import summary
+from segsweep.orchestrator.preflight import Announce, check_data, claim_folder, occupied, too_large, unusable
 from segsweep.orchestrator.provenance import provenance
-from segsweep.orchestrator.ray_session import check_port, ray_session
+from segsweep.orchestrator.ray_session import ray_session
+from segsweep.orchestrator.recorded import recorded
 from segsweep.orchestrator.spec import ComponentSpec, SweepSpec
 from segsweep.orchestrator.sweep import Sweep, cells_without_result
 from segsweep.orchestrator.tracking.store import check as check_store
@@ -27,10 +30,6 @@ from segsweep.orchestrator.validation import Checked
 from segsweep.orchestrator.view import View
 from segsweep.trainables import places
 from segsweep.trainables.catalog import DATASETS
-from segsweep.trainables.components import DataError, Dataset, Split
-
-Announce = Callable[[str], None]
-TRIAL_SPLITS: tuple[Split, ...] = ("train", "val")  # what trials read; the test split is for the winner alone
 
 
 @dataclass(frozen=True)
@@ -58,20 +57,21 @@ def create(
 
     Raises InputError with nothing written.
     """
-    InputError.raise_if(checked.missing)
     capacity = local_capacity()
+    here = machinery.address is None
+    lacking = too_large(checked.spec.resources, capacity) if here else ()
+    mistakes = [*checked.missing, *lacking, *occupied(machinery.dashboard_port), *unusable(storage, name)]
+    InputError.raise_if(mistakes)
     spec = absolute_roots(checked.spec)
-    plan = SweepPlan.of(spec)
-    _check_plan(plan, capacity, machinery)
-    fingerprints = _check_data(spec, announce, decode=machinery.address is None)
-    uri = resolve_uri(spec.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI"), Path.cwd())
-    check_store(uri)
-    folder = _claim_folder(storage, spec.name, name)
+    fingerprints = check_data(spec, announce, decode=here)
+    uri = resolve_uri(spec.tracking.uri, Path.cwd())
+    check_store(uri)  # makes a new SQLite file, hence last
+    folder = claim_folder(storage, spec.name, name)
     created = SweepCreated(
         sweep=folder.name,
         spec=spec.model_copy(update={"name": folder.name}).model_dump(mode="json"),
         source=source_text,
-        plan=summary(plan, capacity),
+        plan=summary(SweepPlan.of(spec), capacity),
         provenance={**provenance(capacity), "data_fingerprint": " ".join(fingerprints)},
         tracking_uri=uri,
         experiment=spec.tracking.experiment,
@@ -84,7 +84,7 @@ def create(
 def run(folder: Path, machinery: Machinery, announce: Announce, factory: TrialFactory = train) -> Outcome:
     """Run the sweep in `folder` until it is over or interrupted: from the beginning, or from where it stands."""
     os.environ.update(places.variables())  # workers have another current folder
-    spec, uri = _recorded(folder)
+    spec, created = recorded(folder)
     capacity = local_capacity()
     gpus = capacity.gpus_per_trial(spec.resources)
     with ExitStack() as stack:
@@ -93,16 +93,33 @@ def run(folder: Path, machinery: Machinery, announce: Announce, factory: TrialFa
         view = View(quiet=machinery.quiet, tracking_problem=lambda: writer.problem)
         sweep = Sweep(SweepPlan.of(spec), journal, gpus=gpus, listeners=(view.on_event,))
         sweep.interrupted("its driver died")  # what the journal still calls running
-        backend = stack.enter_context(_backend(folder, capacity, machinery, announce))
-        _start(sweep, backend.name)
         writer.start()
         try:
-            with view.watching(sweep), _interruptible(sweep):
-                backend.run(sweep, factory)
+            if _is_done(sweep):
+                announce(f"{folder.name} is done; nothing is left to run")
+            else:
+                backend = stack.enter_context(_backend(folder, capacity, machinery, announce))
+                _drive(sweep, backend, factory, view)
         finally:
-            _stop(sweep)
             unsent = writer.close(timeout_s=30.0)
-    return Outcome(exit_code(sweep), folder, uri, unsent)
+    return Outcome(exit_code(sweep), folder, created.tracking_uri, unsent)
+
+
+def _is_done(sweep: Sweep) -> bool:
+    ended = sweep.state.ended
+    return sweep.over and ended is not None and ended.status == "done"
+
+
+def _drive(sweep: Sweep, backend: Backend, factory: TrialFactory, view: View) -> None:
+    """Run the backend between the two events that frame a driver's work."""
+    sweep.record(DriverStarted(pid=os.getpid(), host=os.uname().nodename, backend=backend.name))
+    try:
+        with view.watching(sweep), _interruptible(sweep):
+            backend.run(sweep, factory)
+    finally:
+        status: Literal["done", "interrupted", "crashed"]
+        status = "interrupted" if sweep.stopping else "done" if sweep.over else "crashed"
+        sweep.record(DriverStopped(status=status))
 
 
 def exit_code(sweep: Sweep) -> ExitCode:
@@ -122,76 +139,6 @@ def _absolute_root(dataset: ComponentSpec) -> ComponentSpec:
     if root is None:
         return dataset
     return dataset.model_copy(update={"options": {**dataset.options, "root": str(root.resolve())}})
-
-
-def _check_plan(plan: SweepPlan, capacity: Capacity, machinery: Machinery) -> None:
-    mistakes = [Mistake("", message) for message in plan.too_small()]
-    resources = plan.spec.resources
-    if machinery.address is None and capacity.concurrency(resources) < 1:
-        wanted = f"{resources.cpus} CPUs and {capacity.gpus_per_trial(resources):g} GPUs"
-        have = f"{capacity.cpus} CPUs and {capacity.gpus} GPUs"
-        mistakes.append(Mistake("resources", f"a trial needs {wanted}, this machine has {have}; ask for less"))
-    InputError.raise_if(mistakes)
-    if machinery.dashboard_port is not None:
-        check_port(machinery.dashboard_port)
-
-
-def _check_data(spec: SweepSpec, announce: Announce, *, decode: bool) -> list[str]:
-    """Check pairing, splits and lists of every dataset; fingerprints such as "camvid/val:62d0196a7652f05e".
-
-    decode: also fill this node's cache, which reads every image; without it there are no fingerprints.
-    """
-    mistakes: list[Mistake] = []
-    fingerprints: list[str] = []
-    for i, dataset in enumerate(spec.datasets):
-        component = DATASETS.get(dataset.type)
-        try:
-            built = component.build(component.Options(**dataset.options))
-            if decode:
-                fingerprints += _fill_cache(built, dataset, dataset.image_size or spec.image_size, announce)
-        except DataError as error:
-            mistakes.append(Mistake(f"datasets[{i}] ({dataset.name})", str(error)))
-    InputError.raise_if(mistakes)
-    return fingerprints
-
-
-def _fill_cache(
-    built: Dataset, dataset: ComponentSpec, image_size: tuple[int, int], announce: Announce
-) -> Iterator[str]:
-    from segsweep.trainables.cache import open_split
-
-    for split in TRIAL_SPLITS:
-        announce(f"{dataset.name}: {len(built.splits[split])} {split} images")
-        cached = open_split(built, dataset.name, split, image_size)
-        yield f"{dataset.name}/{split}:{cached.fingerprint}"
-
-
-def _claim_folder(storage: Path, default: str, name: str | None) -> Path:
-    """A new folder: `name` if the user gave one, else the first free of default-1, default-2 ..."""
-    try:
-        storage.mkdir(parents=True, exist_ok=True)
-        if name is not None:
-            (storage / name).mkdir()
-            return storage / name
-        number = 1
-        while True:
-            try:
-                (storage / f"{default}-{number}").mkdir()
-                return storage / f"{default}-{number}"
-            except FileExistsError:
-                number += 1
-    except FileExistsError:
-        remedy = f"choose another --name, or go on with it: segsweep resume {name}"
-        raise InputError(Mistake(f"--name {name}", f"{storage / str(name)} exists; {remedy}")) from None
-    except OSError as error:
-        raise InputError(Mistake(str(storage), f"cannot be written: {error.strerror}; give --storage DIR")) from None
-
-
-def _recorded(folder: Path) -> tuple[SweepSpec, str]:
-    first = next(read_events(folder / "journal.jsonl"), None)
-    if first is None or not isinstance(first[0], SweepCreated):
-        raise InputError(Mistake(str(folder), "its journal has no beginning; launch the search space again"))
-    return SweepSpec.model_validate(first[0].spec), first[0].tracking_uri
 
 
 @contextmanager
@@ -214,15 +161,6 @@ def _backend(folder: Path, capacity: Capacity, machinery: Machinery, announce: A
         from segsweep.orchestrator.backends.ray_tune import RayTune  # after the session has set its environment
 
         yield RayTune()
-
-
-def _start(sweep: Sweep, backend: str) -> None:
-    sweep.record(DriverStarted(pid=os.getpid(), host=os.uname().nodename, backend=backend))
-
-
-def _stop(sweep: Sweep) -> None:
-    status = "interrupted" if sweep.stopping else "done" if sweep.over else "crashed"
-    sweep.record(DriverStopped(status=status))
 
 
 @contextmanager

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import click
 
-from segsweep.orchestrator.errors import ExitCode, InputError
-from segsweep.orchestrator.journal import JournalError
-from segsweep.orchestrator.launching import Announce, Machinery, Outcome, run
+from segsweep.orchestrator.errors import ExitCode
+from segsweep.orchestrator.launching import Machinery, Outcome, run
 from segsweep.orchestrator.leaderboard import board_text
+from segsweep.orchestrator.next_step import resume_command
+from segsweep.orchestrator.preflight import Announce
 from segsweep.orchestrator.state import SweepState
 from segsweep.orchestrator.view import last_words
 
@@ -30,11 +31,12 @@ def run_to_the_end(folder: Path, how: Machinery) -> ExitCode:
     announce(f"Sweep {folder.name} in {folder}")
     try:
         outcome = run(folder, how, announce)
-    except JournalError as error:
-        raise InputError(str(error)) from None
+    except KeyboardInterrupt:  # before the sweep could be stopped cleanly, or the second Ctrl-C
+        click.echo(f"{folder.name} was stopped at once. Go on: {resume_command(folder)}", err=True)
+        return ExitCode.INTERRUPTED
     if outcome.code != ExitCode.INTERRUPTED:
         _show_board(outcome)
-    click.echo(last_words(SweepState.load(folder / "journal.jsonl"), outcome.code), err=True)
+    click.echo(last_words(SweepState.load(folder / "journal.jsonl"), outcome.code, folder), err=True)
     return outcome.code
 
 

@@ -8,19 +8,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from segsweep.orchestrator.next_step import leaderboard_command, resume_command
 from segsweep.orchestrator.plan import SweepPlan
-from segsweep.orchestrator.spec import SweepSpec
+from segsweep.orchestrator.recorded import recorded
 from segsweep.orchestrator.state import SweepState, TrialState, best_of
 
 
 def facts(folder: Path) -> dict[str, Any]:
     """JSON-able facts about the sweep in `folder`."""
+    spec, created = recorded(folder)
+    plan = SweepPlan.of(spec)
     state = SweepState.load(folder / "journal.jsonl")
-    assert state.created is not None
-    plan = SweepPlan.of(SweepSpec.model_validate(state.created.spec))
     trials = list(state.trials.values())
     return {
-        "sweep": state.created.sweep,
+        "sweep": created.sweep,
         "folder": str(folder),
         "state": _phase(folder, state),
         "trials": len(trials),
@@ -30,7 +31,7 @@ def facts(folder: Path) -> dict[str, Any]:
         "busy_s": round(sum(trial.seconds for trial in trials), 1),
         "redone_s": round(sum(trial.redone_s for trial in trials), 1),
         "cells": [_cell_facts(cell.dataset, cell.model, state.cell(cell), plan.trials_of(cell)) for cell in plan.cells],
-        "tracking_uri": state.created.tracking_uri,
+        "tracking_uri": created.tracking_uri,
     }
 
 
@@ -76,7 +77,7 @@ def as_lines(found: dict[str, Any]) -> Iterator[str]:
         value = f"{cell['best']:.4f} (#{cell['trial']})" if cell["best"] is not None else "-"
         name = f"{cell['dataset']} {cell['model']}".ljust(width)
         yield f"  {name}  {value:16}  {cell['trials']}/{cell['planned']} trials, {cell['finished']} finished"
-    if found["state"] in ("killed", "interrupted", "crashed"):
-        yield f"Next: segsweep resume {found['sweep']}"
+    if found["state"] in ("created", "killed", "interrupted", "crashed"):
+        yield f"Next: {resume_command(Path(found['folder']))}"
     elif found["state"] == "done":
-        yield f"Next: segsweep leaderboard {found['sweep']}"
+        yield f"Next: {leaderboard_command(found['sweep'], found['tracking_uri'])}"

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -15,6 +16,7 @@ from rich.text import Text
 
 from segsweep.orchestrator.errors import ExitCode
 from segsweep.orchestrator.journal import AttemptEnded, AttemptStarted, EpochDone, Event
+from segsweep.orchestrator.next_step import leaderboard_command, resume_command
 from segsweep.orchestrator.state import Cell, SweepState, TrialState, best_of
 from segsweep.orchestrator.sweep import Sweep
 
@@ -141,12 +143,12 @@ def _duration(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
-def last_words(state: SweepState, code: int) -> str:
+def last_words(state: SweepState, code: int, folder: Path) -> str:
     """The last line of a run: what came out, and the next command."""
     assert state.created is not None
     name, trials = state.created.sweep, list(state.trials.values())
     if code == ExitCode.INTERRUPTED:
-        return f"{name} stopped after {len(trials)} trials. Go on: segsweep resume {name}"
+        return f"{name} stopped after {len(trials)} trials. Go on: {resume_command(folder)}"
     failed = sum(trial.status == "failed" for trial in trials)
     parts = [f"{len(trials)} trials, {failed} failed."]
     for dataset in dict.fromkeys(trial.cell.dataset for trial in trials):
@@ -155,4 +157,4 @@ def last_words(state: SweepState, code: int) -> str:
             best = best_of(finished)
             metric = best.config.objective.metric
             parts.append(f"{dataset}: {best.cell.model} best, {metric} {_number(best.best)} (trial {best.id}).")
-    return " ".join([*parts, f"Next: segsweep leaderboard {name}"])
+    return " ".join([*parts, f"Next: {leaderboard_command(name, state.created.tracking_uri)}"])

@@ -80,7 +80,11 @@ def machinery(command: F) -> F:
     """How launch and resume run: on Ray or here, which cluster, which port, how loud."""
     for option in (
         click.option("--quiet", is_flag=True, help="No progress; only results and errors."),
-        click.option("--dashboard-port", type=int, help="Port of Ray's dashboard on loopback. Default: a free one."),
+        click.option(
+            "--dashboard-port",
+            type=click.IntRange(1, 65535),
+            help="Port of Ray's dashboard on loopback. Default: a free one.",
+        ),
         click.option("--address", help="A running Ray cluster, e.g. auto or ray://head:10001. Default: a local Ray."),
         click.option("--in-process", is_flag=True, help="No Ray: one trial after the other, for debugging."),
     ):

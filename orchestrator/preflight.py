@@ -1,0 +1,106 @@
+"""What only shows on this machine: folders, ports, resources and data, all looked at before anything is written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from segsweep.orchestrator.capacity import Capacity
+from segsweep.orchestrator.errors import InputError, Mistake
+from segsweep.orchestrator.next_step import resume_command
+from segsweep.orchestrator.ray_session import check_port
+from segsweep.orchestrator.spec import ComponentSpec, Resources, SweepSpec, sweep_name
+from segsweep.trainables.catalog import DATASETS
+from segsweep.trainables.components import DataError, Dataset, Split
+
+Announce = Callable[[str], None]
+TRIAL_SPLITS: tuple[Split, ...] = ("train", "val")  # what trials read; the test split is for the winner alone
+
+
+def too_large(resources: Resources, capacity: Capacity) -> Iterator[Mistake]:
+    """Why not even one trial fits this machine."""
+    if capacity.concurrency(resources) < 1:
+        wanted = f"{resources.cpus} CPUs and {capacity.gpus_per_trial(resources):g} GPUs"
+        have = f"{capacity.cpus} CPUs and {capacity.gpus} GPUs"
+        yield Mistake("resources", f"a trial needs {wanted}, this machine has {have}; ask for less")
+
+
+def occupied(port: int | None) -> Iterator[Mistake]:
+    """Why the dashboard cannot have the port; None means any."""
+    try:
+        if port is not None:
+            check_port(port)
+    except InputError as error:
+        yield from error.mistakes
+
+
+def unusable(storage: Path, name: str | None) -> Iterator[Mistake]:
+    """Why no folder can be made for the sweep. Writes nothing."""
+    existing = next(path for path in (storage, *storage.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        yield Mistake(str(storage), f"cannot be written: {existing} is a file; give --storage DIR")
+    elif not os.access(existing, os.W_OK | os.X_OK):
+        yield Mistake(str(storage), f"cannot be written: no right to write in {existing}; give --storage DIR")
+    if name is None:
+        return
+    try:
+        sweep_name(name)
+    except ValueError as error:
+        yield Mistake(f"--name {name}", str(error))
+        return
+    if (storage / name).exists():
+        yield _exists(storage / name)
+
+
+def _exists(folder: Path) -> Mistake:
+    remedy = f"choose another --name, or go on with it: {resume_command(folder)}"
+    return Mistake(f"--name {folder.name}", f"{folder} exists; {remedy}")
+
+
+def claim_folder(storage: Path, default: str, name: str | None) -> Path:
+    """A new folder: `name` if the user gave one, else the first free of default-1, default-2 ... Raises InputError."""
+    try:
+        storage.mkdir(parents=True, exist_ok=True)
+        number = 0
+        while True:
+            number += 1
+            folder = storage / (name or f"{default}-{number}")
+            try:
+                folder.mkdir()
+                return folder
+            except FileExistsError:
+                if name is not None:
+                    raise InputError(_exists(folder)) from None
+    except OSError as error:
+        raise InputError(Mistake(str(storage), f"cannot be written: {error.strerror}; give --storage DIR")) from None
+
+
+def check_data(spec: SweepSpec, announce: Announce, *, decode: bool) -> list[str]:
+    """Check pairing, splits and lists of every dataset; fingerprints such as "camvid/val:62d0196a7652f05e".
+
+    decode: also fill this node's cache, which reads every image; without it there are no fingerprints.
+    """
+    mistakes: list[Mistake] = []
+    fingerprints: list[str] = []
+    for i, dataset in enumerate(spec.datasets):
+        component = DATASETS.get(dataset.type)
+        try:
+            built = component.build(component.Options(**dataset.options))
+            if decode:
+                fingerprints += _fill_cache(built, dataset, dataset.image_size or spec.image_size, announce)
+        except DataError as error:
+            mistakes.append(Mistake(f"datasets[{i}] ({dataset.name})", str(error)))
+    InputError.raise_if(mistakes)
+    return fingerprints
+
+
+def _fill_cache(
+    built: Dataset, dataset: ComponentSpec, image_size: tuple[int, int], announce: Announce
+) -> Iterator[str]:
+    from segsweep.trainables.cache import open_split
+
+    for split in TRIAL_SPLITS:
+        announce(f"{dataset.name}: {len(built.splits.get(split, ()))} {split} images")
+        cached = open_split(built, dataset.name, split, image_size)
+        yield f"{dataset.name}/{split}:{cached.fingerprint}"
