@@ -37,7 +37,6 @@ WORDS = {
     "too_short": "a list of at least {min_length}",
     "too_long": "a list of at most {max_length}",
     "string_too_short": "text of at least {min_length} character",
-    "literal_error": "{expected}",
 }
 """What would have been right, by pydantic's name of the error, filled in from its context."""
 
@@ -71,7 +70,7 @@ def mistakes_of(
         found.setdefault(where, []).append(item)
     inner = {where[:length] for where in found for length in range(len(where))}  # blames only what is wrong within
     return [
-        source.mistake((*path, *where), _explain(items, model, known, searchable))
+        source.mistake((*path, *where), _explain(where, items, model, known, searchable))
         for where, items in found.items()
         if where not in inner
     ]
@@ -82,10 +81,10 @@ def _is_union_tag(part: str | int) -> bool:
     return isinstance(part, str) and bool(re.search(r"[\[\]()-]|^(int|float|str|bool|list|dict|tuple)$", part))
 
 
-def _explain(items: Sequence[Any], model: type[BaseModel], known: Iterable[str], searchable: bool) -> str:
+def _explain(loc: KeyPath, items: Sequence[Any], model: type[BaseModel], known: Iterable[str], searchable: bool) -> str:
     """items: what pydantic says about one place; several where each branch of a union objects."""
     first = items[0]
-    value, loc = first["input"], first["loc"]
+    value = first["input"]
     match first["type"]:
         case "extra_forbidden":
             return _unknown_key(str(loc[-1]), [*_model_at(model, loc).model_fields, *(known if len(loc) == 1 else ())])
@@ -93,11 +92,22 @@ def _explain(items: Sequence[Any], model: type[BaseModel], known: Iterable[str],
             return f"is missing{_example(model, loc)}"
         case "value_error":
             return f"{first['ctx']['error']}, not {shown(value)}"
-    allowed = list(dict.fromkeys(WORDS.get(i["type"], "").format(**i.get("ctx", {})) for i in items))
+    allowed = [word for item in items for word in _allowed(item)]
     if not all(allowed):  # an error that the table does not know
         return f"{first['msg'][:1].lower()}{first['msg'][1:]}, not {shown(value)}"
     remedy = _remedy(value, items, searchable) or _example(model, loc)
-    return f"must be {' or '.join(allowed)}, not {shown(value)}{remedy}"
+    return f"must be {_either(list(dict.fromkeys(allowed)))}, not {shown(value)}{remedy}"
+
+
+def _allowed(item: Any) -> list[str]:
+    """What one branch of a union takes; [""] for an error that has no words yet."""
+    if item["type"] == "literal_error":
+        return re.findall(r"'[^']*'", item["ctx"]["expected"])
+    return [WORDS.get(item["type"], "").format(**item.get("ctx", {}))]
+
+
+def _either(words: Sequence[str]) -> str:
+    return " or ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
 def _unknown_key(key: str, known: Sequence[str]) -> str:
@@ -107,7 +117,7 @@ def _unknown_key(key: str, known: Sequence[str]) -> str:
 def _remedy(value: Any, items: Sequence[Any], searchable: bool) -> str:
     kinds = {item["type"] for item in items}
     if isinstance(value, str):
-        return _sentence(did_you_mean(value, re.findall(r"'([^']*)'", str([i.get("ctx", {}) for i in items]))))
+        return _sentence(did_you_mean(value, [word.strip("'") for item in items for word in _allowed(item)]))
     if isinstance(value, float) and kinds & {"int_type", "int_from_float"} and value.is_integer():
         return f"; write {value:.0f}, and ranges with int or logint"
     if isinstance(value, dict):
@@ -122,13 +132,13 @@ def _sentence(hint: str) -> str:
     return f".{hint}" if hint else ""
 
 
-def _example(model: type[BaseModel], loc: Sequence[int | str]) -> str:
+def _example(model: type[BaseModel], loc: KeyPath) -> str:
     """ "; e.g. `epochs: 30`", from the examples that the model gives."""
     field = _model_at(model, loc).model_fields.get(str(loc[-1]))
     return f"; e.g. `{loc[-1]}: {shown(field.examples[0])}`" if field is not None and field.examples else ""
 
 
-def _model_at(model: type[BaseModel], loc: Sequence[int | str]) -> type[BaseModel]:
+def _model_at(model: type[BaseModel], loc: KeyPath) -> type[BaseModel]:
     """The model that holds the last part of `loc`; the outermost where that is a plain mapping."""
     for part in loc[:-1]:
         field = model.model_fields.get(str(part))

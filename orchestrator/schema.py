@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from segsweep.orchestrator.domains import KINDS
+from segsweep.orchestrator.entries import NOT_SEARCHED
 from segsweep.orchestrator.spec import SECTIONS, Section, SweepSpec
 
 DOMAIN: dict[str, Any] = {
@@ -39,10 +40,12 @@ def _entry(section_name: str, section: Section, type_: str, definitions: dict[st
     component = section.catalog.get(type_)
     options = component.Options.model_json_schema(ref_template="#/$defs/{model}")
     definitions.update(options.pop("$defs", {}))
-    properties = {
-        name: {"anyOf": [part, {"$ref": "#/$defs/Domain"}]} for name, part in options.get("properties", {}).items()
-    }
-    common: dict[str, Any] = {section.key: {"const": type_}, "name": {"type": "string"}}
+    properties = options.get("properties", {})
+    if section_name not in NOT_SEARCHED:
+        properties = {name: _searchable(part) for name, part in properties.items()}
+    common: dict[str, Any] = {section.key: {"const": type_}}
+    if section.many:
+        common["name"] = {"type": "string"}
     if section_name == "datasets":
         common["image_size"] = {
             "type": "array",
@@ -58,3 +61,19 @@ def _entry(section_name: str, section: Section, type_: str, definitions: dict[st
         "required": [section.key, *required],
         "additionalProperties": False,
     }
+
+
+def _searchable(part: dict[str, Any]) -> dict[str, Any]:
+    """The schema of an option, with a domain allowed instead of it or of any value inside it."""
+    return {"anyOf": [_inside(part), {"$ref": "#/$defs/Domain"}]}
+
+
+def _inside(part: dict[str, Any]) -> dict[str, Any]:
+    inside = dict(part)
+    if isinstance(part.get("items"), dict):
+        inside["items"] = _searchable(part["items"])
+    if "prefixItems" in part:
+        inside["prefixItems"] = [_searchable(item) for item in part["prefixItems"]]
+    if "anyOf" in part:
+        inside["anyOf"] = [_inside(branch) for branch in part["anyOf"]]
+    return inside

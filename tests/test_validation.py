@@ -1,0 +1,413 @@
+"""What users get wrong, and what they are told: file:line: path: value, what is allowed, remedy."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from segsweep.orchestrator.cli import cli
+from segsweep.orchestrator.errors import InputError
+from segsweep.orchestrator.source import parse, read
+from segsweep.orchestrator.spec import SweepSpec
+from segsweep.orchestrator.validation import check
+
+BASE = """\
+datasets: [streets]
+models: [unet]
+epochs: 9
+image_size: [64, 96]
+"""
+TOP_LEVEL = (
+    "name, datasets, models, losses, optimizers, lr_schedules, augmentations, seeds, trials, epochs, batch_size, "
+    "image_size, patience, objective, searcher, scheduler, min_finished, max_failures, resources, max_concurrent, "
+    "tracking, plugins"
+)
+
+
+def mistakes(text: str) -> list[str]:
+    """What is wrong with the file x.yaml; [] if nothing is."""
+    try:
+        check(parse(text, "x.yaml"))
+    except InputError as error:
+        return [str(mistake) for mistake in error.mistakes]
+    return []
+
+
+def spec_of(text: str) -> SweepSpec:
+    return check(parse(text, "x.yaml")).spec
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        # unknown keys, at every depth
+        ("epoch: 3", f"epoch: unknown key. Did you mean 'epochs'? Known: {TOP_LEVEL}"),
+        ("storage: here", f"storage: unknown key. Known: {TOP_LEVEL}"),
+        ("resources: {gpu: 1}", "resources.gpu: unknown key. Did you mean 'gpus'? Known: cpus, gpus"),
+        ("tracking: {url: x}", "tracking.url: unknown key. Did you mean 'uri'? Known: uri, experiment"),
+        (
+            "losses: [{type: dice, smoth: 3}]",
+            "losses[0].smoth: unknown key. Did you mean 'smooth'? Known: absent, smooth, name",
+        ),
+        (
+            "losses: [{type: dice, nmae: a}]",
+            "losses[0].nmae: unknown key. Did you mean 'name'? Known: absent, smooth, name",
+        ),
+        ("scheduler: {type: fifo, grace: 1}", "scheduler.grace: unknown key. Known: none"),
+        # wrong types: nothing is converted
+        ("trials: three", "trials: must be a whole number, not 'three'"),
+        ("trials: '3'", "trials: must be a whole number, not '3'"),
+        ("trials: 2.5", "trials: must be a whole number, not 2.5"),
+        ("trials: 1e3", "trials: must be a whole number, not 1000.0; write 1000, and ranges with int or logint"),
+        ("trials: true", "trials: must be a whole number, not true"),
+        ("trials: ~", "trials: must be a whole number, not null"),
+        ("trials: 0", "trials: must be at least 1, not 0"),
+        ("patience: 0", "patience: must be at least 1, not 0"),
+        ("max_failures: -1", "max_failures: must be at least 0, not -1"),
+        ("resources: {gpus: some}", "resources.gpus: must be a number or 'auto', not 'some'"),
+        ("resources: {gpus: -1}", "resources.gpus: must be at least 0 or 'auto', not -1"),
+        ("objective: val_miou", "objective: must be a mapping, not 'val_miou'; e.g. `objective: {metric: val_miou}`"),
+        ("plugins: mine", "plugins: must be a list, not 'mine'"),
+        ("name: 3", "name: must be text, not 3"),
+        (
+            "name: ../x",
+            "name: must be up to 100 letters, digits, '.', '_' or '-', the first a letter or digit, not '../x'",
+        ),
+        # seeds
+        ("seeds: []", "seeds: must be a list of at least 1, not []"),
+        ("seeds: 3", "seeds: must be a list, not 3"),
+        ("seeds: [0, a]", "seeds[1]: must be a whole number, not 'a'"),
+        ("seeds: [1, 1]", "seeds: a seed is given twice: [1, 1]"),
+        # components
+        ("losses: []", "losses: must be a list with at least one entry, e.g. [cross_entropy]"),
+        ("losses: dice", "losses: must be a list with at least one entry, e.g. [cross_entropy]"),
+        ("losses: [3]", "losses[0]: needs `type:`, the name of the loss, e.g. {type: cross_entropy}"),
+        ("losses: [dicee]", "losses[0].type: no loss 'dicee'. Did you mean 'dice'? Known: cross_entropy, dice, focal"),
+        (
+            "augmentations: [lite]",
+            "augmentations[0].type: no augmentation 'lite'. Did you mean 'light'? Known: light, none",
+        ),
+        ("searcher: optuna", "searcher.type: no searcher 'optuna'. Known: random, tpe"),
+        ("scheduler: [asha]", "scheduler: needs `type:`, the name of the scheduler, e.g. {type: asha}"),
+        ("losses: [dice, dice]", "losses[1]: 'dice' is already the name of losses[0]; add `name:`"),
+        # options
+        ("optimizers: [{type: adamw, lr: fast}]", "optimizers[0].lr: must be a number, not 'fast'"),
+        ("optimizers: [{type: adamw, lr: -1}]", "optimizers[0].lr: must be above 0, not -1"),
+        ("optimizers: [{type: adamw, betas: [0.9]}]", "optimizers[0].betas[1]: is missing"),
+        ("optimizers: [{type: adamw, betas: [0.9, 2]}]", "optimizers[0].betas[1]: must be below 1, not 2"),
+        (
+            "optimizers: [{type: adamw, lr: [1e-3, 1e-4]}]",
+            "optimizers[0].lr: must be a number, not [0.001, 0.0001]; "
+            "to search among values write {choice: [0.001, 0.0001]}",
+        ),
+        (
+            "losses: [{type: cross_entropy, class_weights: meet}]",
+            "losses[0].class_weights: must be 'none', 'inverse_sqrt', 'median_frequency', 'enet' or a list, "
+            "not 'meet'. Did you mean 'enet'?",
+        ),
+        (
+            "lr_schedules: [{type: poly, warmup_epochs: 20}]",
+            "lr_schedules[0].warmup_epochs: a warm-up of 20 epochs leaves nothing of 9 epochs of training; "
+            "choose a number below 9",
+        ),
+        # scheduler and searcher
+        (
+            "scheduler: {type: asha, grace: 9}",
+            "scheduler.grace: 9 leaves nothing to stop in 9 epochs; give less, or use fifo",
+        ),
+        ("scheduler: {type: asha, reduction_factor: 1}", "scheduler.reduction_factor: must be above 1, not 1"),
+        (
+            "scheduler: {type: asha, rungs: cel}",
+            "scheduler.rungs: must be 'cell' or 'dataset', not 'cel'. Did you mean 'cell'?",
+        ),
+        ("searcher: {type: tpe, startup_trials: 0}", "searcher.startup_trials: must be at least 1, not 0"),
+        (
+            "scheduler: {type: asha, grace: {int: [1, 3]}}",
+            "scheduler.grace: must be one value, not a domain: it compares all trials",
+        ),
+        # objective
+        (
+            "objective: {metric: val_mio}",
+            "objective.metric: no metric 'val_mio'. Did you mean 'val_miou'? Known: val_miou, val_pixel_accuracy, "
+            "val_mean_accuracy, val_fwiou, val_dice, val_loss, train_loss",
+        ),
+        ("objective: {metric: val_loss}", "objective.mode: val_loss is better when min, not max"),
+        ("objective: {mode: mim}", "objective.mode: must be 'min' or 'max', not 'mim'. Did you mean 'min'?"),
+        (
+            "objective: {metric: val_iou/skyy}",
+            "objective.metric: streets has no class 'skyy'. Did you mean 'sky'? "
+            "It has: flat, marking, construction, object, nature, sky, human, vehicle",
+        ),
+        # counts
+        (
+            "min_finished: 9",
+            "min_finished: must be at most 8, not 9: unet/resnet34 on streets gets 8 trials; "
+            "raise trials or lower min_finished",
+        ),
+        (
+            "batch_size: many",
+            "batch_size: must be a whole number or a mapping, not 'many'; e.g. `batch_size: {choice: [4, 8]}`",
+        ),
+        ("batch_size: 0", "batch_size: must be at least 1 or a mapping, not 0; e.g. `batch_size: {choice: [4, 8]}`"),
+        (
+            "batch_size: {choice: [4, 0]}",
+            "batch_size: must be a whole number of at least 1, {choice: [...]}, {int: [...]} or {logint: [...]}, not 0",
+        ),
+        # a loss that does not fit
+        (
+            "losses: [{type: cross_entropy, class_weights: [1, 2]}]",
+            "losses[0].class_weights: 2 weights for 8 classes; give one per class, in order",
+        ),
+    ],
+)
+def test_a_mistake_is_told_with_its_place_and_remedy(line: str, message: str) -> None:
+    assert mistakes(f"{BASE}{line}\n") == [f"x.yaml:5: {message}"]
+
+
+@pytest.mark.parametrize(
+    ("domain", "message"),
+    [
+        ("{loguniform: [0, 0.1]}", "low 0 has no logarithm; give a low above 0, or use uniform"),
+        ("{uniform: [0.5, 0.1]}", "low 0.5 must be below high 0.1; for one value write the value itself"),
+        ("{uniform: [0.1, 0.1]}", "low 0.1 must be below high 0.1; for one value write the value itself"),
+        ("{loguniform: [1e-5]}", "loguniform takes two finite numbers [low, high], not [1e-05]"),
+        ("{uniform: [a, b]}", "uniform takes two finite numbers [low, high], not ['a', 'b']"),
+        ("{uniform: [0, .inf]}", "uniform takes two finite numbers [low, high], not [0, inf]"),
+        ("{loguniform: 1e-5}", "loguniform takes a list, e.g. {loguniform: [1e-5, 1e-2]}, not 1e-05"),
+        ("{choice: []}", "choice needs at least one value, e.g. {choice: [0.9, 0.99]}"),
+        ("{choice: [0.1, 0.1]}", "choice has a value twice: [0.1, 0.1]"),
+        ("{choice: [0.1, 0.2], first: 0.3}", "first: 0.3 is none of the choices [0.1, 0.2]"),
+        ("{loguniform: [1e-5, 1e-3], first: 1}", "first: 1 is outside [1e-05, 0.001]"),
+        ("{int: [1, 3], first: 1.5}", "first: 1.5 is no whole number"),
+        (
+            "{uniform: [0, 1], loguniform: [1, 2]}",
+            "a domain is one of uniform, loguniform, int, logint, choice, not uniform and loguniform at once",
+        ),
+        (
+            "{loguniforn: [1e-5, 1e-3]}",
+            "must be a number, not {loguniforn: [1e-05, 0.001]}. Did you mean 'loguniform'?",
+        ),
+        (
+            "{choice: [0.1, 0.2], frist: 0.1}",
+            "must be a number, not {choice: [0.1, 0.2], frist: 0.1}. Did you mean 'first'?",
+        ),
+        ("{uniform: [-1, 1]}", "must be above 0, not -1.0"),
+        ("{choice: [0.1, fast]}", "must be a number, not 'fast'"),
+    ],
+)
+def test_impossible_domains(domain: str, message: str) -> None:
+    assert mistakes(f"{BASE}optimizers: [{{type: sgd, lr: {domain}}}]\n") == [f"x.yaml:5: optimizers[0].lr: {message}"]
+
+
+def test_a_range_of_fractions_is_refused_where_whole_numbers_are_needed() -> None:
+    remedy = "; write 64, and ranges with int or logint"
+    text = BASE.replace("[unet]", "[{architecture: segformer, decoder_width: {uniform: [64, 128]}}]")
+    assert mistakes(text)[0] == f"x.yaml:2: models[0].decoder_width: must be a whole number, not 64.0{remedy}"
+    assert mistakes(text.replace("uniform", "int")) == []
+
+
+def test_domains_inside_a_choice_are_checked_too() -> None:
+    branches = "optimizers: [{type: sgd, lr: {choice: [0.1, {loguniform: [0, 1]}]}}]\n"
+    assert mistakes(BASE + branches) == [
+        "x.yaml:5: optimizers[0].lr.choice[1]: low 0 has no logarithm; give a low above 0, or use uniform"
+    ]
+    assert mistakes(BASE + branches.replace("[0, 1]", "[-2, -1]").replace("log", "")) == [
+        "x.yaml:5: optimizers[0].lr: must be above 0, not -2.0",
+        "x.yaml:5: optimizers[0].lr: must be above 0, not -1.0",
+    ]
+    assert mistakes(BASE + branches.replace("[0, 1]", "[1e-3, 1]")) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (BASE.replace("epochs: 9\n", ""), "x.yaml: epochs: is missing; e.g. `epochs: 30`"),
+        (BASE.replace("models: [unet]\n", ""), "x.yaml: models: is missing; e.g. `models: [unet, segformer]`"),
+        (BASE.replace("datasets: [streets]\n", ""), "x.yaml: datasets: is missing; e.g. `datasets: [streets]`"),
+        (
+            BASE.replace("[64, 96]", "512"),
+            "x.yaml:4: image_size: must be a list, not 512; e.g. `image_size: [512, 1024]`",
+        ),
+        (BASE.replace("[64, 96]", "[4, 96]"), "x.yaml:4: image_size[0]: must be at least 8, not 4"),
+        (
+            BASE.replace("[streets]", "[{type: streets, seed: {int: [0, 9]}}]"),
+            "x.yaml:1: datasets[0].seed: must be one value, not a domain: "
+            "what is scored must not change within a sweep",
+        ),
+        (
+            BASE.replace("[unet]", "[{architecture: unet, encoder: resnet43}]"),
+            "x.yaml:2: models[0].encoder: no encoder 'resnet43'. Did you mean 'resnet34'?",
+        ),
+        (
+            BASE.replace("[unet]", "[{type: unet}]"),
+            "x.yaml:2: models[0]: needs `architecture:`, the name of the architecture, e.g. {architecture: fpn}",
+        ),
+        (
+            BASE.replace("[64, 96]", "[32, 32]\nbatch_size: 1"),
+            "x.yaml:2: models[0].encoder: batch_size 1 at image_size 32x32 leaves BatchNorm a single value per "
+            "channel; train with at least 2 images or more than 32 px",
+        ),
+    ],
+)
+def test_mistakes_in_what_every_file_needs(text: str, message: str) -> None:
+    (found,) = mistakes(text)
+    assert found.startswith(message)
+
+
+def test_an_input_size_is_checked_for_every_dataset_and_batch_size() -> None:
+    text = """\
+datasets: [streets, {type: streets, name: small, image_size: [32, 32]}]
+models: [{architecture: segformer}, {architecture: unet}]
+epochs: 9
+image_size: [64, 96]
+batch_size: {choice: [4, 1]}
+"""
+    (found,) = mistakes(text)
+    assert found.startswith("x.yaml:2: models[1].encoder: batch_size 1 at image_size 32x32 leaves BatchNorm")
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        ("[background, building]", "losses[0].class_weights: 3 weights for 2 classes; give one per class, in order"),
+        ("[building]", "datasets[0].classes: must be a list of at least 2 or text, not [building]"),
+    ],
+)
+def test_binary_and_one_class_tasks(tmp_path: Path, classes: str, message: str) -> None:
+    text = f"""\
+datasets: [{{type: folder, root: {tmp_path}, classes: {classes}}}]
+models: [unet]
+epochs: 9
+image_size: [64, 96]
+losses: [{{type: cross_entropy, class_weights: [1, 2, 3]}}]
+"""
+    assert [mistake.split(": ", 1)[1] for mistake in mistakes(text)] == [message]
+
+
+def test_mistakes_come_all_at_once_in_the_order_of_lines() -> None:
+    text = """\
+datasets: [streets, {type: camvidd}]
+models:
+  - {architecture: unett}
+  - {architecture: fpn, encoder: resnet43}
+  - {architecture: fpn, encoder: resnet18, decodr: 3}
+losses: [{type: cross_entropy, class_weights: [1]}]
+optimizers: [{type: adamw, lr: {loguniform: [1, 1e-3]}}]
+trials: many
+epochs: 4
+image_size: [64, 96]
+scheduler: {type: asha, grace: 8}
+objective: {metric: val_mioo}
+min_finished: none
+plugins: [no_such_module]
+epoch: 3
+"""
+    assert [mistake.split(": ")[0] for mistake in mistakes(text)] == [
+        f"x.yaml:{line}" for line in (1, 3, 4, 5, 6, 7, 8, 11, 12, 13, 14, 15)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (None, "No module named 'my_plugin'. Is the module installed or on PYTHONPATH?"),
+        ("def broken(:\n", "'my_plugin' cannot be imported: SyntaxError: invalid syntax (my_plugin.py, line 1)"),
+        ("raise KeyError('boom')\n", "'my_plugin' cannot be imported: KeyError: 'boom'"),
+    ],
+)
+def test_plugins_that_cannot_be_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str | None, message: str
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    if code is not None:
+        (tmp_path / "my_plugin.py").write_text(code)
+    assert mistakes(f"{BASE}trials: no\nplugins:\n- my_plugin\n") == [
+        "x.yaml:5: trials: must be a whole number, not 'no'",
+        f"x.yaml:7: plugins[0]: {message}",
+    ]
+
+
+def test_a_missing_dataset_is_a_warning_that_names_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEGSWEEP_DATA", str(tmp_path))
+    text = BASE.replace("[streets]", f"[camvid, {{type: folder, root: {tmp_path}, classes: none.json}}]")
+    with pytest.raises(InputError) as error:  # what is there is still checked
+        check(parse(text, "x.yaml"))
+    assert str(error.value).startswith(f"x.yaml:1: datasets[1]: {tmp_path}/none.json: No such file")
+    (warning,) = check(parse(text.replace("none.json", "[a, b]"), "x.yaml")).missing
+    assert str(warning) == (
+        f"x.yaml:1: datasets[0].root: there is no folder {tmp_path}/camvid; put the data there, give `root:`, or set "
+        "SEGSWEEP_DATA to the folder of your datasets"
+    )
+
+
+def test_what_the_spec_says_when_the_file_says_nothing() -> None:
+    spec = spec_of(BASE).model_dump()
+    assert (spec["name"], spec["seeds"], spec["trials"], spec["batch_size"]) == ("x", (0,), 8, 8)
+    assert (spec["min_finished"], spec["max_failures"], spec["patience"], spec["max_concurrent"]) == (1, 0, None, None)
+    assert spec["objective"] == {"metric": "val_miou", "mode": "max"}
+    assert spec["resources"] == {"cpus": 1, "gpus": "auto"}
+    assert spec["tracking"] == {"uri": None, "experiment": "segsweep"}
+    types = {key: [entry["type"] for entry in spec[key]] for key in ("losses", "optimizers", "lr_schedules")}
+    assert types == {"losses": ["cross_entropy"], "optimizers": ["adamw"], "lr_schedules": ["poly"]}
+    assert [entry["type"] for entry in spec["augmentations"]] == ["light"]
+    assert (spec["searcher"]["type"], spec["scheduler"]["type"]) == ("tpe", "asha")
+    assert spec["models"][0]["name"] == "unet/resnet34"
+
+
+def test_a_file_name_that_no_folder_can_have_still_gives_the_sweep_a_name() -> None:
+    assert check(parse(BASE, "spaces/my räum (2).yaml")).spec.name == "my-r-um-2"
+
+
+def test_an_override_is_the_place_of_its_mistake(tmp_path: Path) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_text(BASE)
+    with pytest.raises(InputError) as error:
+        check(read(file, ("trials=many", "losses=[dicee]", "scheduler.grace=3", "seeds=[1]")))
+    assert [str(mistake) for mistake in error.value.mistakes] == [
+        "--set losses=[dicee]: losses[0].type: no loss 'dicee'. Did you mean 'dice'? Known: cross_entropy, dice, focal",
+        "--set trials=many: trials: must be a whole number, not 'many'",
+        f"{file}: scheduler: needs `type:`, the name of the scheduler, e.g. {{type: asha}}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("epochs", "must read KEY=VALUE, e.g. --set epochs=3"),
+        ("trials=[", "is no valid YAML: expected the node content, but found '<stream end>'"),
+        ("tracking={uri: a, uri: b}", "gives a key twice"),
+        ("models[1].encoder=a", "there is no entry 1; the list has 1, counted from 0"),
+        ("models.unet=a", "'unet' is no entry of the list; give its number, as in models[0].encoder"),
+        ("models[0].encoder=a", "there is no key 'encoder' in 'unet'; write it as a mapping in the file first"),
+    ],
+)
+def test_impossible_overrides_come_all_at_once(tmp_path: Path, assignment: str, message: str) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_text(BASE)
+    with pytest.raises(InputError) as error:
+        read(file, ("=3", assignment))
+    assert [str(mistake) for mistake in error.value.mistakes] == [
+        "--set =3: must read KEY=VALUE, e.g. --set epochs=3",
+        f"--set {assignment}: {message}",
+    ]
+
+
+def test_validate_tells_the_same_to_people_and_programs(tmp_path: Path) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_text(BASE.replace("[streets]", f"[streets, {{type: folder, root: {tmp_path}/no, classes: [a, b]}}]"))
+    told = CliRunner().invoke(cli, ["validate", str(file)])
+    facts = json.loads(CliRunner().invoke(cli, ["validate", str(file), "--json"]).stdout)
+    assert (told.exit_code, facts["valid"], facts["mistakes"]) == (0, True, [])
+    assert told.stderr == "".join(f"warning: {warning}\n" for warning in facts["warnings"])
+    assert told.stdout == f"{file}: valid. 2 datasets x 1 models. Next: segsweep plan {file}\n"
+
+    wrong = CliRunner().invoke(cli, ["validate", str(file), "--json", "--set", "trials=0", "--set", "seeds=3"])
+    facts = json.loads(wrong.stdout)
+    assert (wrong.exit_code, facts["valid"]) == (2, False)
+    assert facts["mistakes"] == [
+        {"place": "--set seeds=3: seeds", "message": "must be a list, not 3"},
+        {"place": "--set trials=0: trials", "message": "must be at least 1, not 0"},
+    ]
