@@ -17,6 +17,7 @@ import pytest
 
 from segsweep.orchestrator.backends import Backend, TrialFactory
 from segsweep.orchestrator.backends.in_process import InProcess
+from segsweep.orchestrator.backends.simulated import Simulated
 from segsweep.orchestrator.journal import AttemptStarted, EpochDone, Event, Journal, TrialCreated, read_events
 from segsweep.orchestrator.plan import SweepPlan
 from segsweep.orchestrator.source import parse
@@ -103,9 +104,14 @@ def ray_tune(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
         yield RayTune()
 
 
-@pytest.fixture(params=["in_process", pytest.param("ray_tune", marks=pytest.mark.ray)])
+@pytest.fixture(params=["in_process", "simulated", pytest.param("ray_tune", marks=pytest.mark.ray)])
 def backend(request: pytest.FixtureRequest) -> Backend:
-    return InProcess() if request.param == "in_process" else request.getfixturevalue("ray_tune")
+    match request.param:
+        case "in_process":
+            return InProcess()
+        case "simulated":
+            return Simulated(workers=3)
+    return request.getfixturevalue("ray_tune")
 
 
 def epochs_by_trial(folder: Path) -> dict[str, list[int]]:
