@@ -90,7 +90,8 @@ class Sweep:
         if (trial := self._waiting()) is not None:
             return self._start(trial, "retry" if trial.status == "failed" else "resume")
         if len(self.state.trials) < self.plan.trials:
-            return self._start(self._create(), "new")
+            with self.journal.together():
+                return self._start(self._create(), "new")
         if (trial := self._needed_by_its_cell()) is not None:
             return self._start(trial, "continue")
         return None
@@ -117,18 +118,18 @@ class Sweep:
         if epoch > trial.epoch + 1:
             raise RuntimeError(f"trial {trial.id} reported epoch {epoch} after {trial.epoch}")  # a bug of ours
         clean = {name: value if value == value else None for name, value in metrics.items()}  # NaN is no JSON
-        self.record(
-            EpochDone(
-                trial=trial.id,
-                attempt=assignment.attempt,
-                epoch=epoch,
-                metrics=clean,
-                done=done,
-                redone=epoch <= trial.epoch,
-            )
+        event = EpochDone(
+            trial=trial.id,
+            attempt=assignment.attempt,
+            epoch=epoch,
+            metrics=clean,
+            done=done,
+            redone=epoch <= trial.epoch,
         )
-        self._lost_since_epoch.pop(trial.id, None)
-        self._settle(trial)
+        with self.journal.together():
+            self.record(event)
+            self._lost_since_epoch.pop(trial.id, None)
+            self._settle(trial)
         return trial.status == "running"
 
     def failed(self, assignment: Assignment, reason: str) -> None:

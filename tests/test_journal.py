@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,23 @@ def test_events_come_back_in_order_with_number_and_time(tmp_path: Path) -> None:
         journal.append(DriverStopped(status="done"))
     events = [event for event, _ in read_events(tmp_path / "journal.jsonl")]
     assert [(e.event, e.seq, e.time) for e in events] == [("driver", 0, 10.0), ("driver_stopped", 1, 11.0)]
+
+
+def test_events_of_one_decision_share_one_fsync_behind_the_last_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "journal.jsonl"
+    durable: list[int] = []  # lines in the file at each fsync
+    monkeypatch.setattr(os, "fsync", lambda _: durable.append(path.read_bytes().count(b"\n")))
+    with Journal(path) as journal:
+        journal.append(started(1))
+        with journal.together():
+            journal.append(started(2))
+            with journal.together():
+                journal.append(started(3))
+            assert durable == [1]
+        journal.append(started(4))
+    assert durable == [1, 3, 4]
 
 
 def test_a_torn_last_line_is_ignored_by_readers_and_dropped_by_the_next_writer(tmp_path: Path) -> None:

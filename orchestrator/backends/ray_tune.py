@@ -36,7 +36,7 @@ TUNE_ENVIRONMENT = {
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "86400",
-    "TUNE_FORCE_TRIAL_CLEANUP_S": "1",
+    "TUNE_FORCE_TRIAL_CLEANUP_S": "10",  # below 10, Tune starts no trial while it waits for an old worker to end
     "TUNE_WARN_THRESHOLD_S": "10",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -163,9 +163,10 @@ class Decisions(Live, FIFOScheduler):
     def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
         assignment: Assignment = trial.config["assignment"]
         epoch, metrics, done, facts = result["segsweep"]
-        if facts:
-            self._sweep.facts(assignment, facts)
-        go_on = self._sweep.report(assignment, epoch, metrics, done)
+        with self._sweep.journal.together():
+            if facts:
+                self._sweep.facts(assignment, facts)
+            go_on = self._sweep.report(assignment, epoch, metrics, done)
         return TrialScheduler.CONTINUE if go_on else TrialScheduler.STOP
 
     def on_trial_error(self, controller: Any, trial: Any) -> None:

@@ -78,7 +78,7 @@ class OptunaSearcher:
         if trial.status == "interrupted" or trial.id not in self._trials:
             return
         study, number = self._trials[trial.id]
-        if study.trials[number].state.is_finished():
+        if study.get_trials(deepcopy=False)[number].state.is_finished():
             return  # a stopped trial that its cell went on with: Optuna keeps the first value
         if trial.best is None or trial.status in ("failed", "infeasible"):
             study.tell(number, state=OptunaState.PRUNED)

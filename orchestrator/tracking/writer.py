@@ -17,6 +17,7 @@ from segsweep.orchestrator.tracking.store import check, one_line
 logger = logging.getLogger(__name__)
 
 POLL_S = 0.5  # how far MLflow lags behind; what comes meanwhile shares its calls
+REST = 4  # pauses this many times as long as sending computed: the sweep's own thread needs the interpreter
 BACK_OFF_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
 
@@ -50,7 +51,7 @@ class TrackingWriter:
         return self._sender.unsent
 
     def _run(self) -> None:
-        failures = 0
+        failures, cpu_s = 0, 0.0
         with ExitStack() as held:
             locked = False
             while True:
@@ -59,7 +60,7 @@ class TrackingWriter:
                     if not locked:
                         held.enter_context(exclusive(self._folder))
                         locked = True
-                    self._drain()
+                    cpu_s = self._drain()
                     failures, self._problem = 0, None
                 except Exception as error:  # the sweep goes on whatever happens to MLflow
                     failures += 1
@@ -67,14 +68,17 @@ class TrackingWriter:
                     logger.debug("sending failed", exc_info=True)
                 if (last_round and not failures) or time.monotonic() >= self._deadline:
                     return
-                self._pause(failures, last_round)
+                self._pause(failures, last_round, cpu_s)
 
-    def _drain(self) -> None:
+    def _drain(self) -> float:
+        """Send all that there is. How many seconds of CPU that took."""
+        began = time.thread_time()
         while time.monotonic() < self._deadline and self._sender.step():
             pass
+        return time.thread_time() - began
 
-    def _pause(self, failures: int, closing: bool) -> None:
-        pause_s = BACK_OFF_S[min(failures, len(BACK_OFF_S)) - 1] if failures else POLL_S
+    def _pause(self, failures: int, closing: bool, cpu_s: float) -> None:
+        pause_s = BACK_OFF_S[min(failures, len(BACK_OFF_S)) - 1] if failures else max(POLL_S, REST * cpu_s)
         if closing:  # the event is set and would not wait any more
             time.sleep(min(pause_s, 1.0, max(0.0, self._deadline - time.monotonic())))
         else:
