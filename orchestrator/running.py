@@ -36,7 +36,8 @@ def run_to_the_end(folder: Path, how: Machinery) -> ExitCode:
         return ExitCode.INTERRUPTED
     if outcome.code != ExitCode.INTERRUPTED:
         _show_board(outcome)
-    click.echo(last_words(SweepState.load(folder / "journal.jsonl"), outcome.code, folder), err=True)
+    if not how.quiet or outcome.code == ExitCode.INTERRUPTED:
+        click.echo(last_words(SweepState.load(folder / "journal.jsonl"), outcome.code, folder), err=True)
     return outcome.code
 
 

@@ -1,0 +1,474 @@
+"""launch, resume, status, leaderboard and best as a user types them: exit codes, what goes where, bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from segsweep.orchestrator.cli import main
+from segsweep.orchestrator.journal import EpochDone, Journal, read_events
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning",  # MLflow imports pydantic, starlette and sqlalchemy features that are going away
+    "ignore::ResourceWarning",  # its SQLite connections are closed by the garbage collector
+)
+
+TINY = """\
+datasets: [{type: streets, size: [48, 80], train: 8, val: 4, test: 4}]
+models: [{architecture: unet, encoder: tu-mobilenetv3_small_050, decoder_channels: [16, 16, 16, 16, 16], name: tiny}]
+trials: 2
+epochs: 1
+batch_size: 4
+image_size: [48, 80]
+scheduler: fifo
+"""
+BOARD = ["model  streets", "tiny   *"]
+
+
+@dataclass(frozen=True)
+class Done:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def last_line(self) -> str:
+        return self.err.splitlines()[-1]
+
+
+Run = Callable[..., Done]
+
+
+@pytest.fixture(autouse=True)
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A cache of our own; and everything as before afterwards: a run exports where data lie."""
+    before = dict(os.environ)
+    for name in ("SEGSWEEP_DATA", "SEGSWEEP_STORAGE", "MLFLOW_TRACKING_URI"):
+        os.environ.pop(name, None)
+    os.environ["SEGSWEEP_CACHE"] = str(tmp_path_factory.getbasetemp() / "cache")
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """`segsweep ARGUMENTS` in the folder tmp_path, in this process: an own one takes seconds to import torch."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str | Path) -> Done:
+        monkeypatch.setattr(sys, "argv", ["segsweep", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main()
+        printed = capsys.readouterr()
+        return Done(int(end.value.code or 0), printed.out, printed.err)
+
+    return run
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """`segsweep ARGUMENTS` as a process of its own in `folder`."""
+    command = [sys.executable, "-c", "from segsweep.orchestrator.cli import main; main()", *arguments]
+    environment = {**os.environ, "SEGSWEEP_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
+    environment.pop("SEGSWEEP_DATA", None)
+    return subprocess.Popen(
+        command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A sweep that `segsweep launch tiny.yaml` ran in `home`."""
+
+    home: Path
+    done: Done
+
+    @property
+    def folder(self) -> Path:
+        return self.home / "sweeps" / "tiny-1"
+
+    @property
+    def uri(self) -> str:
+        return f"sqlite:///{self.home}/mlflow.db"
+
+
+@pytest.fixture
+def shared_store(finished: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Track in the store of the finished sweep, as users of one server do: a new SQLite file takes two seconds."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", finished.uri)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    home = tmp_path_factory.mktemp("finished")
+    (home / "tiny.yaml").write_text(TINY)
+    process = start(home, "launch", "tiny.yaml", "--in-process")
+    out, err = process.communicate(timeout=120)
+    return Finished(home, Done(process.returncode, out, err))
+
+
+def status_of(run: Run, sweep: str | Path) -> dict[str, object]:
+    facts: dict[str, object] = json.loads(run("status", sweep, "--json").out)
+    return facts
+
+
+# -- a sweep that goes well ---------------------------------------------------------------------------------------
+
+
+def test_the_leaderboard_is_all_that_stdout_gets(finished: Finished) -> None:
+    lines = finished.done.out.splitlines()
+    assert finished.done.code == 0, finished.done.err
+    assert [lines[0][: len(BOARD[0])], lines[2][: len(BOARD[1])]] == BOARD
+    assert len(lines) == 4
+
+
+def test_progress_goes_to_stderr_and_ends_with_the_next_command(finished: Finished) -> None:
+    lines = finished.done.err.splitlines()
+    assert lines[:3] == ["streets: 8 train images", "streets: 4 val images", "Sweep tiny-1 in sweeps/tiny-1"]
+    assert [line.split(" ", 1)[1].split(";")[0] for line in lines[3:-1]] == [
+        "tiny cross_entropy adamw #001 on streets: started",
+        "tiny cross_entropy adamw #001 on streets: finished after epoch 1: epoch limit",
+        "tiny cross_entropy adamw #002 on streets: started",
+        "tiny cross_entropy adamw #002 on streets: finished after epoch 1: epoch limit",
+    ]
+    assert lines[-1].startswith("2 trials, 0 failed. streets: tiny best, val_miou 0.")
+    assert lines[-1].endswith(". Next: segsweep leaderboard tiny-1")
+
+
+def test_status_tells_the_same_to_people_and_programs(finished: Finished, run: Run) -> None:
+    facts = status_of(run, finished.folder)
+    (cell,) = facts["cells"]  # type: ignore[misc]
+    counts = {key: facts[key] for key in ("sweep", "state", "trials", "planned", "by_status", "epochs")}
+    assert counts == {
+        "sweep": "tiny-1", "state": "done", "trials": 2, "planned": 2, "by_status": {"finished": 2}, "epochs": 2,
+    }  # fmt: skip
+    assert run("status", finished.folder).out.splitlines() == [
+        "tiny-1: done. 2 of 2 trials (2 finished)",
+        f"  streets tiny  {cell['best']:.4f} (#{cell['trial']})     2/2 trials, 2 finished",
+        f"Next: segsweep leaderboard tiny-1 --tracking-uri {finished.uri}",
+    ]
+
+
+def test_the_next_command_that_was_printed_works(finished: Finished, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(finished.home)
+    board = run(*finished.done.last_line.partition("Next: segsweep ")[2].split())
+    assert (board.code, board.out) == (0, finished.done.out)
+
+
+def test_a_finished_sweep_is_resumed_by_showing_it(finished: Finished, run: Run) -> None:
+    journal = (finished.folder / "journal.jsonl").read_bytes()
+    again = run("resume", finished.folder)
+    assert (again.code, again.out) == (0, finished.done.out)
+    assert again.err.splitlines()[:2] == [
+        f"Sweep tiny-1 in {finished.folder}",
+        "tiny-1 is done; nothing is left to run",
+    ]
+    assert (finished.folder / "journal.jsonl").read_bytes() == journal
+
+
+@pytest.mark.usefixtures("shared_store")
+def test_best_prints_a_search_space_that_gives_the_same_value_again(
+    finished: Finished, run: Run, tmp_path: Path
+) -> None:
+    best = run("best", "tiny-1", "--dataset", "streets", "--tracking-uri", finished.uri)
+    (tmp_path / "best.yaml").write_text(best.out)
+    again = run("launch", "best.yaml", "--in-process", "--quiet", "--name", "again")
+    assert (again.code, again.err) == (0, "")
+    values = [status_of(run, sweep)["cells"][0]["best"] for sweep in (finished.folder, "again")]  # type: ignore[index]
+    assert values[1] == pytest.approx(values[0], abs=1e-9)
+    assert again.out.splitlines()[2].startswith("tiny   *")  # quiet, but the result is printed
+
+
+@pytest.mark.usefixtures("shared_store")
+def test_interrupted_sweeps_exit_with_130_and_can_be_resumed(run: Run, tmp_path: Path) -> None:
+    epochs = 3
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    process = start(tmp_path, "launch", "tiny.yaml", "--in-process", "--set", f"epochs={epochs}", "--name", "cut")
+    journal = tmp_path / "sweeps" / "cut" / "journal.jsonl"
+    wait_for(lambda: journal.exists() and any(isinstance(e, EpochDone) for e, _ in read_events(journal)), process)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, ""), err
+    assert err.splitlines()[-1] == "cut stopped after 1 trials. Go on: segsweep resume cut"
+    assert status_of(run, "cut")["state"] == "interrupted"
+
+    resumed = run("resume", "cut", "--in-process")
+    assert resumed.code == 0, resumed.err
+    assert "tiny cross_entropy adamw #001 on streets: started (resume, from epoch" in resumed.err
+    epochs_told = [(e.trial, e.epoch) for e, _ in read_events(journal) if isinstance(e, EpochDone) and not e.redone]
+    assert epochs_told == [(trial, epoch) for trial in ("001", "002") for epoch in range(1, epochs + 1)]
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str], timeout_s: float = 60.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.usefixtures("shared_store")
+def test_a_cell_without_a_finished_trial_is_exit_code_3(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    diverging = "optimizers=[{type: sgd, lr: 1e30, weight_decay: 0}]"
+    done = run("launch", "tiny.yaml", "--in-process", "--set", diverging, "--name", "diverged")
+    assert done.code == 3
+    assert "#001 on streets: failed after epoch 0: DivergedError: " in done.err
+    assert done.out.splitlines()[2].split()[:6] == ["tiny", "-", "(1", "failed)", "1", "0"]
+    assert done.last_line == "1 trials, 1 failed. Next: segsweep leaderboard diverged"
+
+
+# -- bad input: one clear message, exit code 2, nothing left behind -----------------------------------------------
+
+
+def refused(run: Run, *arguments: str | Path) -> str:
+    """The one message that `segsweep ARGUMENTS` ends with; nothing may have been written."""
+    before = everything_below(Path.cwd())
+    done = run(*arguments)
+    (message,) = [line.removeprefix("error: ") for line in done.err.splitlines() if line.startswith("error: ")]
+    assert (done.code, done.out) == (2, "")
+    assert "Traceback" not in done.err
+    assert everything_below(Path.cwd()) == before
+    return message
+
+
+def everything_below(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*"))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "tiny.yaml: cannot be read: No such file or directory. Give the path of a search-space file"),
+        (b"\xff\xfe", "tiny.yaml: cannot be read: it is not UTF-8 text. Give the path of a search-space file"),
+        (b"", "tiny.yaml: is empty. A search space needs at least datasets, models and epochs"),
+        (b"epochs: 1\n\tseeds: [1]\n", "tiny.yaml:2: is no valid YAML: a tab; YAML allows only spaces for indentation"),
+        (b"epochs: 1\nepochs: 2\n", "tiny.yaml:2: epochs: is given twice, first in line 1"),
+        (
+            TINY.replace("epochs: 1", "epochs: one").encode(),
+            "tiny.yaml:4: epochs: must be a whole number, not 'one'; e.g. `epochs: 30`",
+        ),
+    ],
+)
+def test_files_that_are_no_search_space(run: Run, tmp_path: Path, content: bytes | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / "tiny.yaml").write_bytes(content)
+    assert refused(run, "launch", "tiny.yaml", "--in-process") == message
+
+
+def test_a_folder_is_no_search_space(run: Run, tmp_path: Path) -> None:
+    assert refused(run, "launch", tmp_path).startswith(f"{tmp_path}: cannot be read: Is a directory")
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A `folder` dataset of three images with two classes, and space.yaml that uses it."""
+    from PIL import Image
+
+    root = tmp_path / "pictures"
+    for part, mode in (("images", "RGB"), ("masks", "L")):
+        (root / part).mkdir(parents=True)
+        for name in "abc":
+            Image.new(mode, (80, 48), color=1 if mode == "L" else (9, 9, 9)).save(root / part / f"{name}.png")
+    (root / "splits").mkdir()
+    for split, names in (("train", "a\nb\n"), ("val", "c\n")):
+        (root / "splits" / f"{split}.txt").write_text(names)
+    dataset = f"datasets: [{{type: folder, root: {root}, classes: [ground, thing]}}]"
+    (tmp_path / "space.yaml").write_text("\n".join([dataset, *TINY.splitlines()[1:], ""]))
+    return root
+
+
+def spoil_mask(root: Path) -> None:
+    from PIL import Image
+
+    Image.new("L", (80, 48), color=7).save(root / "masks" / "c.png")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (
+            shutil.rmtree,
+            "space.yaml:1: datasets[0].root: there is no folder {root}; put the data there, give `root:`, or set "
+            "SEGSWEEP_DATA to the folder of your datasets",
+        ),
+        (
+            lambda root: (root / "masks" / "b.png").unlink(),
+            "datasets[0] (folder): {root}/splits/train.txt: 1 name (b) without a mask, such as {root}/masks/b.png "
+            "(.bmp, .gif, .png, .tif, .tiff). Add the mask or take the image out; "
+            "`mask_suffix` names what masks have after the image's name",
+        ),
+        (
+            spoil_mask,
+            "datasets[0] (folder): {root}/masks/c.png: value 7 in 3840 pixels (first at x=0, y=0) is no class. "
+            "Allowed: 0 = ground, 1 = thing. Remedy: `ignore: [7]` makes it void, `values` maps raw values to classes",
+        ),
+        (
+            lambda root: (root / "splits" / "val.txt").write_text("\n"),
+            "datasets[0] (folder): {root}/splits/val.txt: names no image, so the split would be empty. "
+            "List one image name a line",
+        ),
+        (
+            lambda root: (root / "images" / "a.png").write_bytes(b"no picture"),
+            "datasets[0] (folder): {root}/images/a.png: cannot be read as an image (cannot identify image file "
+            "'{root}/images/a.png'). Replace the file or take it out",
+        ),
+    ],
+    ids=["no folder", "no mask", "no class", "empty split", "no image"],
+)
+def test_data_that_cannot_be_used(run: Run, pictures: Path, spoil: Callable[[Path], object], message: str) -> None:
+    spoil(pictures)
+    assert refused(run, "launch", "space.yaml", "--in-process") == message.format(root=pictures)
+
+
+def test_everything_about_the_machine_is_told_at_once(run: Run, pictures: Path, tmp_path: Path) -> None:
+    shutil.rmtree(pictures)
+    (tmp_path / "file").touch()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        done = run(
+            "launch", "space.yaml", "--dashboard-port", port, "--storage", "file/sweeps", "--name", "../x",
+            "--set", "resources.cpus=100000", "--set", "resources.gpus=0",
+        )  # fmt: skip
+    cpus = len(os.sched_getaffinity(0))
+    missing, *rest = [line.removeprefix("error: ") for line in done.err.splitlines()]
+    assert missing.startswith("space.yaml:1: datasets[0].root: there is no folder")
+    assert rest[0].startswith(f"resources: a trial needs 100000 CPUs and 0 GPUs, this machine has {cpus} CPUs and ")
+    assert rest[1].startswith(f"--dashboard-port {port}: is not free (")
+    assert rest[2:] == [
+        f"file/sweeps: cannot be written: {tmp_path}/file is a file; give --storage DIR",
+        "--name ../x: must be up to 100 letters, digits, '.', '_' or '-', the first a letter or digit",
+    ]
+    assert (done.code, sorted(path.name for path in tmp_path.iterdir())) == (2, ["file", "space.yaml"])
+
+
+@pytest.mark.parametrize("name", ["a b", ".hidden", "", "a/b", "x" * 101])
+def test_names_that_no_folder_should_have(run: Run, tmp_path: Path, name: str) -> None:
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    assert refused(run, "launch", "tiny.yaml", "--name", name).startswith(f"--name {name}: must be up to 100 letters")
+
+
+def test_a_name_that_exists_is_refused_and_without_one_a_number_is_chosen(run: Run, finished: Finished) -> None:
+    os.chdir(finished.home)
+    assert refused(run, "launch", "tiny.yaml", "--name", "tiny-1") == (
+        "--name tiny-1: sweeps/tiny-1 exists; choose another --name, or go on with it: segsweep resume tiny-1"
+    )
+    elsewhere = refused(run, "launch", "tiny.yaml", "--storage", finished.folder.parent, "--name", "tiny-1")
+    assert elsewhere.endswith("segsweep resume tiny-1")
+
+
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [
+        (
+            "http://127.0.0.1:1",
+            "no MLflow server answers there (Connection refused); start it with `mlflow server`, or drop the URI",
+        ),
+        (
+            "file:mlruns",
+            "MLflow no longer keeps runs in plain files; use sqlite:///mlflow.db or the http:// address of a",
+        ),
+        ("sqlite:///tiny.yaml", "{cwd}/tiny.yaml cannot be written: file is not a database; name another place with"),
+    ],
+)
+def test_a_tracking_store_that_does_not_answer(run: Run, tmp_path: Path, uri: str, message: str) -> None:
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    told = refused(run, "launch", "tiny.yaml", "--in-process", "--set", f"tracking.uri={uri}")
+    place, _, why = told.partition(": ")
+    assert place.startswith("tracking URI ")
+    assert told.removeprefix("tracking URI ").split(": ", 1)[1].startswith(message.format(cwd=tmp_path)), (place, why)
+
+
+def test_wrong_usage_is_exit_code_2_without_a_traceback(run: Run) -> None:
+    for arguments in (("launch",), ("lunch", "x.yaml"), ("launch", "x.yaml", "--dashboard-port", "0")):
+        done = run(*arguments)
+        assert (done.code, done.out) == (2, "")
+        assert done.err.startswith("Usage: ")
+
+
+# -- sweeps that cannot be shown or resumed -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def copied(finished: Finished, tmp_path: Path) -> Path:
+    """A copy of the finished sweep, to be damaged."""
+    return Path(shutil.copytree(finished.folder, tmp_path / "sweeps" / "tiny-1"))
+
+
+@pytest.mark.parametrize("verb", ["status", "resume", "sync"])
+def test_an_unknown_sweep_is_told_with_its_neighbours(run: Run, copied: Path, verb: str) -> None:
+    message = "sweeps: no sweep 'tini-1'. Did you mean 'tiny-1'? There are: tiny-1"
+    assert refused(run, verb, "tini-1") == message
+    assert (
+        refused(run, verb, "--storage", "nowhere") == "nowhere: holds no sweep; start one with `segsweep launch FILE`"
+    )
+
+
+@pytest.mark.parametrize("verb", [("leaderboard",), ("best", "--dataset", "streets")])
+def test_mlflow_does_not_know_the_sweep(run: Run, finished: Finished, verb: tuple[str, ...]) -> None:
+    told = refused(run, *verb, "tini-1", "--tracking-uri", finished.uri)
+    assert told.startswith("SWEEP tini-1: is not known. Did you mean 'tiny-1'? There are: ")
+
+
+def test_best_names_the_datasets_and_models_that_there_are(run: Run, finished: Finished) -> None:
+    asked = ("best", "--tracking-uri", finished.uri, "--dataset")
+    assert (
+        refused(run, *asked, "street") == "--dataset street: is not known. Did you mean 'streets'? There are: streets"
+    )
+    assert refused(run, *asked, "streets", "--model", "unet") == "--model unet: is not known. There are: tiny"
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda lines: [], "has no beginning; remove the folder and launch the search space again"),
+        (lambda lines: lines[1:], "has no beginning; remove the folder and launch the search space again"),
+        (lambda lines: [*lines[:3], b"{\n", *lines[3:]], "is no event; restore the file from a copy, or launch the"),
+        (lambda lines: [*lines[:2], *lines[3:]], "event 3 follows event 1 at byte"),
+    ],
+    ids=["empty", "headless", "garbled", "line lost"],
+)
+@pytest.mark.parametrize("verb", ["status", "resume"])
+def test_a_damaged_journal(
+    run: Run, copied: Path, damage: Callable[[list[bytes]], list[bytes]], message: str, verb: str
+) -> None:
+    journal = copied / "journal.jsonl"
+    journal.write_bytes(b"".join(damage(journal.read_bytes().splitlines(keepends=True))))
+    told = refused(run, verb, "tiny-1")
+    assert told.startswith("sweeps/tiny-1/journal.jsonl: ")
+    assert message in told
+
+
+def test_a_sweep_that_another_process_runs(run: Run, copied: Path) -> None:
+    with Journal(copied / "journal.jsonl"):
+        assert refused(run, "resume", "tiny-1") == (
+            "sweeps/tiny-1/journal.jsonl: another segsweep process runs this sweep; wait for it, or stop it with Ctrl-C"
+        )
+        assert status_of(run, "tiny-1")["state"] == "running"
+
+
+def test_a_sweep_whose_plugin_is_gone(run: Run, copied: Path) -> None:
+    journal = copied / "journal.jsonl"
+    first, *rest = journal.read_text().splitlines(keepends=True)
+    event = json.loads(first)
+    event["spec"]["plugins"] = ["plugin_that_is_gone"]
+    journal.write_text("".join([json.dumps(event) + "\n", *rest]))
+    for verb in ("resume", "status"):
+        assert refused(run, verb, "tiny-1") == (
+            "sweeps/tiny-1/journal.jsonl: No module named 'plugin_that_is_gone'. "
+            "Is the plug-in installed or on PYTHONPATH?"
+        )
