@@ -17,7 +17,15 @@ from segsweep.orchestrator.errors import ExitCode, InputError
 from segsweep.orchestrator.journal import DriverStarted, DriverStopped, Journal, SweepCreated
 from segsweep.orchestrator.plan import SweepPlan
 from segsweep.orchestrator.planning import summary
-from segsweep.orchestrator.preflight import Announce, check_data, claim_folder, occupied, too_large, unusable
+from segsweep.orchestrator.preflight import (
+    Announce,
+    check_data,
+    claim_folder,
+    occupied,
+    too_large,
+    unreachable,
+    unusable,
+)
 from segsweep.orchestrator.provenance import provenance
 from segsweep.orchestrator.ray_session import ray_session
 from segsweep.orchestrator.recorded import recorded
@@ -60,8 +68,8 @@ def create(
     capacity = local_capacity()
     here = machinery.address is None
     lacking = too_large(checked.spec.resources, capacity) if here else ()
-    mistakes = [*checked.missing, *lacking, *occupied(machinery.dashboard_port), *unusable(storage, name)]
-    InputError.raise_if(mistakes)
+    mistakes = [*checked.missing, *lacking, *occupied(machinery.dashboard_port), *unreachable(machinery.address)]
+    InputError.raise_if([*mistakes, *unusable(storage, name)])
     spec = absolute_roots(checked.spec)
     fingerprints = check_data(spec, announce, decode=here)
     uri = resolve_uri(spec.tracking.uri, Path.cwd())

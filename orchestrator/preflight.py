@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from segsweep.trainables.components import DataError, Dataset, Split
 
 Announce = Callable[[str], None]
 TRIAL_SPLITS: tuple[Split, ...] = ("train", "val")  # what trials read; the test split is for the winner alone
+ANSWER_TIMEOUT_S = 10.0
 
 
 def too_large(resources: Resources, capacity: Capacity) -> Iterator[Mistake]:
@@ -33,6 +35,20 @@ def occupied(port: int | None) -> Iterator[Mistake]:
             check_port(port)
     except InputError as error:
         yield from error.mistakes
+
+
+def unreachable(address: str | None) -> Iterator[Mistake]:
+    """Why no cluster can be at the address, which Ray finds out in minutes. None: a local Ray; auto: Ray finds it."""
+    if address is None or address == "auto":
+        return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), ANSWER_TIMEOUT_S).close()
+    except ValueError:
+        yield Mistake(f"--address {address}", "must be auto, HOST:PORT or ray://HOST:PORT")
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        yield Mistake(f"--address {address}", f"no Ray cluster answers there ({reason}); start it with `ray up`")
 
 
 def unusable(storage: Path, name: str | None) -> Iterator[Mistake]:

@@ -53,7 +53,11 @@ def ray_session(
     import ray  # only now: it reads the token's variables while it is imported
 
     if address is not None:
-        context = ray.init(address=address, log_to_driver=False, logging_level="warning")
+        try:
+            context = ray.init(address=address, log_to_driver=False, logging_level="warning")
+        except ConnectionError as error:
+            why = str(error).splitlines()[0]
+            raise InputError(Mistake(f"--address {address}", f"{why} Then go on with `segsweep resume`")) from None
     else:
         context = ray.init(
             address="local",  # never a leftover cluster of somebody else

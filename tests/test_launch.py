@@ -356,6 +356,27 @@ def test_everything_about_the_machine_is_told_at_once(run: Run, pictures: Path, 
     assert (done.code, sorted(path.name for path in tmp_path.iterdir())) == (2, ["file", "space.yaml"])
 
 
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("127.0.0.1:1", "no Ray cluster answers there (Connection refused); start it with `ray up`"),
+        ("ray://127.0.0.1:1", "no Ray cluster answers there (Connection refused); start it with `ray up`"),
+        ("head", "must be auto, HOST:PORT or ray://HOST:PORT"),
+    ],
+)
+def test_a_cluster_that_does_not_answer(run: Run, tmp_path: Path, address: str, message: str) -> None:
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    assert refused(run, "launch", "tiny.yaml", "--address", address) == f"--address {address}: {message}"
+
+
+def test_ctrl_c_before_the_sweep_exists_is_130_too(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "interrupting_plugin.py").write_text("raise KeyboardInterrupt\n")
+    (tmp_path / "tiny.yaml").write_text(f"{TINY}plugins: [interrupting_plugin]\n")
+    done = run("launch", "tiny.yaml")
+    assert (done.code, done.out, done.err.strip()) == (130, "", "")
+
+
 @pytest.mark.parametrize("name", ["a b", ".hidden", "", "a/b", "x" * 101])
 def test_names_that_no_folder_should_have(run: Run, tmp_path: Path, name: str) -> None:
     (tmp_path / "tiny.yaml").write_text(TINY)
