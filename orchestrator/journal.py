@@ -42,6 +42,7 @@ class _Event(Frozen):
 
 class SweepCreated(_Event):
     event: Literal["sweep"] = "sweep"
+    format: Literal[1] = 1  # of the journal; raised when old readers would misread it
     sweep: str
     spec: dict[str, JsonValue]  # the SweepSpec, defaults filled in
     source: str  # the YAML as the user wrote it
@@ -63,7 +64,6 @@ class DriverStarted(_Event):
 class TrialCreated(_Event):
     event: Literal["trial"] = "trial"
     trial: str
-    combination: int  # index into the plan
     config: TrialConfig
     values: dict[str, JsonValue]  # what the searcher chose, by dotted path
 
@@ -101,6 +101,7 @@ class AttemptEnded(_Event):
     status: EndStatus
     reason: str  # one line for people: "epoch limit", "rung 3: 0.41 < cutoff 0.52 (rank 4 of 5)", the error ...
     stop: Stop | None = None
+    lost: Literal["", "worker", "driver"] = ""  # who died; a driver's death is written by the next one, when it may
 
 
 class DriverStopped(_Event):

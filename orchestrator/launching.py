@@ -100,7 +100,7 @@ def run(folder: Path, machinery: Machinery, announce: Announce, factory: TrialFa
         writer = TrackingWriter(folder)
         view = View(quiet=machinery.quiet, tracking_problem=lambda: writer.problem)
         sweep = Sweep(SweepPlan.of(spec), journal, gpus=gpus, listeners=(view.on_event,))
-        sweep.interrupted("its driver died")  # what the journal still calls running
+        sweep.interrupted("its driver died", lost="driver")  # what the journal still calls running
         writer.start()
         try:
             if _is_done(sweep):

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 from pydantic import JsonValue
 
@@ -19,6 +19,9 @@ from segsweep.orchestrator.spec import ComponentSpec, SweepSpec
 from segsweep.orchestrator.state import Cell
 from segsweep.trainables.catalog import MODELS, OPTIMIZERS
 from segsweep.trainables.config import Entry, TrialConfig
+
+CombinationKey: TypeAlias = tuple[str, ...]
+"""Display names in the order of the crossing lists, and the seed."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,12 @@ class Combination:
     @property
     def cell(self) -> Cell:
         return Cell(self.dataset.name, self.model.name)
+
+    @property
+    def key(self) -> CombinationKey:
+        """What a combination is known by, also in a plan that has grown since."""
+        parts = (self.dataset, self.model, self.loss, self.optimizer, self.lr_schedule, self.augmentation)
+        return (*(part.name for part in parts), str(self.seed))
 
     @cached_property
     def space(self) -> dict[str, JsonValue]:
@@ -93,6 +102,12 @@ class Combination:
         )
 
 
+def key_of(config: TrialConfig) -> CombinationKey:
+    """The key of the combination that a configuration was made from."""
+    parts = (config.dataset, config.model, config.loss, config.optimizer, config.lr_schedule, config.augmentation)
+    return (*(part.name for part in parts), str(config.seed))
+
+
 def _entry(spec: ComponentSpec, options: dict[str, JsonValue]) -> Entry:
     return Entry(type=spec.type, name=spec.name, options=options)
 
@@ -116,10 +131,14 @@ class SweepPlan:
         return cls(spec, tuple(Combination(i, spec, *point) for i, point in enumerate(crossed)))
 
     @cached_property
-    def order(self) -> tuple[int, ...]:
+    def order(self) -> tuple[Combination, ...]:
         """The combination of each trial, round by round, so that all cells fill at the same pace."""
         rounds = max(c.trials for c in self.combinations)
-        return tuple(c.index for r in range(rounds) for c in self.combinations if r < c.trials)
+        return tuple(c for r in range(rounds) for c in self.combinations if r < c.trials)
+
+    @cached_property
+    def by_key(self) -> dict[CombinationKey, Combination]:
+        return {combination.key: combination for combination in self.combinations}
 
     @cached_property
     def cells(self) -> dict[Cell, list[Combination]]:

@@ -39,18 +39,20 @@ class TrialState:
     """One trial as the journal has it so far."""
 
     config: TrialConfig
-    combination: int
     values: dict[str, JsonValue]
     status: Status = "created"
     attempt: int = 0
     metrics: list[dict[str, float | None]] = field(default_factory=list)  # [epoch - 1]
     best_epoch: int | None = None
-    seconds: float = 0.0  # busy time of all attempts
+    seconds: float = 0.0  # from the start of each attempt to its last sign of life: set-up and lost work included
     redone_s: float = 0.0  # of these, epochs that had to be trained twice
     facts: dict[str, float | str] = field(default_factory=dict)
     reason: str = ""
     stop: Stop | None = None
     failures: int = 0
+    lost_in_a_row: int = 0  # workers that died under it since its last epoch
+    _began: float = 0.0  # of the present attempt
+    _seconds_before: float = 0.0
     continued: bool = False  # taken up again after a stop, because its cell needs a finished trial
 
     @property
@@ -74,11 +76,27 @@ class TrialState:
         """The objective after `epoch` (1, 2 ...); None if it was not a number."""
         return self.metrics[epoch - 1].get(self.config.objective.metric)
 
+    def begin(self, event: AttemptStarted) -> None:
+        self.status, self.attempt, self.stop, self.reason = "running", event.attempt, None, ""
+        self.continued |= event.cause == "continue"
+        self._began, self._seconds_before = event.time, self.seconds
+
+    def alive_at(self, now: float) -> None:
+        """The attempt was seen at `now`: it has cost that much."""
+        self.seconds = self._seconds_before + max(0.0, now - self._began)
+
+    def end(self, event: AttemptEnded) -> None:
+        self.status, self.reason, self.stop = event.status, event.reason, event.stop
+        self.failures += event.status == "failed"
+        self.lost_in_a_row += event.lost == "worker"
+        if event.lost != "driver":
+            self.alive_at(event.time)
+
     def apply_epoch(self, event: EpochDone) -> None:
-        seconds = event.metrics.get("epoch_s") or 0.0
-        self.seconds += seconds
+        self.alive_at(event.time)
+        self.lost_in_a_row = 0
         if event.redone:
-            self.redone_s += seconds
+            self.redone_s += event.metrics.get("epoch_s") or 0.0
             return
         self.metrics.append(event.metrics)
         value = self.value(event.epoch)
@@ -109,7 +127,7 @@ class SweepState:
         return cls.replay(event for event, _ in read_events(journal))
 
     def cell(self, cell: Cell) -> list[TrialState]:
-        return [trial for trial in self.trials.values() if trial.cell == cell]
+        return [trial for trial in list(self.trials.values()) if trial.cell == cell]  # a view may look meanwhile
 
     def apply(self, event: Event) -> None:
         """Fold one event in; events come in journal order."""
@@ -122,21 +140,16 @@ class SweepState:
             case DriverStopped():
                 self.ended = event
             case TrialCreated():
-                self.trials[event.trial] = TrialState(event.config, event.combination, event.values)
+                self.trials[event.trial] = TrialState(event.config, event.values)
             case AttemptStarted():
-                trial = self.trials[event.trial]
-                trial.status, trial.attempt, trial.stop, trial.reason = "running", event.attempt, None, ""
-                trial.continued |= event.cause == "continue"
+                self.trials[event.trial].begin(event)
             case TrialFacts():
                 self.trials[event.trial].facts.update(event.facts)
+                self.trials[event.trial].alive_at(event.time)
             case EpochDone():
                 self.trials[event.trial].apply_epoch(event)
             case AttemptEnded():
-                self._apply_end(self.trials[event.trial], event)
-
-    def _apply_end(self, trial: TrialState, event: AttemptEnded) -> None:
-        trial.status, trial.reason, trial.stop = event.status, event.reason, event.stop
-        trial.failures += event.status == "failed"
+                self.trials[event.trial].end(event)
 
 
 def best_of(trials: list[TrialState]) -> TrialState:

@@ -7,10 +7,13 @@ crash as before it.
 
 from __future__ import annotations
 
+import logging
+import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from segsweep.orchestrator.journal import (
     AttemptEnded,
@@ -25,14 +28,17 @@ from segsweep.orchestrator.journal import (
     TrialFacts,
     read_events,
 )
-from segsweep.orchestrator.plan import SweepPlan
+from segsweep.orchestrator.plan import Combination, CombinationKey, SweepPlan, key_of
 from segsweep.orchestrator.schedulers import SCHEDULERS, Scheduler
 from segsweep.orchestrator.searchers import SEARCHERS, Searcher
 from segsweep.orchestrator.state import Cell, SweepState, TrialState, best_of
 from segsweep.trainables.config import TrialConfig
 
+log = logging.getLogger(__name__)
+
 MAX_LOST = 3  # attempts in a row that die without a new epoch: then the configuration is to blame
 
+Lost = Literal["", "worker", "driver"]
 Listener = Callable[[Event], None]
 
 
@@ -76,7 +82,8 @@ class Sweep:
         self.gpus = gpus
         self._listeners = listeners
         self._scheduler, self._searcher = _build_search(plan)
-        self._lost_since_epoch: dict[str, int] = {}
+        self._created: Counter[CombinationKey] = Counter()
+        self._position = 0  # in plan.order: everything before it has its trial
         self._verdicts: dict[str, Verdict] = {}  # ends that are due but not journalled yet
         for event, _ in read_events(journal.path):
             self._absorb(event)
@@ -89,9 +96,9 @@ class Sweep:
             return None
         if (trial := self._waiting()) is not None:
             return self._start(trial, "retry" if trial.status == "failed" else "resume")
-        if len(self.state.trials) < self.plan.trials:
+        if (combination := self._missing()) is not None:
             with self.journal.together():
-                return self._start(self._create(), "new")
+                return self._start(self._create(combination), "new")
         if (trial := self._needed_by_its_cell()) is not None:
             return self._start(trial, "continue")
         return None
@@ -105,19 +112,21 @@ class Sweep:
         """Nothing runs and nothing is left to start."""
         if self.running:
             return False
-        open_trials = len(self.state.trials) < self.plan.trials or self._waiting() is not None
+        open_trials = self._missing() is not None or self._waiting() is not None
         return self.stopping or not (open_trials or self._needed_by_its_cell() is not None)
 
     def facts(self, assignment: Assignment, facts: Mapping[str, float | str]) -> None:
         """What a worker knows once the trial is built."""
-        self.record(TrialFacts(trial=assignment.trial, attempt=assignment.attempt, facts=dict(facts)))
+        finite = {name: value for name, value in facts.items() if isinstance(value, str) or math.isfinite(value)}
+        self.record(TrialFacts(trial=assignment.trial, attempt=assignment.attempt, facts=finite))
 
     def report(self, assignment: Assignment, epoch: int, metrics: Mapping[str, float], done: str = "") -> bool:
         """Record one epoch; True if the trial shall go on. done: the reason if the trial says it has finished."""
         trial = self.state.trials[assignment.trial]
-        if epoch > trial.epoch + 1:
-            raise RuntimeError(f"trial {trial.id} reported epoch {epoch} after {trial.epoch}")  # a bug of ours
-        clean = {name: value if value == value else None for name, value in metrics.items()}  # NaN is no JSON
+        if epoch > trial.epoch + 1 or assignment.attempt != trial.attempt:  # a bug of ours
+            have = f"epoch {trial.epoch} of attempt {trial.attempt}"
+            raise RuntimeError(f"trial {trial.id} reported epoch {epoch} of attempt {assignment.attempt} after {have}")
+        clean = {name: value if math.isfinite(value) else None for name, value in metrics.items()}  # JSON has no NaN
         event = EpochDone(
             trial=trial.id,
             attempt=assignment.attempt,
@@ -128,7 +137,6 @@ class Sweep:
         )
         with self.journal.together():
             self.record(event)
-            self._lost_since_epoch.pop(trial.id, None)
             self._settle(trial)
         return trial.status == "running"
 
@@ -139,33 +147,41 @@ class Sweep:
     def lost(self, assignment: Assignment, reason: str) -> None:
         """The worker died (killed, node gone): tried again from the checkpoint, unless that keeps happening."""
         trial = self.state.trials[assignment.trial]
-        count = self._lost_since_epoch.get(trial.id, 0) + 1
-        self._lost_since_epoch[trial.id] = count
-        if count >= MAX_LOST:
-            self._end(trial, "failed", f"its worker died {count} times without finishing an epoch: {reason}")
+        times = trial.lost_in_a_row + 1
+        if times >= MAX_LOST:
+            self._end(trial, "failed", f"its worker died {times} times without finishing an epoch: {reason}")
         else:
-            self._end(trial, "interrupted", reason)
+            self._end(trial, "interrupted", reason, lost="worker")
 
     def interrupt(self) -> None:
         """Start nothing more. Backends stop what runs and call `interrupted` for it."""
         self.stopping = True
 
-    def interrupted(self, reason: str) -> None:
+    def interrupted(self, reason: str, *, lost: Lost = "") -> None:
         """Everything that still counts as running is not: a dead driver left it, or the sweep was stopped."""
         for trial in self.running:
             self._settle(trial)
             if trial.status == "running":
-                self._end(trial, "interrupted", reason)
+                self._end(trial, "interrupted", reason, lost=lost)
 
     # -- how it decides -----------------------------------------------------------------------------------------
 
-    def _create(self) -> TrialState:
+    def _missing(self) -> Combination | None:
+        """The next combination in the plan's order that has fewer trials than it should."""
+        order = self.plan.order
+        while self._position < len(order):
+            combination = order[self._position]
+            if self._created[combination.key] < combination.trials:
+                return combination
+            self._position += 1
+        return None
+
+    def _create(self, combination: Combination) -> TrialState:
         index = len(self.state.trials)
-        combination = self.plan.combinations[self.plan.order[index]]
         values = self._searcher.propose(combination, index)
         trial_id = f"{index + 1:03d}"
         config = combination.config(trial_id, values)
-        self.record(TrialCreated(trial=trial_id, combination=combination.index, config=config, values=dict(values)))
+        self.record(TrialCreated(trial=trial_id, config=config, values=dict(values)))
         return self.state.trials[trial_id]
 
     def _start(self, trial: TrialState, cause: Cause) -> Assignment:
@@ -176,11 +192,7 @@ class Sweep:
 
     def _waiting(self) -> TrialState | None:
         """A trial that was interrupted, or crashed and may be tried again; the oldest first."""
-        retries = self.plan.spec.max_failures
-        for trial in self.state.trials.values():
-            if trial.status in ("interrupted", "created") or (trial.status == "failed" and trial.failures <= retries):
-                return trial
-        return None
+        return next((trial for trial in self.state.trials.values() if self._due_again(trial)), None)
 
     def _needed_by_its_cell(self) -> TrialState | None:
         """The best stopped trial of a cell that would otherwise end with fewer than min_finished."""
@@ -208,28 +220,45 @@ class Sweep:
         if (verdict := self._verdicts.get(trial.id)) is not None:
             self._end(trial, *verdict)
 
-    def _end(self, trial: TrialState, status: EndStatus, reason: str, stop: Stop | None = None) -> None:
-        self.record(AttemptEnded(trial=trial.id, attempt=trial.attempt, status=status, reason=reason, stop=stop))
+    def _end(
+        self, trial: TrialState, status: EndStatus, reason: str, stop: Stop | None = None, *, lost: Lost = ""
+    ) -> None:
+        self.record(
+            AttemptEnded(trial=trial.id, attempt=trial.attempt, status=status, reason=reason, stop=stop, lost=lost)
+        )
+
+    def _due_again(self, trial: TrialState) -> bool:
+        """True for a trial that shall be tried again."""
+        if trial.status == "failed":
+            return trial.failures <= self.plan.spec.max_failures
+        return trial.status in ("interrupted", "created")
 
     def record(self, event: Event) -> None:
         """Journal an event, then let it take effect."""
         written = self.journal.append(event)
         self._absorb(written)
         for listener in self._listeners:
-            listener(written)
+            try:
+                listener(written)
+            except Exception:  # a broken view is no reason to lose a sweep
+                log.exception("a listener failed")
 
     def _absorb(self, event: Event) -> None:
         self.state.apply(event)
         match event:
             case TrialCreated():
-                self._searcher.recall(self.plan.combinations[event.combination], event.trial, event.values)
+                key = key_of(event.config)
+                self._created[key] += 1
+                self._searcher.recall(self.plan.by_key[key], event.trial, event.values)
             case EpochDone():
                 verdict = self._verdict(self.state.trials[event.trial], event)
                 if verdict is not None:
                     self._verdicts[event.trial] = verdict
             case AttemptEnded():
                 self._verdicts.pop(event.trial, None)
-                self._searcher.observe(self.state.trials[event.trial])
+                trial = self.state.trials[event.trial]
+                if not self._due_again(trial):
+                    self._searcher.observe(trial)
 
 
 def _build_search(plan: SweepPlan) -> tuple[Scheduler, Searcher]:

@@ -234,7 +234,7 @@ def record(folder: Path, uri: str, trials: list[tuple[TrialConfig, list[float], 
         journal.append(DriverStarted(pid=1, host="here", backend="in_process"))
         for config, values, status in trials:
             trial = config.trial_id
-            journal.append(TrialCreated(trial=trial, combination=0, config=config, values={}))
+            journal.append(TrialCreated(trial=trial, config=config, values={}))
             journal.append(AttemptStarted(trial=trial, attempt=1, cause="new"))
             facts: dict[str, float | str] = {"params_m": 14.3, "device": "cpu", "checkpoint": f"trials/{trial}"}
             journal.append(TrialFacts(trial=trial, attempt=1, facts=facts))

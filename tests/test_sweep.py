@@ -86,7 +86,7 @@ def plan_of(space: str = SPACE) -> SweepPlan:
 def run(backend: Backend, folder: Path, factory: TrialFactory, plan: SweepPlan | None = None) -> Sweep:
     with Journal(folder / "journal.jsonl") as journal:
         sweep = Sweep(plan or plan_of(), journal)
-        sweep.interrupted("its driver died")
+        sweep.interrupted("its driver died", lost="driver")
         backend.run(sweep, factory)
     return sweep
 
@@ -177,15 +177,12 @@ def test_a_crash_and_a_nan_fail_their_trials_only(backend: Backend, tmp_path: Pa
 
 def test_an_interrupted_sweep_goes_on_where_it_was(backend: Backend, tmp_path: Path) -> None:
     with Journal(tmp_path / "journal.jsonl") as journal:
-        seen = 0
 
-        def interrupt_after_nine_epochs(event: Event) -> None:
-            nonlocal seen
-            seen += isinstance(event, EpochDone)
-            if seen == 9:
+        def interrupt_between_rungs(event: Event) -> None:
+            if isinstance(event, EpochDone) and event.epoch == 2 and len(sweep.state.trials) > 3:
                 sweep.interrupt()
 
-        sweep = Sweep(plan_of(), journal, listeners=(interrupt_after_nine_epochs,))
+        sweep = Sweep(plan_of(), journal, listeners=(interrupt_between_rungs,))
         backend.run(sweep, scripted())
     assert sweep.stopping
     assert not sweep.running

@@ -85,7 +85,7 @@ class Recorder:
 
     def start(self, trial: str, attempt: int = 1, cause: Cause = "new", model: str = "unet/resnet18") -> None:
         if attempt == 1:
-            self.journal.append(TrialCreated(trial=trial, combination=0, config=a_config(trial, model), values={}))
+            self.journal.append(TrialCreated(trial=trial, config=a_config(trial, model), values={}))
         self.journal.append(AttemptStarted(trial=trial, attempt=attempt, cause=cause))
         facts: dict[str, float | str] = {"params_m": 14.3, "gmacs": 2.1, "device": "cpu", "checkpoint": f"t/{trial}"}
         self.journal.append(TrialFacts(trial=trial, attempt=attempt, facts=facts))

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from contextlib import closing
+from typing import TypeVar
 
 from segsweep.orchestrator.backends import Steppable, TrialFactory, one_line
 from segsweep.orchestrator.sweep import Assignment, Sweep
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class InProcess:
@@ -24,17 +29,27 @@ class InProcess:
 
     def _attempt(self, sweep: Sweep, assignment: Assignment, factory: TrialFactory) -> None:
         log.info("%s: attempt %d", assignment.config.label, assignment.attempt)
-        trial: Steppable | None = None
         try:
-            trial = factory(assignment)
-            sweep.facts(assignment, trial.facts)
-            while not sweep.stopping:
-                report = trial.step()
-                if not sweep.report(assignment, report.epoch, report.metrics, report.reason if report.done else ""):
-                    return
-        except Exception as error:
-            log.exception("%s failed", assignment.config.label)
-            sweep.failed(assignment, one_line(error))
-        finally:
-            if trial is not None:
-                trial.close()
+            with closing(_of_trial(lambda: factory(assignment))) as trial:
+                sweep.facts(assignment, trial.facts)
+                self._step(sweep, assignment, trial)
+        except TrialError as error:
+            log.info("%s failed", assignment.config.label, exc_info=error.__cause__)
+            sweep.failed(assignment, str(error))
+
+    def _step(self, sweep: Sweep, assignment: Assignment, trial: Steppable) -> None:
+        while not sweep.stopping:
+            report = _of_trial(trial.step)
+            if not sweep.report(assignment, report.epoch, report.metrics, report.reason if report.done else ""):
+                return
+
+
+class TrialError(Exception):
+    """The trial's own failure, told from errors of the sweep around it."""
+
+
+def _of_trial(call: Callable[[], T]) -> T:
+    try:
+        return call()
+    except Exception as error:
+        raise TrialError(one_line(error)) from error

@@ -31,7 +31,7 @@ class Searcher(Protocol):
         """A trial exists with these values, proposed now or read from the journal."""
 
     def observe(self, trial: TrialState) -> None:
-        """An attempt of the trial ended: finished, stopped, failed, infeasible or interrupted."""
+        """The trial ended for now: finished, stopped, failed or infeasible, and it will not be tried again."""
 
 
 class SearcherComponent(Protocol):

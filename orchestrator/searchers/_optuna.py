@@ -7,6 +7,8 @@ schedules and seeds inform each other.
 from __future__ import annotations
 
 import json
+import math
+import random
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
@@ -16,12 +18,12 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import TrialState as OptunaState
 from pydantic import JsonValue
 
-from segsweep.orchestrator.domains import Choice, Domain, resolve
+from segsweep.orchestrator.domains import Choice, Domain, Suggest, resolve
 from segsweep.orchestrator.searchers import Values
 from segsweep.trainables.config import Objective
 
 if TYPE_CHECKING:
-    from segsweep.orchestrator.plan import Combination
+    from segsweep.orchestrator.plan import Combination, CombinationKey
     from segsweep.orchestrator.state import TrialState
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -29,7 +31,7 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 SamplerFactory = Callable[[int], optuna.samplers.BaseSampler]
 """seed -> sampler. A fresh one for each proposal, so that a proposal depends on the history and nothing else."""
 
-MAX_REDRAWS = 1000  # a finite space that is nearly used up needs many draws until one is new
+REDRAWS = 20  # of the sampler, which may insist on taken values, before values are drawn uniformly instead
 
 
 class OptunaSearcher:
@@ -39,29 +41,33 @@ class OptunaSearcher:
         self._seed = seed
         self._studies: dict[tuple[str, str, str], optuna.Study] = {}
         self._trials: dict[str, tuple[optuna.Study, int]] = {}  # our id -> study, Optuna's number
-        self._taken: dict[int, set[str]] = {}  # combination -> the values of its trials
+        self._taken: dict[CombinationKey, set[str]] = {}  # the values of a combination's trials
         self._asked: tuple[optuna.trial.Trial, Values] | None = None
 
     def propose(self, combination: Combination, index: int) -> Values:
         if not combination.domains:
             return {}
-        study, taken = self._study(combination), self._taken.setdefault(combination.index, set())
+        study, taken = self._study(combination), self._taken.setdefault(combination.key, set())
         if not taken:
             _enqueue_first(study, combination)
-        for redraw in range(MAX_REDRAWS):
-            study.sampler = self._sampler(hash((self._seed, index, redraw)) & 0x7FFFFFFF)
+        rng = random.Random(f"{self._seed} {index}")
+        for _ in range(REDRAWS):
+            study.sampler = self._sampler(rng.getrandbits(31))
             trial = study.ask()
-            values = _suggest(trial, combination)
+            values = _suggested(trial, combination)
             if _key(values) not in taken:
                 self._asked = trial, values
                 return values
             study.tell(trial, state=OptunaState.FAIL)  # ignored by every sampler
-        raise RuntimeError(f"no new configuration found for {combination.cell} in {MAX_REDRAWS} draws")
+        while True:  # ends, since a combination never gets more trials than its space has points
+            values = _uniform(rng, combination)
+            if _key(values) not in taken:
+                return values
 
     def recall(self, combination: Combination, trial: str, values: Values) -> None:
         if not values:
             return
-        self._taken.setdefault(combination.index, set()).add(_key(values))
+        self._taken.setdefault(combination.key, set()).add(_key(values))
         study = self._study(combination)
         if self._asked is not None and self._asked[1] == values:
             self._trials[trial] = study, self._asked[0].number
@@ -75,7 +81,7 @@ class OptunaSearcher:
         A trial without any value is told as pruned at no step, which TPE ranks behind all others: neighbours of a
         configuration that diverges are avoided, where FAIL would be ignored.
         """
-        if trial.status == "interrupted" or trial.id not in self._trials:
+        if trial.id not in self._trials:
             return
         study, number = self._trials[trial.id]
         if study.get_trials(deepcopy=False)[number].state.is_finished():
@@ -92,20 +98,9 @@ class OptunaSearcher:
         return self._studies[key]
 
 
-def _suggest(trial: optuna.trial.Trial, combination: Combination) -> Values:
-    values: dict[str, JsonValue] = {}
-
-    def suggest(path: str, domain: Domain) -> JsonValue:
-        if isinstance(domain, Choice):
-            values[path] = domain.values[trial.suggest_categorical(path, range(len(domain.values)))]
-        elif domain.integer:
-            values[path] = trial.suggest_int(path, int(domain.low), int(domain.high), log=domain.log)
-        else:
-            values[path] = trial.suggest_float(path, domain.low, domain.high, log=domain.log)
-        return values[path]
-
-    resolve(combination.space, suggest)
-    return values
+def parameter(path: str, domain: Domain) -> str:
+    """Optuna's name of a domain. The domain is part of it: entries of one list may search one option differently."""
+    return f"{path} {domain}"
 
 
 def distribution(domain: Domain) -> BaseDistribution:
@@ -117,12 +112,52 @@ def distribution(domain: Domain) -> BaseDistribution:
     return FloatDistribution(domain.low, domain.high, log=domain.log)
 
 
+def _suggested(trial: optuna.trial.Trial, combination: Combination) -> Values:
+    def suggest(path: str, domain: Domain) -> JsonValue:
+        name = parameter(path, domain)
+        if isinstance(domain, Choice):
+            return domain.values[trial.suggest_categorical(name, range(len(domain.values)))]
+        if domain.integer:
+            return trial.suggest_int(name, int(domain.low), int(domain.high), log=domain.log)
+        return trial.suggest_float(name, domain.low, domain.high, log=domain.log)
+
+    return _resolved(combination, suggest)
+
+
+def _uniform(rng: random.Random, combination: Combination) -> Values:
+    def draw(path: str, domain: Domain) -> JsonValue:
+        if isinstance(domain, Choice):
+            return rng.choice(domain.values)
+        if domain.integer:
+            return rng.randint(int(domain.low), int(domain.high))
+        if domain.log:
+            return math.exp(rng.uniform(math.log(domain.low), math.log(domain.high)))
+        return rng.uniform(domain.low, domain.high)
+
+    return _resolved(combination, draw)
+
+
+def _resolved(combination: Combination, suggest: Suggest) -> Values:
+    """The value of every domain that exists, by path."""
+    values: dict[str, JsonValue] = {}
+
+    def note(path: str, domain: Domain) -> JsonValue:
+        values[path] = suggest(path, domain)
+        return values[path]
+
+    resolve(combination.space, note)
+    return values
+
+
 def _enqueue_first(study: optuna.Study, combination: Combination) -> None:
     """The published values are the first point tried; what has none is drawn as usual."""
-    first = {path: domain.first for path, domain in combination.domains.items() if domain.first is not None}
+    first = {
+        parameter(path, domain): _drawn(domain, domain.first)
+        for path, domain in combination.domains.items()
+        if domain.first is not None
+    }
     if first:
-        drawn = {path: _drawn(combination.domains[path], value) for path, value in first.items()}
-        study.enqueue_trial(drawn)
+        study.enqueue_trial(first)
 
 
 def _drawn(domain: Domain, value: JsonValue) -> JsonValue:
@@ -131,22 +166,19 @@ def _drawn(domain: Domain, value: JsonValue) -> JsonValue:
 
 def _add_running(study: optuna.Study, combination: Combination, values: Values) -> int:
     """A trial that the journal knows, as if it had been asked for."""
-    domains: dict[str, Domain] = {}
+    parameters: dict[str, JsonValue] = {}
+    distributions: dict[str, BaseDistribution] = {}
 
     def note(path: str, domain: Domain) -> JsonValue:
-        domains[path] = domain
+        parameters[parameter(path, domain)] = _drawn(domain, values[path])
+        distributions[parameter(path, domain)] = distribution(domain)
         return values[path]
 
     resolve(combination.space, note)
+    running = optuna.trial.create_trial(state=OptunaState.RUNNING, params=parameters, distributions=distributions)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        study.add_trial(
-            optuna.trial.create_trial(
-                state=OptunaState.RUNNING,
-                params={path: _drawn(domain, values[path]) for path, domain in domains.items()},
-                distributions={path: distribution(domain) for path, domain in domains.items()},
-            )
-        )
+        study.add_trial(running)
     return len(study.get_trials(deepcopy=False)) - 1
 
 
