@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -13,7 +14,7 @@ from typing import Literal
 
 from segsweep.orchestrator.backends import Backend, TrialFactory, train
 from segsweep.orchestrator.capacity import Capacity, local_capacity
-from segsweep.orchestrator.errors import ExitCode, InputError
+from segsweep.orchestrator.errors import ExitCode, InputError, Mistake
 from segsweep.orchestrator.journal import DriverStarted, DriverStopped, Journal, SweepCreated
 from segsweep.orchestrator.plan import SweepPlan
 from segsweep.orchestrator.planning import summary
@@ -67,9 +68,8 @@ def create(
     """
     capacity = local_capacity()
     here = machinery.address is None
-    lacking = too_large(checked.spec.resources, capacity) if here else ()
-    mistakes = [*checked.missing, *lacking, *occupied(machinery.dashboard_port), *unreachable(machinery.address)]
-    InputError.raise_if([*mistakes, *unusable(storage, name)])
+    mistakes = [*checked.missing, *_unfit(checked.spec, capacity, machinery), *unusable(storage, name)]
+    InputError.raise_if(mistakes)
     spec = absolute_roots(checked.spec)
     fingerprints = check_data(spec, announce, decode=here)
     uri = resolve_uri(spec.tracking.uri, Path.cwd())
@@ -106,11 +106,23 @@ def run(folder: Path, machinery: Machinery, announce: Announce, factory: TrialFa
             if _is_done(sweep):
                 announce(f"{folder.name} is done; nothing is left to run")
             else:
+                InputError.raise_if(_unfit(spec, capacity, machinery))
                 backend = stack.enter_context(_backend(folder, capacity, machinery, announce))
                 _drive(sweep, backend, factory, view)
         finally:
             unsent = writer.close(timeout_s=30.0)
     return Outcome(exit_code(sweep), folder, created.tracking_uri, unsent)
+
+
+def _unfit(spec: SweepSpec, capacity: Capacity, machinery: Machinery) -> Iterator[Mistake]:
+    """Why the sweep cannot run on this machine, or on the cluster that was named."""
+    if machinery.address is None:
+        yield from too_large(spec.resources, capacity)
+        yield from occupied(machinery.dashboard_port)
+        return
+    yield from unreachable(machinery.address)
+    if spec.resources.gpus == "auto":
+        yield Mistake("resources.gpus", "say how many GPUs a trial gets (0 or 1): a cluster may have to start them")
 
 
 def _is_done(sweep: Sweep) -> bool:
@@ -122,7 +134,8 @@ def _drive(sweep: Sweep, backend: Backend, factory: TrialFactory, view: View) ->
     """Run the backend between the two events that frame a driver's work."""
     sweep.record(DriverStarted(pid=os.getpid(), host=os.uname().nodename, backend=backend.name))
     try:
-        with view.watching(sweep), _interruptible(sweep):
+        # Ray prints what becomes of workers on stdout, which is for results
+        with redirect_stdout(sys.stderr), view.watching(sweep), _interruptible(sweep):
             backend.run(sweep, factory)
     finally:
         status: Literal["done", "interrupted", "crashed"]
@@ -168,7 +181,7 @@ def _backend(folder: Path, capacity: Capacity, machinery: Machinery, announce: A
             announce(f"Ray dashboard: {session.dashboard}{token}")
         from segsweep.orchestrator.backends.ray_tune import RayTune  # after the session has set its environment
 
-        yield RayTune()
+        yield RayTune(growing=machinery.address is not None)
 
 
 @contextmanager

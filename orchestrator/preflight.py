@@ -41,11 +41,14 @@ def unreachable(address: str | None) -> Iterator[Mistake]:
     """Why no cluster can be at the address, which Ray finds out in minutes. None: a local Ray; auto: Ray finds it."""
     if address is None or address == "auto":
         return
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if address.startswith("ray://"):  # Ray Client would run Tune on the head, away from the journal
+        yield Mistake(f"--address {address}", "is a Ray Client address; launch on the head node with --address auto")
+        return
+    host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host, int(port)), ANSWER_TIMEOUT_S).close()
     except ValueError:
-        yield Mistake(f"--address {address}", "must be auto, HOST:PORT or ray://HOST:PORT")
+        yield Mistake(f"--address {address}", "must be auto or HOST:PORT")
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         yield Mistake(f"--address {address}", f"no Ray cluster answers there ({reason}); start it with `ray up`")

@@ -76,7 +76,7 @@ class Sweep:
         """
         self.plan = plan
         self.journal = journal
-        self.folder = journal.path.parent
+        self.folder = journal.path.parent.resolve()  # workers have another current folder
         self.state = SweepState()
         self.stopping = False  # set by interrupt(): nothing new starts
         self.gpus = gpus

@@ -360,13 +360,20 @@ def test_everything_about_the_machine_is_told_at_once(run: Run, pictures: Path, 
     ("address", "message"),
     [
         ("127.0.0.1:1", "no Ray cluster answers there (Connection refused); start it with `ray up`"),
-        ("ray://127.0.0.1:1", "no Ray cluster answers there (Connection refused); start it with `ray up`"),
-        ("head", "must be auto, HOST:PORT or ray://HOST:PORT"),
+        ("ray://127.0.0.1:1", "is a Ray Client address; launch on the head node with --address auto"),
+        ("head", "must be auto or HOST:PORT"),
     ],
 )
 def test_a_cluster_that_does_not_answer(run: Run, tmp_path: Path, address: str, message: str) -> None:
     (tmp_path / "tiny.yaml").write_text(TINY)
-    assert refused(run, "launch", "tiny.yaml", "--address", address) == f"--address {address}: {message}"
+    given = ("--address", address, "--set", "resources.gpus=0")
+    assert refused(run, "launch", "tiny.yaml", *given) == f"--address {address}: {message}"
+
+
+def test_on_a_cluster_the_gpus_of_a_trial_are_said(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    message = refused(run, "launch", "tiny.yaml", "--address", "auto")
+    assert message.startswith("resources.gpus: say how many GPUs a trial gets (0 or 1)")
 
 
 def test_ctrl_c_before_the_sweep_exists_is_130_too(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,6 +46,10 @@ TUNE_ENVIRONMENT = {
 class RayTune:
     name = "ray_tune"
 
+    def __init__(self, *, growing: bool = False) -> None:
+        """growing: the cluster may add nodes for a trial that waits."""
+        self._growing = growing
+
     def run(self, sweep: Sweep, factory: TrialFactory) -> None:
         """Needs `ray.init` to have happened (segsweep.orchestrator.ray_session)."""
         os.environ.update(TUNE_ENVIRONMENT)
@@ -53,7 +57,7 @@ class RayTune:
             # they miss the result files we switched off, and print the failures that the journal has
             logging.getLogger(name).setLevel(logging.CRITICAL)
         resources = sweep.plan.spec.resources
-        bridge = Bridge(sweep, gpus=sweep.gpus)
+        bridge = Bridge(sweep, waiting=int(self._growing))
         trainable = tune.with_resources(
             tune.with_parameters(RayTrial, factory=factory), {"cpu": resources.cpus, "gpu": sweep.gpus}
         )
@@ -92,9 +96,10 @@ def trial_name(trial: Any) -> str:
 class Bridge:
     """What Tune's searcher and scheduler share: the sweep, and how many attempts fit on the cluster."""
 
-    def __init__(self, sweep: Sweep, gpus: float) -> None:
+    def __init__(self, sweep: Sweep, waiting: int) -> None:
+        """waiting: attempts that may wait for resources, so that an autoscaler sees the want."""
         self.sweep = sweep
-        self._gpus = gpus
+        self._waiting = waiting
         self._capacity = 0
         self._looked_at = 0.0
 
@@ -107,7 +112,8 @@ class Bridge:
     def capacity(self) -> int:
         """Attempts that fit at once; looked up now and then, since nodes come and go."""
         if time.monotonic() - self._looked_at > CAPACITY_TTL_S:
-            self._capacity = concurrency(ray.cluster_resources(), self.sweep.plan.spec.resources.cpus, self._gpus)
+            cpus = self.sweep.plan.spec.resources.cpus
+            self._capacity = concurrency(ray.cluster_resources(), cpus, self.sweep.gpus) + self._waiting
             self._looked_at = time.monotonic()
         return min(self._capacity, self.sweep.plan.spec.max_concurrent or self._capacity)
 

@@ -85,7 +85,7 @@ def machinery(command: F) -> F:
             type=click.IntRange(1, 65535),
             help="Port of Ray's dashboard on loopback. Default: a free one.",
         ),
-        click.option("--address", help="A running Ray cluster, e.g. auto or ray://head:10001. Default: a local Ray."),
+        click.option("--address", help="A running Ray cluster: auto, or HEAD:6379. Default: a local Ray."),
         click.option("--in-process", is_flag=True, help="No Ray: one trial after the other, for debugging."),
     ):
         command = option(command)

@@ -1,0 +1,114 @@
+"""Kill -9 of a worker and of the driver while a real sweep trains on Ray: nothing is lost, nothing counted twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from segsweep.orchestrator.journal import AttemptEnded, AttemptStarted, EpochDone, Event, read_events
+from segsweep.orchestrator.state import SweepState
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.ray,
+    pytest.mark.timeout(600),
+    pytest.mark.filterwarnings(
+        "ignore::DeprecationWarning",  # MLflow imports sqlalchemy features that are going away
+        "ignore::ResourceWarning",  # its SQLite connections are closed by the garbage collector
+    ),
+]
+
+SPACE = """
+datasets: [{type: streets, train: 32, val: 8, test: 8}]
+models:
+  - {architecture: linknet, encoder: tu-mobilenetv3_small_050}
+  - {architecture: unet, encoder: tu-mobilenetv3_small_050, decoder_channels: [32, 16, 16, 16, 16]}
+trials: 3
+epochs: 12
+image_size: [48, 80]
+scheduler: {type: asha, grace: 3}
+min_finished: 2
+"""
+SEGSWEEP = (sys.executable, "-c", "from segsweep.orchestrator.cli import main; main()")
+
+
+def events(journal: Path) -> list[Event]:
+    return [event for event, _ in read_events(journal)] if journal.exists() else []
+
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + 240
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} did not happen"
+        time.sleep(0.2)
+
+
+def descendants(pid: int) -> list[int]:
+    listing = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
+    children: dict[int, list[int]] = {}
+    for line in listing.splitlines():
+        child, parent = map(int, line.split())
+        children.setdefault(parent, []).append(child)
+    found = list(children.get(pid, []))
+    for child in found:
+        found += children.get(child, [])
+    return found
+
+
+def workers(driver: int) -> list[int]:
+    """Processes of this driver's Ray that train; Ray names them by what they do at the moment."""
+    names = (b"ray::RayTrial", b"ray::ResourceTrainable")
+    return [pid for pid in descendants(driver) if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(names)]
+
+
+def test_killing_a_worker_and_then_the_driver_changes_nothing_in_the_books(tmp_path: Path) -> None:
+    (tmp_path / "drill.yaml").write_text(SPACE)
+    journal = tmp_path / "sweeps/drill-1/journal.jsonl"
+
+    def epochs() -> int:
+        return sum(isinstance(event, EpochDone) for event in events(journal))
+
+    with subprocess.Popen([*SEGSWEEP, "launch", "drill.yaml", "--quiet"], cwd=tmp_path) as driver:
+        wait_until(lambda: epochs() >= 3, "a third epoch")
+        os.kill(workers(driver.pid)[0], signal.SIGKILL)
+        wait_until(lambda: any(isinstance(e, AttemptEnded) and e.lost == "worker" for e in events(journal)), "a loss")
+        before = epochs()
+        wait_until(lambda: epochs() >= before + 6, "six further epochs")
+        driver.kill()
+    subprocess.run([*SEGSWEEP, "resume", "drill-1", "--quiet"], cwd=tmp_path, check=True, timeout=400)
+
+    state = SweepState.load(journal)
+    assert len(state.trials) == 6
+    for cell in {trial.cell for trial in state.trials.values()}:
+        assert sum(trial.status == "finished" for trial in state.cell(cell)) >= 2
+    recorded = [e for e in events(journal) if isinstance(e, EpochDone) and not e.redone]
+    for trial in state.trials.values():
+        assert [e.epoch for e in recorded if e.trial == trial.id] == list(range(1, trial.epoch + 1))
+    causes = Counter(e.cause for e in events(journal) if isinstance(e, AttemptStarted))
+    assert causes["resume"] >= 2
+    _check_mlflow(tmp_path, state)
+
+
+def _check_mlflow(folder: Path, state: SweepState) -> None:
+    """One run a trial, each epoch of each trial once, and the values of the journal."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    runs = client.search_runs(experiments, "tags.`segsweep.kind` = 'trial'")
+    assert sorted(run.data.tags["segsweep.trial_id"] for run in runs) == sorted(state.trials)
+    for run in runs:
+        trial = state.trials[run.data.tags["segsweep.trial_id"]]
+        points = client.get_metric_history(run.info.run_id, "val_miou")
+        assert {point.step: point.value for point in points} == {
+            epoch: trial.value(epoch) for epoch in range(1, trial.epoch + 1)
+        }
+        assert len(points) == trial.epoch
