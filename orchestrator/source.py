@@ -13,6 +13,12 @@ from segsweep.orchestrator.errors import InputError, Mistake
 
 KeyPath: TypeAlias = tuple[str | int, ...]
 
+DEEPEST = 32  # levels of lists and mappings; a search space needs 5
+LONGEST_INT = 30  # digits
+SHOWN = 40  # characters of a value that a message repeats
+
+_TOO_DEEP = f"is nested more than {DEEPEST} levels deep"
+
 
 def dotted(path: KeyPath) -> str:
     """("models", 1, "encoder") -> "models[1].encoder" """
@@ -58,17 +64,26 @@ def read(path: Path, assignments: tuple[str, ...] = ()) -> Source:
 
 
 def parse(text: str, name: str) -> Source:
-    """Text to data. Raises InputError with the line: syntax, tabs, duplicate keys, an empty file, no mapping."""
+    """Text to data. Raises InputError with the line: whatever is no YAML 1.2, duplicate keys, no mapping."""
+    _refuse_old_yaml(text, name)
+    tree = _Tree(name)
     root = _compose(text, name)
-    lines: dict[KeyPath, int] = {}
-    mistakes: list[Mistake] = []
-    data = _construct(root, (), lines, mistakes, name) if root is not None else None
-    InputError.raise_if(mistakes)
+    data = tree.value(root, ()) if root is not None else None
+    InputError.raise_if(tree.mistakes)
     if data is None:
         raise InputError(Mistake(name, "is empty. A search space needs at least datasets, models and epochs"))
     if not isinstance(data, dict):
         raise InputError(Mistake(name, "must be a mapping such as `datasets: [streets]`, one key a line"))
-    return Source(name, text, data, lines)
+    return Source(name, text, data, tree.lines)
+
+
+def _refuse_old_yaml(text: str, name: str) -> None:
+    """YAML 1.1 reads `on` as true, 010 as 8 and 1:30 as 90: nobody should have to know which one a file means."""
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.startswith("%YAML") and line.split()[1:2] != ["1.2"]:
+            raise InputError(Mistake(f"{name}:{number}", f"'{line.strip()}' is not read, only YAML 1.2; drop the line"))
+        if line and not line.startswith(("%", "#", "\ufeff")):
+            return
 
 
 def _compose(text: str, name: str) -> Any:
@@ -83,41 +98,109 @@ def _compose(text: str, name: str) -> Any:
         tab = "\t" in text.splitlines()[line - 1] if line <= len(text.splitlines()) else False
         problem = "a tab; YAML allows only spaces for indentation" if tab else str(error.problem or error.context)
         raise InputError(Mistake(f"{name}:{line}", f"is no valid YAML: {problem}")) from None
+    except RecursionError:
+        raise InputError(Mistake(f"{name}:{_too_deep_line(text)}", _TOO_DEEP)) from None
     except YAMLError as error:
         raise InputError(Mistake(name, f"is no valid YAML: {error}")) from None
 
 
-def _construct(node: Any, path: KeyPath, lines: dict[KeyPath, int], mistakes: list[Mistake], name: str) -> JsonValue:
-    lines.setdefault(path, node.start_mark.line + 1)
-    if node.id == "scalar":
-        return _scalar(node.tag.rpartition(":")[2], node.value)
-    if node.id == "sequence":
-        return [_construct(child, (*path, i), lines, mistakes, name) for i, child in enumerate(node.value)]
-    mapping: dict[str, JsonValue] = {}
-    for key_node, value_node in node.value:
-        key = str(key_node.value)
-        line = key_node.start_mark.line + 1
-        if key in mapping:
-            first = lines[(*path, key)]
-            mistakes.append(Mistake(f"{name}:{line}: {dotted((*path, key))}", f"is given twice, first in line {first}"))
-            continue
-        lines[(*path, key)] = line
-        mapping[key] = _construct(value_node, (*path, key), lines, mistakes, name)
-    return mapping
+def _too_deep_line(text: str) -> int:
+    """Where the text gets deeper than DEEPEST levels. Events, unlike nodes, are read without recursion."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent
+
+    depth, line = 0, 1
+    for event in YAML(typ="safe", pure=True).parse(text):
+        depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
+        line = event.start_mark.line + 1
+        if depth > DEEPEST:
+            break
+    return line
+
+
+class _Tree:
+    """Plain values out of YAML nodes, the line of each, and all that is wrong with them."""
+
+    def __init__(self, name: str) -> None:
+        """name: the file's, for mistakes."""
+        self.lines: dict[KeyPath, int] = {}
+        self.mistakes: list[Mistake] = []
+        self._name = name
+        self._open: list[Any] = []  # the nodes from the root to the present one
+
+    def value(self, node: Any, path: KeyPath) -> JsonValue:
+        """What the node says; None, and a mistake, where that is nothing a search space can hold."""
+        self.lines.setdefault(path, node.start_mark.line + 1)
+        if node.id == "scalar":
+            return self._scalar(node, path)
+        if any(node is above for above in self._open):
+            self._wrong(node, path, "holds itself: an alias (*) cannot stand within what it repeats")
+            return None
+        if len(self._open) == DEEPEST:
+            self._wrong(node, path, _TOO_DEEP)
+            return None
+        self._open.append(node)
+        try:
+            if node.id == "sequence":
+                return [self.value(child, (*path, i)) for i, child in enumerate(node.value)]
+            return self._mapping(node, path)
+        finally:
+            self._open.pop()
+
+    def _mapping(self, node: Any, path: KeyPath) -> JsonValue:
+        mapping: dict[str, JsonValue] = {}
+        for key_node, value_node in node.value:
+            if key_node.id != "scalar":
+                self._wrong(key_node, path, "a key must be plain text, no list and no mapping")
+                continue
+            key = str(key_node.value)
+            if key in mapping:
+                self._wrong(key_node, (*path, key), f"is given twice, first in line {self.lines[(*path, key)]}")
+                continue
+            self.lines[(*path, key)] = key_node.start_mark.line + 1
+            mapping[key] = self.value(value_node, (*path, key))
+        return mapping
+
+    def _scalar(self, node: Any, path: KeyPath) -> JsonValue:
+        try:
+            return _scalar(node.tag.rpartition(":")[2], node.value)
+        except ValueError as error:
+            shown = node.value if len(node.value) <= SHOWN else node.value[: SHOWN - 3] + "..."
+            self._wrong(node, path, f"'{shown}' {error}")
+            return None
+
+    def _wrong(self, node: Any, path: KeyPath, message: str) -> None:
+        line = f"{self._name}:{node.start_mark.line + 1}"
+        self.mistakes.append(Mistake(f"{line}: {dotted(path)}" if path else line, message))
 
 
 def _scalar(tag: str, value: str) -> JsonValue:
+    """Raises ValueError if the text is not what its tag says (`!!int foo`)."""
     match tag:
         case "null":
             return None
         case "bool":
+            if value.lower() not in ("true", "false"):
+                raise ValueError("is neither true nor false")
             return value.lower() == "true"
         case "int":
-            digits = value.replace("_", "")
-            return int(digits, 0) if digits.lstrip("+-")[:2].lower() in ("0x", "0o") else int(digits)
+            return _whole_number(value)
         case "float":
-            return float(value.replace(".inf", "inf").replace(".nan", "nan").replace("_", ""))
+            try:
+                return float(value.replace(".inf", "inf").replace(".nan", "nan").replace("_", ""))
+            except ValueError:
+                raise ValueError("is no number") from None
     return value
+
+
+def _whole_number(value: str) -> int:
+    digits = value.replace("_", "")
+    if len(digits) > LONGEST_INT:  # Python refuses to print some that it reads, and JSON cannot be trusted with any
+        raise ValueError("is too large a number")
+    try:
+        return int(digits, 0) if digits.lstrip("+-")[:2].lower() in ("0x", "0o") else int(digits)
+    except ValueError:
+        raise ValueError("is no whole number") from None
 
 
 def _assign(source: Source, assignments: tuple[str, ...]) -> Source:
@@ -145,16 +228,18 @@ def _assignment(text: str) -> tuple[KeyPath, JsonValue]:
         node = _compose(written, place)
     except InputError as error:  # the line within one value says nothing
         raise InputError(*(Mistake(place, m.message) for m in error.mistakes)) from None
-    mistakes: list[Mistake] = []
-    value = _construct(node, (), {}, mistakes, place) if node is not None else None
-    if mistakes:
-        raise InputError(Mistake(place, "gives a key twice"))
-    return tuple(_path_parts(key.strip())), value
+    tree = _Tree(place)
+    value = tree.value(node, ()) if node is not None else None
+    path = tuple(_path_parts(key.strip()))
+    if len(path) > DEEPEST:
+        raise InputError(Mistake(place, _TOO_DEEP))
+    InputError.raise_if(Mistake(place, m.message) for m in tree.mistakes)
+    return path, value
 
 
 def _path_parts(key: str) -> Iterator[str | int]:
     for part in key.replace("[", ".").replace("]", "").split("."):
-        yield int(part) if part.isdigit() else part
+        yield int(part) if part.isdecimal() and len(part) <= LONGEST_INT else part
 
 
 def _with_value(tree: Any, path: KeyPath, value: JsonValue, place: str) -> Any:

@@ -44,6 +44,41 @@ def test_what_is_no_search_space_is_said_with_its_line(text: str, message: str) 
     assert str(error.value).startswith(message)
 
 
+DEEP = "[" * 33 + "]" * 33
+ABSURD = [
+    ("a: 1\nb: &b [1, *b]\n", "x.yaml:2: b[1]: holds itself"),
+    ("a: &a\n  b: &b\n    c: [*a, *a, *b]\n", "x.yaml:1: a.b.c[0]: holds itself"),
+    ("a: 1\n? [b, c]\n: 2\n", "x.yaml:2: a key must be plain text"),
+    ("a: 1\nb:\n  ? {c: d}\n  : 2\n", "x.yaml:3: b: a key must be plain text"),
+    ("a: 1\nb: !!int foo\n", "x.yaml:2: b: 'foo' is no whole number"),
+    ("b: !!int 0b101\n", "x.yaml:1: b: '0b101' is no whole number"),
+    ("b: !!float 1:30\n", "x.yaml:1: b: '1:30' is no number"),
+    ("b: !!bool on\n", "x.yaml:1: b: 'on' is neither true nor false"),
+    ("%YAML 1.1\n---\na: 0b101\n", "x.yaml:1: '%YAML 1.1' is not read, only YAML 1.2"),
+    ("# why\n%YAML 1.1\n---\na: 1:30\n", "x.yaml:2: '%YAML 1.1' is not read"),
+    (f"a: 1\nb: [{'9' * 4301}]\n", "x.yaml:2: b[0]: '9999"),
+    (f"a: 0x{'f' * 5000}\n", "x.yaml:1: a: '0xff"),
+    (f"a: 1\nb: {DEEP}\n", "x.yaml:2: b[0]" + "[0]" * 30 + ": is nested more than 32 levels deep"),
+    (f"a: 1\nb: {'[' * 5000}{']' * 5000}\n", "x.yaml:2: is nested more than 32 levels deep"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), ABSURD)
+def test_what_yaml_allows_and_a_search_space_does_not_is_said_in_one_line(text: str, message: str) -> None:
+    with pytest.raises(InputError) as error:
+        parse(text, "x.yaml")
+    first = str(error.value.mistakes[0])
+    assert first.startswith(message)
+    assert "\n" not in first
+    assert len(first) < 200
+
+
+def test_anchors_repeat_what_they_name() -> None:
+    source = parse("%YAML 1.2\n---\na: &a {lr: 0.1, b: [1, 2]}\nc: [*a, *a]\nd: &d 3\ne: *d\n", "x.yaml")
+    entry = {"lr": 0.1, "b": [1, 2]}
+    assert source.data == {"a": entry, "c": [entry, entry], "d": 3, "e": 3}
+
+
 def test_all_duplicate_keys_are_reported_at_once() -> None:
     with pytest.raises(InputError) as error:
         parse("epochs: 3\nepochs: 4\ndatasets:\n  - type: a\n    type: b\n", "x.yaml")
@@ -76,13 +111,28 @@ def test_overrides_replace_values_and_become_the_place_of_mistakes(tmp_path: Pat
     assert source.place(("models", 0, "architecture")) == f"{file}:3: models[0].architecture"
 
 
-@pytest.mark.parametrize("assignment", ["epochs", "=3", "models[7].encoder=a", "epochs.a=3"])
+IMPOSSIBLE = [
+    "epochs",
+    "=3",
+    "models[7].encoder=a",
+    "epochs.a=3",
+    "epochs=!!int foo",
+    "models[²]=unet",
+    f"models={'[' * 5000}",
+    "a." * 5000 + "a=3",
+    "epochs=&a [*a]",
+    "loss={a: 1, a: 2}",
+]
+
+
+@pytest.mark.parametrize("assignment", IMPOSSIBLE, ids=lambda text: text[:20])
 def test_impossible_overrides_name_themselves(tmp_path: Path, assignment: str) -> None:
     file = tmp_path / "x.yaml"
     file.write_text("epochs: 3\nmodels: [unet]\n")
     with pytest.raises(InputError) as error:
         read(file, (assignment,))
     assert str(error.value).startswith(f"--set {assignment}: ")
+    assert "\n" not in str(error.value)
 
 
 def test_dotted_paths_read_as_users_write_them() -> None:
