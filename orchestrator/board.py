@@ -5,12 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from segsweep.orchestrator.tracking.reader import TrialRow
-from segsweep.orchestrator.validation import METRICS
-
-Mode = Literal["min", "max"]
+from segsweep.trainables.metric_names import Mode, metric_named
 
 SORTS = ("value", "model", "params", "cost")
 
@@ -69,21 +66,12 @@ class Board:
     lines: tuple[Line, ...]
 
 
-def mode_of(metric: str) -> Mode:
-    """Losses, times and sizes are better small."""
-    known = METRICS.get(metric)
-    if known:
-        return "min" if known == "min" else "max"
-    small = ("loss", "_s", "_gib", "params_m", "gmacs", "best_epoch")
-    return "min" if metric.endswith(small) else "max"
-
-
 def make_board(rows: Iterable[TrialRow], metric: str, sort: str = "value") -> Board:
     """sort: value (mean over the datasets), model, params, cost, or the name of a dataset."""
     cells: dict[tuple[str, str], list[TrialRow]] = {}
     for row in rows:
         cells.setdefault((row.model, row.dataset), []).append(row)
-    mode, datasets = mode_of(metric), tuple(sorted({dataset for _, dataset in cells}))
+    mode, datasets = metric_named(metric).better, tuple(sorted({dataset for _, dataset in cells}))
     scores = {cell: _score(trials, mode) for cell, trials in cells.items()}
     leaders = {dataset: _leading([s for (_, d), s in scores.items() if d == dataset], mode) for dataset in datasets}
     lines = [

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from segsweep.orchestrator.board import Board, Line, Score
+from segsweep.trainables.metric_names import metric_named
 
 PADDING = 2  # between two columns
 NARROWEST = 60
@@ -69,7 +70,9 @@ def legend(board: Board) -> str:
     """What the numbers are, in one line."""
     kind = "lowest" if board.mode == "min" else "highest"
     counts = "" if len(board.datasets) == 1 else "; then trials/finished/failed"
-    return f"{board.metric} of the best finished trial at its best epoch, * {kind} of its dataset{counts}"
+    unit = metric_named(board.metric).unit
+    name = f"{board.metric} ({unit})" if unit else board.metric
+    return f"{name} of the best finished trial at its best epoch, * {kind} of its dataset{counts}"
 
 
 def as_markdown(board: Board) -> str:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from segsweep.orchestrator.board import SORTS, Board, make_board, mode_of
+from segsweep.orchestrator.board import SORTS, Board, make_board
 from segsweep.orchestrator.board_formats import as_table
 from segsweep.orchestrator.errors import InputError, Mistake
 from segsweep.orchestrator.tracking.reader import Reader, TrialRow
 from segsweep.trainables.catalog import did_you_mean
+from segsweep.trainables.config import Objective
+from segsweep.trainables.metric_names import metric_named
 
-DEFAULT_METRIC = "val_miou"
+DEFAULT_METRIC = Objective().metric
 
 
 def board_text(uri: str, sweep: str) -> str:
@@ -60,7 +62,7 @@ def best_trial(
     if not ranked:
         counts = ", ".join(f"{count} {status}" for status, count in Counter(row.status for row in rows).items())
         raise InputError(Mistake(f"--dataset {dataset}", f"no trial has finished there with a {metric} yet ({counts})"))
-    sign = 1.0 if mode_of(metric) == "max" else -1.0
+    sign = 1.0 if metric_named(metric).better == "max" else -1.0
     return max(ranked, key=lambda row: sign * (row.value or 0.0)), metric
 
 

@@ -20,17 +20,7 @@ from segsweep.orchestrator.source import KeyPath, Source
 from segsweep.orchestrator.spec import CROSSING, SECTIONS, ComponentSpec, SweepSpec
 from segsweep.trainables.catalog import DATASETS, LOSSES, LR_SCHEDULES, MODELS, did_you_mean, import_plugins
 from segsweep.trainables.components import DataError, DatasetCard, Task
-
-METRICS = {
-    "val_miou": "max",
-    "val_pixel_accuracy": "max",
-    "val_mean_accuracy": "max",
-    "val_fwiou": "max",
-    "val_dice": "max",
-    "val_loss": "min",
-    "train_loss": "min",
-}
-
+from segsweep.trainables.metric_names import OBJECTIVES, class_iou, is_class_iou, metric_named
 
 STAND_IN = {
     "name": "sweep",
@@ -125,11 +115,11 @@ class Checks:
         if len(set(spec.seeds)) < len(spec.seeds):
             yield self._at(("seeds",), f"a seed is given twice: {list(spec.seeds)}")
         metric, mode = spec.objective.metric, spec.objective.mode
-        if metric not in METRICS and not metric.startswith("val_iou/"):
-            hint = did_you_mean(metric, METRICS)
-            yield self._at(("objective", "metric"), f"no metric '{metric}'.{hint} Known: {', '.join(METRICS)}")
-        elif METRICS.get(metric, "max") != mode:
-            yield self._at(("objective", "mode"), f"{metric} is better when {METRICS.get(metric, 'max')}, not {mode}")
+        if not metric_named(metric).judges:
+            hint = did_you_mean(metric, OBJECTIVES)
+            yield self._at(("objective", "metric"), f"no metric '{metric}'.{hint} Known: {', '.join(OBJECTIVES)}")
+        elif metric_named(metric).better != mode:
+            yield self._at(("objective", "mode"), f"{metric} is better when {metric_named(metric).better}, not {mode}")
         yield from self._domain_of_ints("batch_size")
         for i, entry in enumerate(spec.lr_schedules):
             schedule: Any = LR_SCHEDULES.get(entry.type)
@@ -196,8 +186,9 @@ class Checks:
                         yield from self._problems((section, i), component.check(component.Options(**options), task))
 
     def _scored_class(self, dataset: ComponentSpec, card: DatasetCard) -> Iterator[Mistake]:
-        _, is_class, name = self.spec.objective.metric.partition("val_iou/")
-        if is_class and name not in card.classes:
+        metric = self.spec.objective.metric
+        name = metric.removeprefix(class_iou(""))
+        if is_class_iou(metric) and name not in card.classes:
             hint = did_you_mean(name, card.classes)
             message = f"{dataset.name} has no class '{name}'.{hint} It has: {', '.join(card.classes)}"
             yield self._at(("objective", "metric"), message)

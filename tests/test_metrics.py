@@ -12,6 +12,7 @@ from torchmetrics.classification import MulticlassJaccardIndex
 
 from segsweep.trainables import metrics
 from segsweep.trainables.components import VOID
+from segsweep.trainables.metric_names import METRICS, class_iou, is_class_iou, metric_named
 from segsweep.trainables.metrics import ConfusionMatrix, confusion_matrix
 
 # truth 0: 3 right, 1 taken for 1; truth 1: 2 right, 2 taken for 2; class 2 never true; class 3 nowhere
@@ -96,6 +97,21 @@ def test_scores_by_hand() -> None:
         },
         abs=1e-12,
     )
+
+
+def test_every_score_is_a_metric_that_is_known_by_name() -> None:
+    found = metrics.scores(BY_HAND, ["road", "car", "pole", "sky"])
+    assert [name for name in found if name not in METRICS and not is_class_iou(name)] == []
+
+
+@pytest.mark.parametrize("class_name", ["gloss", "cars_s", "a_gib", "gmacs", ""])
+def test_the_iou_of_a_class_is_better_high_whatever_the_class_is_called(class_name: str) -> None:
+    assert metric_named(class_iou(class_name)).better == "max"
+
+
+def test_losses_times_and_sizes_are_better_low() -> None:
+    small = ("val_loss", "train_loss", "epoch_s", "gpu_s", "peak_memory_gib", "params_m", "gmacs")
+    assert {metric_named(name).better for name in small} == {"min"}
 
 
 def test_the_prefix_names_the_split() -> None:

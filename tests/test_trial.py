@@ -30,6 +30,7 @@ from segsweep.trainables.config import Entry, Objective, TrialConfig
 from segsweep.trainables.experiment import gmacs
 from segsweep.trainables.loop import DivergedError, evaluate, predicted_classes, train_epoch
 from segsweep.trainables.masked_loss import build_loss
+from segsweep.trainables.metric_names import METRICS
 from segsweep.trainables.trial import EpochReport, ObjectiveError, Trial, best_epoch, verdict
 
 CPU = torch.device("cpu")
@@ -139,6 +140,7 @@ def test_facts_describe_the_trial(tmp_path: Path) -> None:
     assert facts["checkpoint"] == str(tmp_path / "best.pt")
     assert isinstance(facts["setup_s"], float)
     assert len(str(facts["data_fingerprint"])) == 16
+    assert [name for name, fact in facts.items() if not isinstance(fact, str) and not METRICS[name].per_trial] == []
 
 
 def test_gmacs_count_a_multiply_add_once() -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from segsweep.trainables.components import VOID
+from segsweep.trainables.metric_names import class_iou
 
 
 def confusion_matrix(prediction: Tensor, label: Tensor, num_classes: int) -> Tensor:
@@ -126,8 +127,9 @@ def scores(confusion: Tensor, classes: Sequence[str], prefix: str = "val_") -> d
         "dice": mean_dice(confusion),
         "classes": float(classes_scored(confusion)),
     }
-    named |= {f"iou/{name}": float(iou) for name, iou in zip(classes, iou_per_class(confusion), strict=True)}
-    return {prefix + name: value for name, value in named.items()}
+    ious = iou_per_class(confusion)
+    per_class = {class_iou(name, prefix): float(iou) for name, iou in zip(classes, ious, strict=True)}
+    return {prefix + name: value for name, value in named.items()} | per_class
 
 
 def _check_labelled(confusion: Tensor) -> None:

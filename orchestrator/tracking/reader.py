@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from segsweep.orchestrator.errors import InputError, Mistake
 from segsweep.orchestrator.tracking import records
 from segsweep.orchestrator.tracking.store import check, connect, sqlite_path
-from segsweep.trainables.config import TrialConfig
+from segsweep.trainables.config import Objective, TrialConfig
+from segsweep.trainables.metric_names import metric_named
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -74,7 +75,12 @@ class Reader:
         return None
 
     def trials(
-        self, *, metric: str = "val_miou", sweep: str | None = None, dataset: str | None = None, kind: str = "trial"
+        self,
+        *,
+        metric: str = Objective().metric,
+        sweep: str | None = None,
+        dataset: str | None = None,
+        kind: str = "trial",
     ) -> list[TrialRow]:
         """Every trial that fits, read page by page, the newest first."""
         query = f"tags.`segsweep.kind` = '{kind}'"
@@ -120,7 +126,7 @@ class Reader:
         """The metric at the trial's best epoch. Only a class's IoU has to be looked up in the run's history."""
         metrics: dict[str, Any] = run.data.metrics
         key = records.metric_key(metric)
-        if metric in records.PER_TRIAL:
+        if metric_named(metric).per_trial:
             return _number(metrics.get(key))
         if f"best_{key}" in metrics:
             return _number(metrics[f"best_{key}"])

@@ -22,6 +22,7 @@ from segsweep.trainables.catalog import (
     UnknownComponentError,
 )
 from segsweep.trainables.config import Entry, TrialConfig
+from segsweep.trainables.metric_names import is_class_iou
 
 COMPONENTS: Mapping[str, Catalog[Any]] = {
     "dataset": DATASETS,
@@ -40,7 +41,6 @@ RUN_STATUS = {
     "infeasible": "FAILED",
     "interrupted": "KILLED",
 }
-PER_TRIAL = ("params_m", "gmacs", "gpu_s", "cpu_s", "best_epoch")  # one value a trial, not one an epoch
 KEY_LENGTH = 250
 TAG_LENGTH = 5000  # characters of a long text in one tag; MLflow keeps 8,000
 
@@ -190,7 +190,7 @@ def epoch_points(event: EpochDone) -> Iterator[Point]:
     if event.redone:
         return
     for name, value in event.metrics.items():
-        if value is not None or not name.startswith("val_iou/"):
+        if value is not None or not is_class_iou(name):
             yield Point(metric_key(name), float("nan") if value is None else value, milliseconds(event), event.epoch)
 
 

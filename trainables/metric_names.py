@@ -1,0 +1,57 @@
+"""What trials report, by the name that YAML, journal, MLflow and leaderboard use. Nothing here needs torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
+
+Mode = Literal["min", "max"]
+
+
+class MetricName(NamedTuple):
+    better: Mode = "max"
+    unit: str = ""  # "": a share in [0, 1], a count or a loss
+    judges: bool = False  # a sweep may have it as its objective
+    per_trial: bool = False  # one value a trial, not one an epoch
+
+
+METRICS: Mapping[str, MetricName] = {
+    "val_miou": MetricName(judges=True),
+    "val_pixel_accuracy": MetricName(judges=True),
+    "val_mean_accuracy": MetricName(judges=True),
+    "val_fwiou": MetricName(judges=True),
+    "val_dice": MetricName(judges=True),
+    "val_loss": MetricName("min", judges=True),
+    "train_loss": MetricName("min", judges=True),
+    "val_classes": MetricName(),  # how many classes the means are taken over
+    "lr": MetricName(),
+    "images_per_second": MetricName(unit="images/s"),
+    "epoch_s": MetricName("min", "s"),
+    "peak_memory_gib": MetricName("min", "GiB"),
+    "params_m": MetricName("min", "millions", per_trial=True),
+    "gmacs": MetricName("min", "GMAC an image", per_trial=True),
+    "gpu_s": MetricName("min", "s", per_trial=True),
+    "cpu_s": MetricName("min", "s", per_trial=True),
+    "setup_s": MetricName("min", "s", per_trial=True),
+    "best_epoch": MetricName("min", per_trial=True),
+    "train_images": MetricName(per_trial=True),
+    "val_images": MetricName(per_trial=True),
+    "gpus": MetricName("min", per_trial=True),
+    "cpus": MetricName("min", per_trial=True),
+}
+OBJECTIVES = tuple(name for name, metric in METRICS.items() if metric.judges)  # and every val_iou/CLASS
+
+
+def metric_named(name: str) -> MetricName:
+    """What is known of a metric. Of one that a plug-in reports: nothing, so that more is better."""
+    return MetricName(judges=True) if is_class_iou(name) else METRICS.get(name, MetricName())
+
+
+def class_iou(class_name: str, prefix: str = "val_") -> str:
+    """The name of one class's IoU."""
+    return f"{prefix}iou/{class_name}"
+
+
+def is_class_iou(name: str) -> bool:
+    """True for val_iou/CLASS, whatever the class is called."""
+    return name.startswith(class_iou(""))
