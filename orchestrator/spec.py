@@ -32,7 +32,15 @@ def sweep_name(text: str) -> str:
     return text
 
 
+def gpu_share(gpus: float) -> float:
+    """`gpus`, if a trial can have so many: it trains on one device. Raises ValueError."""
+    if not 0 <= gpus <= 1:
+        raise ValueError("must be 'auto' or from 0 to 1, since a trial uses one GPU or a share of one")
+    return gpus
+
+
 PositiveInt = Annotated[int, Field(ge=1)]
+GPUShare = Annotated[float, AfterValidator(gpu_share), Field(json_schema_extra={"minimum": 0, "maximum": 1})]
 ImageSize = tuple[Annotated[int, Field(ge=8)], Annotated[int, Field(ge=8)]]
 
 
@@ -49,7 +57,7 @@ class Resources(Frozen):
     """What one trial gets."""
 
     cpus: PositiveInt = 1
-    gpus: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"  # auto: one if the machine has any
+    gpus: GPUShare | Literal["auto"] = "auto"  # auto: one if the machine has any
 
 
 class Tracking(Frozen):

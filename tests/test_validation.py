@@ -20,6 +20,7 @@ models: [unet]
 epochs: 9
 image_size: [64, 96]
 """
+ONE_GPU = "since a trial uses one GPU or a share of one"
 TOP_LEVEL = (
     "name, datasets, models, losses, optimizers, lr_schedules, augmentations, seeds, trials, epochs, batch_size, "
     "image_size, patience, objective, searcher, scheduler, min_finished, max_failures, resources, max_concurrent, "
@@ -68,7 +69,10 @@ def spec_of(text: str) -> SweepSpec:
         ("patience: 0", "patience: must be at least 1, not 0"),
         ("max_failures: -1", "max_failures: must be at least 0, not -1"),
         ("resources: {gpus: some}", "resources.gpus: must be a number or 'auto', not 'some'"),
-        ("resources: {gpus: -1}", "resources.gpus: must be at least 0 or 'auto', not -1"),
+        *(
+            (f"resources: {{gpus: {gpus}}}", f"resources.gpus: must be 'auto' or from 0 to 1, {ONE_GPU}, not {shown}")
+            for gpus, shown in (("-1", "-1"), ("1.5", "1.5"), ("2", "2"), (".inf", "Infinity"), (".nan", "NaN"))
+        ),
         ("objective: val_miou", "objective: must be a mapping, not 'val_miou'; e.g. `objective: {metric: val_miou}`"),
         ("plugins: mine", "plugins: must be a list, not 'mine'"),
         ("name: 3", "name: must be text, not 3"),
@@ -378,7 +382,7 @@ def test_an_override_is_the_place_of_its_mistake(tmp_path: Path) -> None:
     [
         ("epochs", "must read KEY=VALUE, e.g. --set epochs=3"),
         ("trials=[", "is no valid YAML: expected the node content, but found '<stream end>'"),
-        ("tracking={uri: a, uri: b}", "gives a key twice"),
+        ("tracking={uri: a, uri: b}", "is given twice, first in line 1"),
         ("models[1].encoder=a", "there is no entry 1; the list has 1, counted from 0"),
         ("models.unet=a", "'unet' is no entry of the list; give its number, as in models[0].encoder"),
         ("models[0].encoder=a", "there is no key 'encoder' in 'unet'; write it as a mapping in the file first"),
