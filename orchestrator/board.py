@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from segsweep.orchestrator.tracking.reader import TrialRow
@@ -64,10 +64,12 @@ class Board:
     mode: Mode
     datasets: tuple[str, ...]
     lines: tuple[Line, ...]
+    warnings: tuple[str, ...] = ()  # why numbers in it may not compare
 
 
 def make_board(rows: Iterable[TrialRow], metric: str, sort: str = "value") -> Board:
     """sort: value (mean over the datasets), model, params, cost, or the name of a dataset."""
+    rows = list(rows)
     cells: dict[tuple[str, str], list[TrialRow]] = {}
     for row in rows:
         cells.setdefault((row.model, row.dataset), []).append(row)
@@ -78,7 +80,20 @@ def make_board(rows: Iterable[TrialRow], metric: str, sort: str = "value") -> Bo
         _line(model, {d: _marked(scores[model, d], leaders[d]) for d in datasets if (model, d) in scores}, cells)
         for model in sorted({model for model, _ in cells})
     ]
-    return Board(metric, mode, datasets, tuple(sorted(lines, key=_sort_key(sort, datasets, mode))))
+    ordered = sorted(lines, key=_sort_key(sort, datasets, mode))
+    return Board(metric, mode, datasets, tuple(ordered), tuple(_unlike_data(rows, datasets)))
+
+
+def _unlike_data(rows: Sequence[TrialRow], datasets: Sequence[str]) -> Iterator[str]:
+    """One warning for every column in which trials saw different images under the same name."""
+    for dataset in datasets:
+        built = [row for row in rows if row.dataset == dataset and row.data_fingerprint]
+        sweeps: dict[str, set[str]] = {}
+        for row in built:
+            sweeps.setdefault(row.data_fingerprint, set()).add(row.sweep)
+        if len(sweeps) > 1:
+            seen = "; ".join(f"{print_} in {', '.join(sorted(names))}" for print_, names in sorted(sweeps.items()))
+            yield f"'{dataset}' names different data ({seen}): values in its column do not compare; name one SWEEP"
 
 
 def _score(trials: list[TrialRow], mode: Mode) -> Score:

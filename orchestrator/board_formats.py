@@ -53,6 +53,8 @@ def as_table(board: Board, width: int | None = None, color: bool | None = None) 
             table.add_row(Text(name), *cells)
         console.print(table)
     console.print(legend(board), style="dim")
+    for warning in board.warnings:
+        console.print(Text(f"warning: {warning}"), style="yellow")
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
 
 
@@ -80,11 +82,12 @@ def as_markdown(board: Board) -> str:
     rows = [[c.header for c in columns], ["---", *["---:"] * (len(columns) - 1)]]
     rows += [[c.cells[i] for c in columns] for i in range(len(board.lines))]
     table = "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows)
-    return f"{table}\n\n{legend(board).replace('*', chr(92) + '*')}"
+    notes = [legend(board).replace("*", chr(92) + "*"), *(f"Warning: {warning}" for warning in board.warnings)]
+    return "\n\n".join([table, *notes])
 
 
 def as_csv(board: Board) -> str:
-    """A row for every cell, the numbers unrounded."""
+    """A row for every cell, the numbers unrounded. Warnings have no place in it."""
     records = list(_records(board))
     out = io.StringIO()
     writer = csv.DictWriter(out, fieldnames=list(records[0]) if records else ["model", "dataset"], lineterminator="\n")
@@ -97,7 +100,7 @@ def as_json(board: Board) -> str:
     cells = list(_records(board))
     means = {line.model: line.mean(board.datasets) for line in board.lines}
     found = {"metric": board.metric, "mode": board.mode, "datasets": board.datasets, "means": means, "cells": cells}
-    return json.dumps(found, indent=2)
+    return json.dumps({**found, "warnings": board.warnings}, indent=2)
 
 
 FORMATS: dict[str, Callable[[Board], str]] = {
@@ -129,6 +132,7 @@ def _records(board: Board) -> Iterator[dict[str, Any]]:
                 "gpu_s": score.gpu_s,
                 "cpu_s": score.cpu_s,
                 "sweep": best.sweep if best else None,
+                "sweep_uid": best.sweep_uid if best else None,
                 "trial": best.trial_id if best else None,
                 "best_epoch": best.best_epoch if best else None,
                 "run_id": best.run_id if best else None,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from segsweep.orchestrator.board import SORTS, Board, make_board
 from segsweep.orchestrator.board_formats import as_table
 from segsweep.orchestrator.errors import InputError, Mistake
-from segsweep.orchestrator.tracking.reader import Reader, TrialRow
+from segsweep.orchestrator.tracking.reader import Reader, SweepRow, TrialRow
 from segsweep.trainables.catalog import did_you_mean
 from segsweep.trainables.config import Objective
 from segsweep.trainables.metric_names import metric_named
@@ -17,7 +17,7 @@ DEFAULT_METRIC = Objective().metric
 
 
 def board_text(uri: str, sweep: str) -> str:
-    """The leaderboard of one sweep, drawn for this terminal. Raises InputError."""
+    """The leaderboard of one sweep (a name or a uid), drawn for this terminal. Raises InputError."""
     return as_table(read_board(uri, sweep=sweep))
 
 
@@ -33,18 +33,18 @@ def read_board(
 
 
 def read_trials(uri: str, *, sweep: str | None = None, metric: str | None = None) -> tuple[list[TrialRow], str]:
-    """The trials of one sweep or of all, and the metric they are judged by. Raises InputError."""
+    """The trials of one sweep (a name or a uid) or of all, and the metric they are judged by. Raises InputError."""
     reader = Reader(uri)
     sweeps = reader.sweeps()
     if not sweeps:
         raise InputError(Mistake(f"tracking URI {uri}", "there is no sweep in it yet; run `segsweep launch FILE`"))
-    _known("SWEEP", sweep, sweeps)
-    rows = reader.trials(sweep=sweep, metric=metric or DEFAULT_METRIC)
+    uid = None if sweep is None else _uid_of(sweep, sweeps)
+    rows = reader.trials(sweep_uid=uid, metric=metric or DEFAULT_METRIC)
     if not rows:
         raise InputError(Mistake(f"tracking URI {uri}", "no trial has started yet; look at `segsweep status`"))
     judged_by = metric or _objective(rows)
     if judged_by != (metric or DEFAULT_METRIC):
-        rows = reader.trials(sweep=sweep, metric=judged_by)
+        rows = reader.trials(sweep_uid=uid, metric=judged_by)
     _known("--metric", metric, {name for row in rows for name in row.metrics} | {DEFAULT_METRIC})
     return rows, judged_by
 
@@ -64,6 +64,18 @@ def best_trial(
         raise InputError(Mistake(f"--dataset {dataset}", f"no trial has finished there with a {metric} yet ({counts})"))
     sign = 1.0 if metric_named(metric).better == "max" else -1.0
     return max(ranked, key=lambda row: sign * (row.value or 0.0)), metric
+
+
+def _uid_of(sweep: str, sweeps: Sequence[SweepRow]) -> str:
+    """The uid of the sweep that goes by this name or uid. Raises InputError if there is none or more than one."""
+    if any(row.uid == sweep for row in sweeps):
+        return sweep
+    _known("SWEEP", sweep, {row.name for row in sweeps})
+    named = [row for row in sweeps if row.name == sweep]
+    if len(named) > 1:
+        there = ", ".join(map(str, named))
+        raise InputError(Mistake(f"SWEEP {sweep}", f"{len(named)} sweeps have this name; give the uid of one: {there}"))
+    return named[0].uid
 
 
 def _objective(rows: list[TrialRow]) -> str:

@@ -11,7 +11,9 @@ from segsweep.orchestrator.launching import Machinery, Outcome, run
 from segsweep.orchestrator.leaderboard import board_text
 from segsweep.orchestrator.next_step import resume_command
 from segsweep.orchestrator.preflight import Announce
+from segsweep.orchestrator.recorded import recorded
 from segsweep.orchestrator.state import SweepState
+from segsweep.orchestrator.tracking.records import sweep_uid
 from segsweep.orchestrator.view import last_words
 
 
@@ -45,4 +47,5 @@ def _show_board(outcome: Outcome) -> None:
     if outcome.unsent:
         click.echo(f"MLflow lacks {outcome.unsent} events; later: segsweep sync {outcome.folder.name}", err=True)
         return
-    click.echo(board_text(outcome.tracking_uri, outcome.folder.name))
+    uid = sweep_uid(recorded(outcome.folder).created)  # others may have used the name in this store
+    click.echo(board_text(outcome.tracking_uri, uid))

@@ -21,3 +21,13 @@ def data_root() -> Path:
     if not root.is_dir():
         pytest.skip(f"no data: neither $SEGSWEEP_DATA nor {beside} is a folder")
     return root
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with MLflow's tables: making them takes seconds, copying the file does not."""
+    from segsweep.orchestrator.tracking.store import connect
+
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    connect(f"sqlite:///{path}")
+    return path

@@ -34,7 +34,7 @@ from segsweep.orchestrator.plan import SweepPlan
 from segsweep.orchestrator.recipe import as_yaml, recipe
 from segsweep.orchestrator.source import parse
 from segsweep.orchestrator.tracking.reader import Reader, TrialRow
-from segsweep.orchestrator.tracking.store import connect, resolve_uri
+from segsweep.orchestrator.tracking.store import resolve_uri
 from segsweep.orchestrator.tracking.writer import sync
 from segsweep.orchestrator.validation import check
 from segsweep.trainables.config import Entry, Objective, TrialConfig
@@ -48,6 +48,8 @@ pytestmark = pytest.mark.filterwarnings(
 def row(model: str, dataset: str, value: float | None, status: str = "finished", **more: Any) -> TrialRow:
     known = {
         "sweep": "s-1",
+        "sweep_uid": "u" * 12,
+        "data_fingerprint": "",
         "trial_id": "001",
         "run_id": "r" * 32,
         "architecture": model.partition("/")[0],
@@ -216,37 +218,42 @@ def a_config(trial: str, dataset: str, model: str, **more: Any) -> TrialConfig:
     return TrialConfig(**{**plain, **more})
 
 
-def record(folder: Path, uri: str, trials: list[tuple[TrialConfig, list[float], EndStatus]]) -> None:
+def record(
+    folder: Path,
+    uri: str,
+    trials: list[tuple[TrialConfig, list[float], EndStatus]],
+    *,
+    first_s: int = 1_700_000_000,
+    host: str = "here",
+    data: str = "d" * 16,
+) -> None:
     """A sweep whose trials report the given val_miou, epoch by epoch; val_dice falls while it rises."""
     folder.mkdir(parents=True)
-    clock = itertools.count(1_700_000_000, 15)  # seconds from event to event
+    clock = itertools.count(first_s, 15)  # seconds from event to event
     with Journal(folder / "journal.jsonl", clock=lambda: float(next(clock)), fsync=False) as journal:
         source = f"# {folder.name}\n"
-        journal.append(
-            SweepCreated(
-                sweep=folder.name, spec={}, source=source, provenance={}, tracking_uri=uri, experiment="segsweep"
-            )
+        created = SweepCreated(
+            sweep=folder.name,
+            spec={},
+            source=source,
+            provenance={"host": host},
+            tracking_uri=uri,
+            experiment="segsweep",
         )
+        journal.append(created)
         journal.append(DriverStarted(pid=1, host="here", backend="in_process"))
         for config, values, status in trials:
             trial = config.trial_id
             journal.append(TrialCreated(trial=trial, config=config, values={}))
             journal.append(AttemptStarted(trial=trial, attempt=1, cause="new"))
             facts: dict[str, float | str] = {"params_m": 14.3, "device": "cpu", "checkpoint": f"trials/{trial}"}
+            facts["data_fingerprint"] = data
             journal.append(TrialFacts(trial=trial, attempt=1, facts=facts))
             for epoch, value in enumerate(values, 1):
                 metrics = {"val_miou": value, "val_dice": 1 - value, "val_iou/car": value / 2, "epoch_s": 30.0}
                 journal.append(EpochDone(trial=trial, attempt=1, epoch=epoch, metrics=metrics))
             journal.append(AttemptEnded(trial=trial, attempt=1, status=status, reason="because"))
     sync(folder)
-
-
-@pytest.fixture(scope="module")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with MLflow's tables: making them takes seconds, copying the file does not."""
-    path = tmp_path_factory.mktemp("empty") / "mlflow.db"
-    connect(f"sqlite:///{path}")
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -281,8 +288,13 @@ def segsweep(store: str, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Resul
     return lambda *arguments: CliRunner().invoke(cli, [*arguments, "--tracking-uri", store])
 
 
+def uid_of(uri: str, name: str) -> str:
+    (found,) = [sweep.uid for sweep in Reader(uri).sweeps() if sweep.name == name]
+    return found
+
+
 def test_rows_carry_the_contract(store: str) -> None:
-    rows = {r.trial_id: r for r in Reader(store).trials(sweep="alpha-1")}
+    rows = {r.trial_id: r for r in Reader(store).trials(sweep_uid=uid_of(store, "alpha-1"))}
     assert set(rows) == {"001", "002", "003", "004", "005"}
     first = rows["001"]
     assert (first.value, first.best_epoch, first.status, first.cpu_s) == (0.5, 1, "finished", 60.0)
@@ -294,12 +306,10 @@ def test_rows_carry_the_contract(store: str) -> None:
 
 def test_filters_leave_only_what_was_asked_for(store: str) -> None:
     reader = Reader(store)
-    assert sorted(reader.sweeps()) == ["alpha-1", "beta-1"]
+    assert sorted(sweep.name for sweep in reader.sweeps()) == ["alpha-1", "beta-1"]
     assert {r.trial_id for r in reader.trials(dataset="night")} == {"004", "005"}
-    assert reader.trials(sweep="it's") == []
+    assert reader.trials(dataset="it's") == []
     assert reader.trials(kind="confirm") == []
-    assert reader.source("alpha-1") == "# alpha-1\n"
-    assert reader.source("gamma") is None
 
 
 def test_many_pages_are_read_to_the_end(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -312,7 +322,7 @@ def test_many_pages_are_read_to_the_end(store: str, monkeypatch: pytest.MonkeyPa
     [("val_miou", 0.6), ("val_dice", 0.4), ("val_iou/car", 0.3), ("epoch_s", 30.0), ("params_m", 14.3)],
 )
 def test_any_metric_is_read_at_the_best_epoch_of_the_objective(store: str, metric: str, value: float) -> None:
-    rows = {r.trial_id: r for r in Reader(store).trials(sweep="alpha-1", metric=metric)}
+    rows = {r.trial_id: r for r in Reader(store).trials(sweep_uid=uid_of(store, "alpha-1"), metric=metric)}
     assert rows["003"].value == pytest.approx(value)
     if metric == "val_iou/car":
         assert rows["001"].value == pytest.approx(0.25)  # epoch 1, though the last epoch says 0.15
@@ -399,6 +409,57 @@ def test_best_as_json_has_run_and_search_space(segsweep: Callable[..., Result], 
     )  # at its own best epoch
     assert found["run_id"] == best_trial(store, dataset="day")[0].run_id
     assert found["search_space"]["trials"] == 1
+
+
+# -- sweeps of one name, datasets of one name ------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def twins(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> str:
+    """Two sweeps called `demo-1` of two users in one store; what they call `day` is not the same."""
+    home = tmp_path_factory.mktemp("twins")
+    uri = resolve_uri("sqlite:///mlflow.db", home)
+    shutil.copy(empty_store, home)
+    for user, value, first_s in (("ada", 0.5, 1_700_000_000), ("bob", 0.7, 1_700_100_000)):
+        config = a_config("001", "day", "unet")
+        folder = home / user / "demo-1"
+        record(folder, uri, [(config, [value], "finished")], first_s=first_s, host=f"{user}s-node", data=user)
+    return uri
+
+
+def test_a_name_that_two_sweeps_have_is_refused_with_their_uids(twins: str) -> None:
+    with pytest.raises(InputError) as caught:
+        read_board(twins, sweep="demo-1")
+    (mistake,) = caught.value.mistakes
+    assert str(mistake).startswith("SWEEP demo-1: 2 sweeps have this name; give the uid of one: ")
+    for sweep in Reader(twins).sweeps():
+        assert f"{sweep.uid} (started 2023-11-1" in mistake.message
+        assert f" by {sweep.user} on {sweep.host})" in mistake.message
+    assert "on adas-node" in mistake.message
+    with pytest.raises(InputError, match="2 sweeps have this name"):
+        best_trial(twins, dataset="day", sweep="demo-1")
+
+
+def test_a_uid_names_one_of_them(twins: str) -> None:
+    values = {}
+    for sweep in Reader(twins).sweeps():
+        board = read_board(twins, sweep=sweep.uid)
+        values[sweep.host] = (board.lines[0].scores["day"].value, board.lines[0].scores["day"].trials)
+        assert best_trial(twins, dataset="day", sweep=sweep.uid)[0].sweep_uid == sweep.uid
+        assert board.warnings == ()
+    assert values == {"adas-node": (0.5, 1), "bobs-node": (0.7, 1)}
+
+
+def test_different_data_under_one_name_are_pointed_out(twins: str, store: str) -> None:
+    expected = "'day' names different data (ada in demo-1; bob in demo-1): values in its column do not compare"
+    board = read_board(twins)
+    assert [warning.startswith(expected) for warning in board.warnings] == [True]
+    for text in (as_table(board, width=200, color=False), as_markdown(board), as_json(board)):
+        assert expected in text
+    result = CliRunner().invoke(cli, ["leaderboard", "--format", "csv", "--tracking-uri", twins])
+    assert expected in result.stderr
+    assert "warning" not in result.stdout
+    assert read_board(store).warnings == ()  # two sweeps, one kind of data
 
 
 FULL = a_config(

@@ -37,6 +37,7 @@ def command(
         raise InputError(Mistake(f"MLflow run {row.run_id}", "another version of segsweep wrote its configuration"))
     facts = {
         "sweep": row.sweep,
+        "sweep_uid": row.sweep_uid,
         "trial": row.trial_id,
         "dataset": row.dataset,
         "model": row.model,

@@ -25,7 +25,7 @@ from segsweep.orchestrator.commands._options import as_json, tracking_uri
 def command(
     sweep: str | None, dataset: str | None, metric: str | None, sort: str, form: str, uri: str | None, as_json: bool
 ) -> None:
-    """Models against datasets: the best finished trial of each, of SWEEP or of all sweeps in the store.
+    """Models against datasets: the best finished trial of each, of SWEEP (a name or uid) or of all in the store.
 
     Stopped and failed trials are counted but never rank.
     """
@@ -37,3 +37,6 @@ def command(
 
     board = read_board(resolve_uri(uri, Path.cwd()), sweep=sweep, dataset=dataset, metric=metric, sort=sort)
     click.echo(FORMATS["json" if as_json else form](board))
+    if form == "csv" and not as_json:
+        for warning in board.warnings:
+            click.echo(f"warning: {warning}", err=True)

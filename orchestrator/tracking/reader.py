@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -24,10 +25,27 @@ PAGE = 1000
 
 
 @dataclass(frozen=True)
+class SweepRow:
+    """One sweep, as its MLflow run describes it."""
+
+    name: str
+    uid: str  # names repeat in a store that several people share, uids do not
+    started_s: float  # since 1970, UTC
+    user: str
+    host: str
+
+    def __str__(self) -> str:
+        """ "3f2a9c0d1e4b (started 2026-11-21 09:30 by ada on node7)", the time that of this machine."""
+        started = time.strftime("%Y-%m-%d %H:%M", time.localtime(self.started_s))
+        return f"{self.uid} (started {started} by {self.user or '?'} on {self.host or '?'})"
+
+
+@dataclass(frozen=True)
 class TrialRow:
     """One trial, or one confirmation, as its MLflow run describes it."""
 
     sweep: str
+    sweep_uid: str
     trial_id: str
     run_id: str
     dataset: str
@@ -43,6 +61,7 @@ class TrialRow:
     gpu_s: float
     cpu_s: float
     checkpoint: str
+    data_fingerprint: str  # of the pixels it was trained and scored on; "" if it was never built
     metrics: frozenset[str]  # what can be asked for
     params: Mapping[str, str]
     config: TrialConfig | None  # None if another version wrote it
@@ -62,31 +81,23 @@ class Reader:
         self.uri = uri
         self._client: MlflowClient = connect(uri)
 
-    def sweeps(self) -> list[str]:
-        """The names of all sweeps, the newest first."""
-        runs = self._runs("tags.`segsweep.kind` = 'sweep'")
-        return list(dict.fromkeys(run.data.tags["segsweep.sweep"] for run in runs))
-
-    def source(self, sweep: str) -> str | None:
-        """The YAML of the newest sweep of that name."""
-        for run in self._runs(f"tags.`segsweep.kind` = 'sweep'{_equals('segsweep.sweep', sweep)}"):
-            if run.data.tags["segsweep.sweep"] == sweep:
-                return records.long_text("segsweep.source", run.data.tags)
-        return None
+    def sweeps(self) -> list[SweepRow]:
+        """All sweeps, the newest first."""
+        return [_sweep_row(run) for run in self._runs("tags.`segsweep.kind` = 'sweep'")]
 
     def trials(
         self,
         *,
         metric: str = Objective().metric,
-        sweep: str | None = None,
+        sweep_uid: str | None = None,
         dataset: str | None = None,
         kind: str = "trial",
     ) -> list[TrialRow]:
         """Every trial that fits, read page by page, the newest first."""
         query = f"tags.`segsweep.kind` = '{kind}'"
-        query += _equals("segsweep.sweep", sweep) + _equals("segsweep.dataset", dataset)
+        query += _equals("segsweep.sweep_uid", sweep_uid) + _equals("segsweep.dataset", dataset)
         rows = (self._row(run, metric) for run in self._runs(query))
-        return [row for row in rows if sweep in (None, row.sweep) and dataset in (None, row.dataset)]
+        return [row for row in rows if sweep_uid in (None, row.sweep_uid) and dataset in (None, row.dataset)]
 
     def _runs(self, query: str) -> Iterator[Run]:
         experiments = [e.experiment_id for e in self._client.search_experiments(max_results=50_000)]
@@ -102,6 +113,7 @@ class Reader:
         best_epoch = metrics.get("best_epoch")
         return TrialRow(
             sweep=tags["segsweep.sweep"],
+            sweep_uid=tags.get("segsweep.sweep_uid", ""),
             trial_id=tags["segsweep.trial_id"],
             run_id=run.info.run_id,
             dataset=tags["segsweep.dataset"],
@@ -117,6 +129,7 @@ class Reader:
             gpu_s=metrics.get("gpu_s", 0.0),
             cpu_s=metrics.get("cpu_s", 0.0),
             checkpoint=tags.get("segsweep.checkpoint", ""),
+            data_fingerprint=tags.get("segsweep.data_fingerprint", ""),
             metrics=frozenset(records.metric_name(key) for key in metrics if not key.startswith("best_val")),
             params=dict(run.data.params),
             config=_config(tags),
@@ -134,6 +147,17 @@ class Reader:
             return None
         history = self._client.get_metric_history(run.info.run_id, key)
         return next((_number(point.value) for point in history if point.step == best_epoch), None)
+
+
+def _sweep_row(run: Run) -> SweepRow:
+    tags = run.data.tags
+    return SweepRow(
+        name=tags["segsweep.sweep"],
+        uid=tags["segsweep.sweep_uid"],
+        started_s=run.info.start_time / 1000,
+        user=tags.get("mlflow.user", ""),
+        host=run.data.params.get("host", ""),
+    )
 
 
 def _number(value: float | None) -> float | None:

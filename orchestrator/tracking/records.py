@@ -139,11 +139,12 @@ def encoder(model: Entry) -> str:
         return str(model.options.get("encoder") or model.name.partition("/")[2])
 
 
-def trial_tags(config: TrialConfig, sweep: str) -> dict[str, str]:
+def trial_tags(config: TrialConfig, created: SweepCreated) -> dict[str, str]:
     """What never changes: who it is, copies to filter by, and the configuration itself."""
     return {
         "segsweep.kind": "trial",
-        "segsweep.sweep": sweep,
+        "segsweep.sweep": created.sweep,
+        "segsweep.sweep_uid": sweep_uid(created),
         "segsweep.trial_id": config.trial_id,
         "segsweep.dataset": config.dataset.name,
         "segsweep.model": config.model.name,

@@ -39,8 +39,8 @@ class Runs:
             ledger.parent, ledger.runs, ledger.artifacts = parent, {}, []
 
     def _find_parent(self, created: SweepCreated) -> str:
-        uid = records.sweep_uid(created)
-        found = self.client.search_runs([self.experiment], f"tags.`segsweep.sweep_uid` = '{uid}'", max_results=1)
+        query = f"tags.`segsweep.kind` = 'sweep' and tags.`segsweep.sweep_uid` = '{records.sweep_uid(created)}'"
+        found = self.client.search_runs([self.experiment], query, max_results=1)
         return str(found[0].info.run_id) if found else ""
 
     def _make_parent(self, created: SweepCreated) -> str:

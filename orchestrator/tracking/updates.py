@@ -90,7 +90,7 @@ class Updates:
         created = self.state.created
         if event.attempt == 1 and created is not None:
             update.params = records.trial_params(trial.config)
-            update.tags |= records.trial_tags(trial.config, created.sweep)
+            update.tags |= records.trial_tags(trial.config, created)
         update.tags |= records.status_tags(trial)
 
     def _end(self, event: AttemptEnded) -> None:
