@@ -13,6 +13,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from segsweep.orchestrator.capacity import Capacity
+from segsweep.orchestrator.passwords import without_password
 
 PACKAGES = (
     "segsweep",
@@ -29,7 +30,7 @@ PACKAGES = (
 
 
 def provenance(capacity: Capacity) -> dict[str, JsonValue]:
-    """Facts about this process and machine; no secrets, no environment variables."""
+    """Facts about this process and machine; no passwords, no environment variables."""
     return {
         "version": _version("segsweep"),
         "versions": {name: found for name in PACKAGES if (found := _version(name))},
@@ -41,7 +42,7 @@ def provenance(capacity: Capacity) -> dict[str, JsonValue]:
         "cpus": capacity.cpus,
         "gpus": capacity.gpus,
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-        "command": " ".join(["segsweep", *sys.argv[1:]]),
+        "command": " ".join(["segsweep", *map(without_password, sys.argv[1:])]),
     }
 
 

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 from pydantic import JsonValue
 
 from segsweep.orchestrator.errors import InputError, Mistake
+from segsweep.orchestrator.passwords import without_password
 
 KeyPath: TypeAlias = tuple[str | int, ...]
 
@@ -210,17 +211,21 @@ def _assign(source: Source, assignments: tuple[str, ...]) -> Source:
     for text in assignments:
         try:
             path, value = _assignment(text)
-            data = _with_value(data, path, value, f"--set {text}")
-            overrides[path] = f"--set {text}"
+            data = _with_value(data, path, value, _place(text))
+            overrides[path] = _place(text)
         except InputError as error:
             mistakes += error.mistakes
     InputError.raise_if(mistakes)
     return Source(source.name, source.text, data, source.lines, overrides)
 
 
+def _place(assignment: str) -> str:
+    return f"--set {without_password(assignment)}"
+
+
 def _assignment(text: str) -> tuple[KeyPath, JsonValue]:
     """ "models[0].encoder=resnet18" -> ("models", 0, "encoder"), "resnet18". Raises InputError."""
-    place = f"--set {text}"
+    place = _place(text)
     key, equals, written = text.partition("=")
     if not equals or not key.strip():
         raise InputError(Mistake(place, "must read KEY=VALUE, e.g. --set epochs=3"))

@@ -15,6 +15,7 @@ from segsweep.orchestrator.domains import DomainError
 from segsweep.orchestrator.entries import Entries, sampled_options
 from segsweep.orchestrator.errors import InputError, Mistake
 from segsweep.orchestrator.explanations import mistakes_of, shown, validate_strictly
+from segsweep.orchestrator.passwords import HOLDS_PASSWORD, without_password
 from segsweep.orchestrator.plan import SweepPlan
 from segsweep.orchestrator.source import KeyPath, Source
 from segsweep.orchestrator.spec import CROSSING, SECTIONS, ComponentSpec, SweepSpec
@@ -120,6 +121,8 @@ class Checks:
             yield self._at(("objective", "metric"), f"no metric '{metric}'.{hint} Known: {', '.join(OBJECTIVES)}")
         elif metric_named(metric).better != mode:
             yield self._at(("objective", "mode"), f"{metric} is better when {metric_named(metric).better}, not {mode}")
+        if spec.tracking.uri and spec.tracking.uri != without_password(spec.tracking.uri):
+            yield self._at(("tracking", "uri"), HOLDS_PASSWORD)
         yield from self._domain_of_ints("batch_size")
         for i, entry in enumerate(spec.lr_schedules):
             schedule: Any = LR_SCHEDULES.get(entry.type)

@@ -135,5 +135,17 @@ def test_impossible_overrides_name_themselves(tmp_path: Path, assignment: str) -
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("value", ["postgresql://ada:s3cret@db/x", "[postgresql://ada:s3cret@db/x"])
+def test_places_never_repeat_a_password(tmp_path: Path, value: str) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_text("epochs: 3\n")
+    try:
+        place = read(file, (f"tracking.uri={value}",)).place(("tracking", "uri"))
+    except InputError as error:
+        place = str(error)
+    assert "//ada@db/x" in place
+    assert "s3cret" not in place
+
+
 def test_dotted_paths_read_as_users_write_them() -> None:
     assert dotted(("models", 1, "decoder", "channels", 0)) == "models[1].decoder.channels[0]"

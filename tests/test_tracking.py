@@ -14,12 +14,15 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from click.testing import CliRunner
@@ -558,7 +561,7 @@ BAD_STORES = [
     ("file:///tmp/mlruns", "plain files"),
     ("mlruns", "plain files"),
     ("ftp://host/x", "'ftp' is no store"),
-    ("sqlite:///{folder}/file/mlflow.db", "cannot be written"),
+    ("sqlite:///{folder}/file/mlflow.db", r"cannot be written.*launch --set tracking\.uri=URI.*--tracking-uri URI"),
     ("sqlite:///{folder}/file", "cannot be written"),
     ("sqlite:///{folder}", "cannot be written"),
 ]
@@ -586,6 +589,47 @@ def test_a_server_that_accepts_and_never_answers_is_refused_in_time() -> None:
         silent.listen()
         with pytest.raises(InputError, match="does not answer within 1 s"):
             check(f"http://127.0.0.1:{silent.getsockname()[1]}", timeout_s=1.0)
+
+
+class _Refusing(BaseHTTPRequestHandler):
+    """An MLflow server that lets nobody in."""
+
+    seen: ClassVar[list[str | None]] = []
+
+    def do_GET(self) -> None:
+        self.seen.append(self.headers["Authorization"])
+        self.send_error(401)
+
+    do_POST = do_GET  # noqa: N815
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_the_password_of_the_environment_is_used_and_never_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = HTTPServer(("127.0.0.1", 0), _Refusing)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        address = f"127.0.0.1:{server.server_port}"
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://ada:s3cret@{address}")
+        uri = resolve_uri(None, Path("/"))
+        with pytest.raises(InputError, match="is not usable") as caught:
+            check(uri)
+        assert uri == f"http://ada@{address}"  # what the journal keeps: sync and resume connect with it
+        assert "s3cret" not in str(caught.value)
+        assert set(_Refusing.seen) == {f"Basic {b64encode(b'ada:s3cret').decode()}"}
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize("command", ["leaderboard", "best"])
+def test_a_password_on_the_command_line_is_refused_without_repeating_it(command: str) -> None:
+    more = ["--dataset", "day"] if command == "best" else []
+    result = CliRunner().invoke(cli, [command, *more, "--tracking-uri", "postgresql://ada:s3cret@db/mlflow"])
+    assert isinstance(result.exception, InputError)
+    assert str(result.exception).startswith("tracking URI postgresql://ada@db/mlflow: holds a password")
+    assert "MLFLOW_TRACKING_URI" in str(result.exception)
 
 
 def test_a_good_store_passes_without_a_word(uri: str, capfd: pytest.CaptureFixture[str]) -> None:

@@ -75,6 +75,10 @@ def spec_of(text: str) -> SweepSpec:
         ),
         ("objective: val_miou", "objective: must be a mapping, not 'val_miou'; e.g. `objective: {metric: val_miou}`"),
         ("plugins: mine", "plugins: must be a list, not 'mine'"),
+        (
+            "tracking: {uri: 'postgresql://ada:s3cret@db/x'}",
+            "tracking.uri: holds a password, which others could read; put the whole URI into $MLFLOW_TRACKING_URI",
+        ),
         ("name: 3", "name: must be text, not 3"),
         (
             "name: ../x",

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from segsweep.orchestrator.tracking.store import one_line
+from segsweep.orchestrator.tracking.store import message_of
 from segsweep.orchestrator.tracking.updates import RunUpdate
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def insert(store: SqlAlchemyStore, experiment: str, updates: dict[str, RunUpdate
     except Exception as error:
         if isinstance(error, MlflowException) and error.error_code == ErrorCode.Name(TEMPORARILY_UNAVAILABLE):
             raise
-        logger.warning("MLflow's tables are not as expected; runs are written one by one: %s", one_line(error))
+        logger.warning("MLflow's tables are not as expected; runs are written one by one: %s", message_of(error))
         return None
     return ids
 

@@ -72,11 +72,8 @@ class Reader:
         """Raises InputError if the store does not answer; a SQLite file that is not there is not made."""
         path = sqlite_path(uri)
         if path is not None and not path.is_file():
-            raise InputError(
-                Mistake(
-                    f"tracking URI {uri}", "there is no such file yet; run `segsweep launch FILE`, or name the store"
-                )
-            )
+            remedy = "run `segsweep launch FILE`, or name the store with --tracking-uri"
+            raise InputError(Mistake(f"tracking URI {uri}", f"there is no such file yet; {remedy}"))
         check(uri)
         self.uri = uri
         self._client: MlflowClient = connect(uri)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from segsweep.orchestrator.journal import SweepCreated
 from segsweep.orchestrator.tracking import records
 from segsweep.orchestrator.tracking.ledger import Ledger
-from segsweep.orchestrator.tracking.store import connect, one_line, sqlite_path
+from segsweep.orchestrator.tracking.store import connect, message_of, sqlite_path
 from segsweep.orchestrator.tracking.updates import PARENT, RunUpdate
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Runs:
                 self.client.log_text(self.ledger.parent, text, name)
                 self.ledger.artifacts.append(name)
             except Exception as error:  # no reason to hold back every number; the YAML is in a tag as well
-                logger.warning("MLflow did not take the artifact %s: %s", name, one_line(error))
+                logger.warning("MLflow did not take the artifact %s: %s", name, message_of(error))
 
     def _make(self, updates: dict[str, RunUpdate]) -> None:
         """New runs, each with all that is known of it."""
@@ -128,7 +128,7 @@ class Runs:
         except MlflowException as error:
             if error.error_code not in REFUSALS:
                 raise
-            logger.warning("MLflow refuses results of run %s: %s", run_id, one_line(error))
+            logger.warning("MLflow refuses results of run %s: %s", run_id, message_of(error))
 
     def _log_batch(self, run_id: str, metrics: list[Any], params: list[Any], tags: list[Any]) -> None:
         from mlflow.exceptions import MlflowException

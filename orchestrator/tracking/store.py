@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from segsweep.orchestrator.errors import InputError, Mistake
+from segsweep.orchestrator.passwords import HOLDS_PASSWORD, without_password
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -21,11 +22,18 @@ SQLITE = "sqlite:///"
 ANSWER_TIMEOUT_S = 10.0
 SQLITE_TIMEOUT_S = 120.0  # a new file gets its tables first: 2 s, but many times that on a busy machine
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+OTHER_STORE = "name another store in $MLFLOW_TRACKING_URI, with `launch --set tracking.uri=URI`, or --tracking-uri URI"
 
 
 def resolve_uri(uri: str | None, cwd: Path) -> str:
-    """`uri`, else $MLFLOW_TRACKING_URI, else MLflow's own default in `cwd`; a relative SQLite path made absolute."""
-    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or SQLITE + "mlflow.db"
+    """`uri`, else $MLFLOW_TRACKING_URI, else MLflow's own default in `cwd`; a relative SQLite path made absolute.
+
+    Without a password, so that it can be kept and shown; `connect` takes it from $MLFLOW_TRACKING_URI again.
+    Raises InputError if `uri` itself holds one: command lines are seen and kept by others.
+    """
+    if uri and uri != without_password(uri):
+        raise _refused(uri, HOLDS_PASSWORD)
+    uri = uri or without_password(os.environ.get("MLFLOW_TRACKING_URI", "")) or SQLITE + "mlflow.db"
     if not uri.startswith(SQLITE):
         return uri
     path = (cwd / unquote(uri.removeprefix(SQLITE))).resolve()
@@ -49,11 +57,20 @@ def import_mlflow() -> None:
 
 
 def connect(uri: str) -> MlflowClient:
-    """A client for the store; a new SQLite file gets its tables (2 s). Raises whatever the store raises."""
+    """A client for the store (see `resolve_uri`); a new SQLite file gets its tables (2 s).
+
+    Raises whatever the store raises.
+    """
     import_mlflow()
     from mlflow import MlflowClient
 
-    return MlflowClient(tracking_uri=uri)
+    return MlflowClient(tracking_uri=_with_password(uri))
+
+
+def _with_password(uri: str) -> str:
+    """$MLFLOW_TRACKING_URI if it is `uri` and a password."""
+    whole = os.environ.get("MLFLOW_TRACKING_URI", "")
+    return whole if without_password(whole) == uri else uri
 
 
 def check(uri: str, timeout_s: float = ANSWER_TIMEOUT_S) -> None:
@@ -70,7 +87,7 @@ def check(uri: str, timeout_s: float = ANSWER_TIMEOUT_S) -> None:
 
 
 def _refused(uri: str, why: str) -> InputError:
-    return InputError(Mistake(f"tracking URI {uri}", why))
+    return InputError(Mistake(f"tracking URI {without_password(uri)}", why))
 
 
 def _why_no_store(uri: str, scheme: str) -> str:
@@ -106,7 +123,7 @@ def _check_sqlite(uri: str, path: Path) -> None:
         if not existed:
             with suppress(OSError):
                 path.unlink()  # sqlite3 made an empty file
-        raise _refused(uri, f"{path} cannot be written: {error}; name another place with --tracking-uri") from None
+        raise _refused(uri, f"{path} cannot be written: {error}; {OTHER_STORE}") from None
 
 
 def _check_answer(uri: str, timeout_s: float) -> None:
@@ -126,10 +143,10 @@ def _check_answer(uri: str, timeout_s: float) -> None:
     if thread.is_alive():
         raise _refused(uri, f"does not answer within {timeout_s:.0f} s")
     if failures:
-        raise _refused(uri, f"is not usable: {one_line(failures[0])}")
+        raise _refused(uri, f"is not usable: {message_of(failures[0])}")
 
 
-def one_line(error: Exception, limit: int = 240) -> str:
-    """An exception's message without its line breaks, tracebacks and help links."""
-    text = " ".join(str(error).split("(Background on this error")[0].split())
+def message_of(error: Exception, limit: int = 240) -> str:
+    """What MLflow says went wrong, in one line: no help links, and no password."""
+    text = without_password(" ".join(str(error).split("(Background on this error")[0].split()))
     return text if len(text) <= limit else text[: limit - 3] + "..."

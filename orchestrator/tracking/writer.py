@@ -12,7 +12,7 @@ from pathlib import Path
 
 from segsweep.orchestrator.errors import InputError, Mistake
 from segsweep.orchestrator.tracking.sender import Sender
-from segsweep.orchestrator.tracking.store import check, one_line
+from segsweep.orchestrator.tracking.store import check, message_of
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class TrackingWriter:
                     failures, self._problem = 0, None
                 except Exception as error:  # the sweep goes on whatever happens to MLflow
                     failures += 1
-                    self._problem = f"MLflow ({self._sender.ledger.uri or 'not connected'}): {one_line(error)}"
+                    self._problem = f"MLflow ({self._sender.ledger.uri or 'not connected'}): {message_of(error)}"
                     logger.debug("sending failed", exc_info=True)
                 if (last_round and not failures) or time.monotonic() >= self._deadline:
                     return
@@ -102,9 +102,8 @@ def sync(folder: Path) -> int:
             while sender.step():
                 pass
         except Exception as error:
-            raise InputError(
-                Mistake(f"tracking URI {sender.ledger.uri}", f"{one_line(error)}; {sender.unsent} events are not sent")
-            ) from error
+            problem = f"{message_of(error)}; {sender.unsent} events are not sent"
+            raise InputError(Mistake(f"tracking URI {sender.ledger.uri}", problem)) from error
     return unsent
 
 
