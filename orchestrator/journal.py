@@ -20,10 +20,11 @@ from pydantic import Field, JsonValue, TypeAdapter
 from segsweep.orchestrator.errors import InputError
 from segsweep.trainables.config import Frozen, TrialConfig
 
-Cause = Literal["new", "resume", "retry", "continue"]
-"""Why an attempt starts: first time; after a dead driver; after a failure; a stopped trial that its cell needs."""
+Cause = Literal["new", "resume", "retry", "promote", "continue"]
+"""Why an attempt starts: first time; after a dead driver; after a failure; from a rung; its cell needs it after all."""
 
-EndStatus = Literal["finished", "stopped", "failed", "infeasible", "interrupted"]
+EndStatus = Literal["finished", "stopped", "paused", "failed", "infeasible", "interrupted"]
+"""How an attempt ends. A paused trial ends once more when it is stopped, or starts another attempt."""
 
 
 class Stop(Frozen):

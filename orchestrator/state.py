@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +25,7 @@ from segsweep.orchestrator.journal import (
 )
 from segsweep.trainables.config import TrialConfig
 
-Status = Literal["created", "running", "finished", "stopped", "failed", "infeasible", "interrupted"]
+Status = Literal["created", "running", "finished", "stopped", "paused", "failed", "infeasible", "interrupted"]
 
 
 class Cell(NamedTuple):
@@ -72,6 +73,19 @@ class TrialState:
         """The objective at its best epoch so far: the trial's value in rungs, in `best` and on the leaderboard."""
         return None if self.best_epoch is None else self.value(self.best_epoch)
 
+    @property
+    def over(self) -> bool:
+        """It ended, and not only for now."""
+        return self.status in ("finished", "stopped", "failed", "infeasible")
+
+    def best_until(self, epoch: int) -> float:
+        """The best objective of the first `epoch` epochs; the worst there is if none was a number."""
+        maximise = self.config.objective.mode == "max"
+        values = [v for e in range(1, min(epoch, self.epoch) + 1) if (v := self.value(e)) is not None]
+        if not values:
+            return -math.inf if maximise else math.inf
+        return max(values) if maximise else min(values)
+
     def value(self, epoch: int) -> float | None:
         """The objective after `epoch` (1, 2 ...); None if it was not a number."""
         return self.metrics[epoch - 1].get(self.config.objective.metric)
@@ -86,11 +100,11 @@ class TrialState:
         self.seconds = self._seconds_before + max(0.0, now - self._began)
 
     def end(self, event: AttemptEnded) -> None:
+        if self.status == "running" and event.lost != "driver":  # waiting at a rung costs nothing
+            self.alive_at(event.time)
         self.status, self.reason, self.stop = event.status, event.reason, event.stop
         self.failures += event.status == "failed"
         self.lost_in_a_row += event.lost == "worker"
-        if event.lost != "driver":
-            self.alive_at(event.time)
 
     def apply_epoch(self, event: EpochDone) -> None:
         self.alive_at(event.time)

@@ -29,7 +29,7 @@ from segsweep.orchestrator.journal import (
     read_events,
 )
 from segsweep.orchestrator.plan import Combination, CombinationKey, SweepPlan, key_of
-from segsweep.orchestrator.schedulers import SCHEDULERS, Scheduler
+from segsweep.orchestrator.schedulers import SCHEDULERS, CellView, Pause, Scheduler
 from segsweep.orchestrator.searchers import SEARCHERS, Searcher
 from segsweep.orchestrator.state import Cell, SweepState, TrialState, best_of
 from segsweep.trainables.config import TrialConfig
@@ -96,9 +96,13 @@ class Sweep:
             return None
         if (trial := self._waiting()) is not None:
             return self._start(trial, "retry" if trial.status == "failed" else "resume")
+        if (trial := self._promoted(idle=False)) is not None:
+            return self._start(trial, "promote")
         if (combination := self._missing()) is not None:
             with self.journal.together():
                 return self._start(self._create(combination), "new")
+        if (trial := self._promoted(idle=True)) is not None:
+            return self._start(trial, "promote")
         if (trial := self._needed_by_its_cell()) is not None:
             return self._start(trial, "continue")
         return None
@@ -112,7 +116,8 @@ class Sweep:
         """Nothing runs and nothing is left to start."""
         if self.running:
             return False
-        open_trials = self._missing() is not None or self._waiting() is not None
+        paused = any(trial.status == "paused" for trial in self.state.trials.values())
+        open_trials = paused or self._missing() is not None or self._waiting() is not None
         return self.stopping or not (open_trials or self._needed_by_its_cell() is not None)
 
     def facts(self, assignment: Assignment, facts: Mapping[str, float | str]) -> None:
@@ -194,11 +199,25 @@ class Sweep:
         """A trial that was interrupted, or crashed and may be tried again; the oldest first."""
         return next((trial for trial in self.state.trials.values() if self._due_again(trial)), None)
 
+    def _promoted(self, *, idle: bool) -> TrialState | None:
+        """The first trial that its rung promotes; those that rungs stop are journalled on the way."""
+        for cell in dict.fromkeys(trial.cell for trial in self.state.trials.values() if trial.status == "paused"):
+            view = CellView(self.state.cell(cell), self.plan.trials_of(cell), self.plan.spec.min_finished)
+            promoted = None
+            for trial, stop in list(self._scheduler.decide(view, idle=idle)):
+                if stop is not None:
+                    self._end(trial, "stopped", explain_stop(stop, trial), stop)
+                elif promoted is None:
+                    promoted = trial
+            if promoted is not None:
+                return promoted
+        return None
+
     def _needed_by_its_cell(self) -> TrialState | None:
         """The best stopped trial of a cell that would otherwise end with fewer than min_finished."""
         for cell in self.plan.cells:
             trials = self.state.cell(cell)
-            alive = sum(trial.status in ("finished", "running") for trial in trials)
+            alive = sum(trial.status in ("finished", "running", "paused") for trial in trials)
             stopped = [trial for trial in trials if trial.status == "stopped"]
             if alive < self.plan.spec.min_finished and stopped:
                 return best_of(stopped)
@@ -211,9 +230,11 @@ class Sweep:
             return Verdict("finished", event.done)
         if trial.value(event.epoch) is None:
             return Verdict("failed", f"{trial.config.objective.metric} is not a number in epoch {event.epoch}")
-        if stop is not None and not trial.continued:  # a continued trial is one that its cell needs
-            return Verdict("stopped", explain_stop(stop, trial), stop)
-        return None
+        if stop is None or trial.continued:  # a continued trial is one that its cell needs
+            return None
+        if isinstance(stop, Pause):
+            return Verdict("paused", f"rung {stop.rung}: waits for the other trials of its cell")
+        return Verdict("stopped", explain_stop(stop, trial), stop)
 
     def _settle(self, trial: TrialState) -> None:
         """Journal the end that the trial's last epoch called for; a driver may have died before it did."""
@@ -273,7 +294,7 @@ def explain_stop(stop: Stop, trial: TrialState) -> str:
     """ "rung 3: val_miou 0.412 is below the cutoff 0.518 (rank 4 of 5)" """
     objective = trial.config.objective
     side = "below" if objective.mode == "max" else "above"
-    value = f"{trial.best:.4g}" if trial.best is not None else "nothing"
+    value = f"{trial.best_until(stop.rung):.4g}"
     rank = f"(rank {stop.rank} of {stop.of})"
     return f"rung {stop.rung}: {objective.metric} {value} is {side} the cutoff {stop.cutoff:.4g} {rank}"
 

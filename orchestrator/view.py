@@ -124,7 +124,7 @@ class View:
         return [cell.dataset, cell.model, value, name, f"{len(trials)}/{planned}", str(finished)]
 
 
-_SHOWN = ("running", "finished", "stopped", "failed", "infeasible", "interrupted")
+_SHOWN = ("running", "finished", "stopped", "paused", "failed", "infeasible", "interrupted")
 
 
 def epochs_done(state: SweepState) -> int:

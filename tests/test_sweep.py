@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
@@ -146,6 +147,52 @@ def test_stopped_trials_name_rung_cutoff_and_rank(backend: Backend, tmp_path: Pa
         assert f"rank {trial.stop.rank} of {trial.stop.of}" in trial.reason
 
 
+PROMOTION = SPACE.replace("{type: asha, grace: 1, reduction_factor: 3}", "{type: asha_promotion, grace: 1}")
+
+
+def test_promotion_finishes_the_best_of_every_rung(backend: Backend, tmp_path: Path) -> None:
+    sweep = run(backend, tmp_path, scripted(), plan_of(PROMOTION))
+    for cell in sweep.plan.cells:
+        trials = sorted(sweep.state.cell(cell), key=lambda trial: trial.best_until(1), reverse=True)
+        assert [trial.status for trial in trials] == ["finished", "finished", "stopped", "stopped"]
+        assert {trial.epoch for trial in trials[2:]} == {1}
+        for trial in trials[2:]:
+            assert trial.stop is not None
+            assert trial.stop.of == 4
+            assert trial.stop.rank in (3, 4)
+            assert trial.stop.cutoff == trials[1].best_until(1)
+    assert all(epochs == list(range(1, len(epochs) + 1)) for epochs in epochs_by_trial(tmp_path).values())
+
+
+class SlowFirst(ScriptedTrial):
+    """The sweep's first trial takes a thousand times as long as the others."""
+
+    def step(self) -> ScriptedReport:
+        report = super().step()
+        seconds = 10.0 if self._assignment.trial == "001" else 0.01
+        return dataclasses.replace(report, metrics={**report.metrics, "epoch_s": seconds})
+
+
+def test_a_worker_that_would_idle_promotes_early(tmp_path: Path) -> None:
+    one_cell = """
+datasets: [streets]
+models: [{architecture: unet, encoder: resnet18}]
+trials: 6
+epochs: 6
+image_size: [48, 80]
+scheduler: {type: asha_promotion, grace: 1}
+"""
+    backend = Simulated(workers=6)
+    with Journal(tmp_path / "journal.jsonl", clock=backend.clock) as journal:
+        sweep = Sweep(plan_of(one_cell), journal)
+        backend.run(sweep, lambda assignment: SlowFirst(assignment, no_mishap))
+    promotions = [
+        e.time for e, _ in read_events(journal.path) if isinstance(e, AttemptStarted) and e.cause == "promote"
+    ]
+    assert sweep.over
+    assert promotions[0] < 1.0 < 10.0 <= sweep.state.last_time
+
+
 def test_values_are_the_best_epoch_and_the_published_point_comes_first(backend: Backend, tmp_path: Path) -> None:
     sweep = run(backend, tmp_path, scripted())
     firsts = {trial.cell: trial for trial in reversed(sweep.state.trials.values())}
@@ -234,17 +281,18 @@ def decisions(folder: Path) -> list[tuple[Any, ...]]:
     return found
 
 
+@pytest.mark.parametrize("space", [SPACE, PROMOTION], ids=["asha", "asha_promotion"])
 @pytest.mark.parametrize("moment", range(12))
-def test_a_killed_sweep_with_one_worker_ends_like_an_undisturbed_one(tmp_path: Path, moment: int) -> None:
-    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+def test_a_killed_sweep_with_one_worker_ends_like_an_undisturbed_one(tmp_path: Path, moment: int, space: str) -> None:
+    undisturbed, killed, plan = tmp_path / "undisturbed", tmp_path / "killed", plan_of(space)
     undisturbed.mkdir()
     killed.mkdir()
-    run(InProcess(), undisturbed, scripted())
+    run(InProcess(), undisturbed, scripted(), plan)
     lines = (undisturbed / "journal.jsonl").read_bytes().splitlines(keepends=True)
     cut = random.Random(moment).randrange(1, len(lines))
     (killed / "journal.jsonl").write_bytes(b"".join(lines[:cut]) + lines[cut][:20])  # dies while it writes
     for trial, epochs in epochs_by_trial(killed).items():
         (killed / "trials" / trial).mkdir(parents=True)
         (killed / "trials" / trial / "epoch").write_text(str(epochs[-1]))
-    run(InProcess(), killed, scripted())
+    run(InProcess(), killed, scripted(), plan)
     assert decisions(killed) == decisions(undisturbed)

@@ -7,7 +7,7 @@ clock and no files: replaying the same epochs gives the same answers, which is h
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 
 from segsweep.trainables.catalog import Catalog
 from segsweep.trainables.components import ComponentOptions, Problem
@@ -17,11 +17,38 @@ if TYPE_CHECKING:
     from segsweep.orchestrator.state import TrialState
 
 
+class Pause(NamedTuple):
+    """The trial waits at a rung until `decide` says what becomes of it; its worker is free meanwhile."""
+
+    rung: int  # epochs
+
+
+class CellView(NamedTuple):
+    """A cell as `decide` sees it."""
+
+    trials: list[TrialState]  # in the order of their creation
+    planned: int  # trials that the cell will have
+    min_finished: int
+
+
+class Decision(NamedTuple):
+    """What becomes of a paused trial: it is promoted, or stopped for a reason."""
+
+    trial: TrialState
+    stop: Stop | None
+
+
 class Scheduler(Protocol):
-    def judge(self, trial: TrialState) -> Stop | None:
-        """Called once after each new epoch of a trial: None lets it go on, a Stop says why it should not.
+    def judge(self, trial: TrialState) -> Stop | Pause | None:
+        """Called once after each new epoch of a trial: None lets it go on.
 
         The trial's last epoch is recorded too, though nothing is left to stop.
+        """
+
+    def decide(self, cell: CellView, *, idle: bool) -> Iterable[Decision]:
+        """What is due for the cell's paused trials. idle: a worker has nothing else to do.
+
+        A function of the view alone: what was decided before is in the trials' states.
         """
 
 

@@ -17,6 +17,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from segsweep.orchestrator.journal import Stop
+from segsweep.orchestrator.schedulers import CellView, Decision
 from segsweep.orchestrator.state import TrialState
 from segsweep.trainables.components import ComponentOptions, Problem
 
@@ -69,6 +70,9 @@ class Asha:
             return None
         rank = 1 + sum(other > value for other in records)
         return Stop(rung=trial.epoch, cutoff=sign * cutoff, rank=rank, of=len(records))
+
+    def decide(self, cell: CellView, *, idle: bool) -> Iterable[Decision]:
+        return ()  # nothing ever pauses
 
 
 def check(options: Options, epochs: int) -> Iterable[Problem]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from segsweep.orchestrator.journal import Stop
+from segsweep.orchestrator.schedulers import CellView, Decision
 from segsweep.orchestrator.state import TrialState
 from segsweep.trainables.components import ComponentOptions, Problem
 
@@ -16,6 +17,9 @@ class Options(ComponentOptions):
 class Fifo:
     def judge(self, trial: TrialState) -> Stop | None:
         return None
+
+    def decide(self, cell: CellView, *, idle: bool) -> Iterable[Decision]:
+        return ()  # nothing ever pauses
 
 
 def check(options: Options, epochs: int) -> Iterable[Problem]:

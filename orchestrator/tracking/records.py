@@ -36,6 +36,7 @@ RUN_STATUS = {
     "created": "SCHEDULED",
     "running": "RUNNING",
     "finished": "FINISHED",
+    "paused": "RUNNING",
     "stopped": "FINISHED",  # the tag segsweep.status tells it from a finished one
     "failed": "FAILED",
     "infeasible": "FAILED",
