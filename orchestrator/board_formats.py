@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from segsweep.orchestrator.board import Board, Line, Score
+from segsweep.orchestrator.durations import duration
 from segsweep.trainables.metric_names import metric_named
 
 PADDING = 2  # between two columns
@@ -187,10 +188,3 @@ def _times(board: Board) -> list[Column]:
     kinds: dict[str, Callable[[Line], float]] = {"GPU time": lambda x: x.gpu_s, "CPU time": lambda x: x.cpu_s}
     used = {name: cost for name, cost in kinds.items() if any(cost(line) for line in board.lines)}
     return [Column(name, [duration(cost(line)) for line in board.lines]) for name, cost in used.items()]
-
-
-def duration(seconds: float) -> str:
-    """42 s, 12.3 min, 3.4 h"""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -12,9 +15,9 @@ from segsweep.orchestrator.leaderboard import board_text
 from segsweep.orchestrator.next_step import resume_command
 from segsweep.orchestrator.preflight import Announce
 from segsweep.orchestrator.recorded import recorded
-from segsweep.orchestrator.state import SweepState
+from segsweep.orchestrator.state import SweepState, TrialState
 from segsweep.orchestrator.tracking.records import sweep_uid
-from segsweep.orchestrator.view import last_words
+from segsweep.orchestrator.view import last_words, winners
 
 
 def announcer(how: Machinery) -> Announce:
@@ -27,20 +30,46 @@ def announcer(how: Machinery) -> Announce:
     return announce
 
 
-def run_to_the_end(folder: Path, how: Machinery) -> ExitCode:
-    """Run the sweep in `folder`, print its leaderboard on stdout, and say what comes next."""
+def run_to_the_end(folder: Path, how: Machinery, *, as_json: bool = False) -> ExitCode:
+    """Run the sweep in `folder`, print its leaderboard on stdout, or one JSON object, and say what comes next."""
     announce = announcer(how)
     announce(f"Sweep {folder.name} in {folder}")
     try:
         outcome = run(folder, how, announce)
     except KeyboardInterrupt:  # before the sweep could be stopped cleanly, or the second Ctrl-C
         click.echo(f"{folder.name} was stopped at once. Go on: {resume_command(folder)}", err=True)
+        if as_json:
+            click.echo(json.dumps(result(folder, ExitCode.INTERRUPTED, unsent=None)))
         return ExitCode.INTERRUPTED
-    if outcome.code != ExitCode.INTERRUPTED:
+    if as_json:
+        click.echo(json.dumps(result(folder, outcome.code, outcome.unsent)))
+    elif outcome.code != ExitCode.INTERRUPTED:
         _show_board(outcome)
     if not how.quiet or outcome.code == ExitCode.INTERRUPTED:
         click.echo(last_words(SweepState.load(folder / "journal.jsonl"), outcome.code, folder), err=True)
     return outcome.code
+
+
+def result(folder: Path, code: ExitCode, unsent: int | None) -> dict[str, Any]:
+    """What came out, for programs. unsent: journal events that MLflow lacks; None if nobody has counted them."""
+    state = SweepState.load(folder / "journal.jsonl")
+    assert state.created is not None
+    return {
+        "sweep": state.created.sweep,
+        "sweep_uid": sweep_uid(state.created),
+        "folder": str(folder),
+        "status": code.name.lower(),  # done, failed_cells, interrupted
+        "code": int(code),
+        "trials": dict(Counter(trial.status for trial in state.trials.values())),
+        "best": {dataset: _best(trial) for dataset, trial in winners(state).items()},
+        "tracking_uri": state.created.tracking_uri,
+        "unsent": unsent,
+    }
+
+
+def _best(trial: TrialState) -> dict[str, Any]:
+    metric = trial.config.objective.metric
+    return {"trial": trial.id, "model": trial.cell.model, "metric": metric, "value": trial.best}
 
 
 def _show_board(outcome: Outcome) -> None:

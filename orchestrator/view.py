@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from segsweep.orchestrator.durations import duration
 from segsweep.orchestrator.errors import ExitCode
 from segsweep.orchestrator.journal import AttemptEnded, AttemptStarted, EpochDone, Event
 from segsweep.orchestrator.next_step import leaderboard_command, resume_command
@@ -97,7 +98,7 @@ class View:
         rate = f", {60 * done / elapsed_s:.1f} epochs/min" if done else ""
         return (
             f"{plan.spec.name}: {len(trials)} of {plan.trials} trials ({shown or 'none yet'})  "
-            f"{_duration(elapsed_s)}{rate}{self._time_left(state, done, elapsed_s)}"
+            f"{duration(elapsed_s)}{rate}{self._time_left(state, done, elapsed_s)}"
         )
 
     def _time_left(self, state: SweepState, done: int, elapsed_s: float) -> str:
@@ -105,7 +106,7 @@ class View:
         if done < 2:
             return ""
         left = max(0.0, self._sweep.plan.epochs_expected - epochs_done(state))
-        return f", about {_duration(left * elapsed_s / done)} left"
+        return f", about {duration(left * elapsed_s / done)} left"
 
     def _table(self, state: SweepState) -> Table:
         assert self._sweep is not None
@@ -135,12 +136,13 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+def winners(state: SweepState) -> dict[str, TrialState]:
+    """The best finished trial of every dataset that has one."""
+    cells: dict[str, list[TrialState]] = {}
+    for trial in state.trials.values():
+        if trial.status == "finished" and trial.best is not None:
+            cells.setdefault(trial.cell.dataset, []).append(trial)
+    return {dataset: best_of(trials) for dataset, trials in cells.items()}
 
 
 def last_words(state: SweepState, code: int, folder: Path) -> str:
@@ -151,10 +153,7 @@ def last_words(state: SweepState, code: int, folder: Path) -> str:
         return f"{name} stopped after {len(trials)} trials. Go on: {resume_command(folder)}"
     failed = sum(trial.status == "failed" for trial in trials)
     parts = [f"{len(trials)} trials, {failed} failed."]
-    for dataset in dict.fromkeys(trial.cell.dataset for trial in trials):
-        finished = [t for t in trials if t.cell.dataset == dataset and t.status == "finished" and t.best is not None]
-        if finished:
-            best = best_of(finished)
-            metric = best.config.objective.metric
-            parts.append(f"{dataset}: {best.cell.model} best, {metric} {_number(best.best)} (trial {best.id}).")
+    for dataset, best in winners(state).items():
+        metric = best.config.objective.metric
+        parts.append(f"{dataset}: {best.cell.model} best, {metric} {_number(best.best)} (trial {best.id}).")
     return " ".join([*parts, f"Next: {leaderboard_command(name, state.created.tracking_uri)}"])

@@ -178,6 +178,31 @@ def test_a_finished_sweep_is_resumed_by_showing_it(finished: Finished, run: Run)
     assert (finished.folder / "journal.jsonl").read_bytes() == journal
 
 
+def test_json_is_one_object_instead_of_the_board(finished: Finished, run: Run) -> None:
+    again = run("resume", finished.folder, "--json")
+    (line,) = again.out.splitlines()
+    found = json.loads(line)
+    cell = status_of(run, finished.folder)["cells"][0]  # type: ignore[index]
+    best = {"trial": cell["trial"], "model": "tiny", "metric": "val_miou", "value": cell["best"]}
+    uid = found.pop("sweep_uid")
+    assert found == {
+        "sweep": "tiny-1", "folder": str(finished.folder), "status": "done", "code": 0, "trials": {"finished": 2},
+        "best": {"streets": best}, "tracking_uri": finished.uri, "unsent": 0,
+    }  # fmt: skip
+    assert again.err.splitlines()[1] == "tiny-1 is done; nothing is left to run"
+    assert run("leaderboard", uid, "--tracking-uri", finished.uri).out == finished.done.out
+
+
+def test_a_sweep_ends_with_its_own_board_where_others_have_its_name(
+    finished: Finished, run: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    shutil.copy(finished.home / "mlflow.db", tmp_path)
+    done = run("launch", "tiny.yaml", "--in-process", "--set", "trials=1")  # tiny-1, as in the store already
+    assert done.code == 0
+    assert done.out.splitlines()[2].split()[2:4] == ["1", "1"]  # trials, finished
+
+
 @pytest.mark.usefixtures("shared_store")
 def test_best_prints_a_search_space_that_gives_the_same_value_again(
     finished: Finished, run: Run, tmp_path: Path
@@ -195,12 +220,13 @@ def test_best_prints_a_search_space_that_gives_the_same_value_again(
 def test_interrupted_sweeps_exit_with_130_and_can_be_resumed(run: Run, tmp_path: Path) -> None:
     epochs = 3
     (tmp_path / "tiny.yaml").write_text(TINY)
-    process = start(tmp_path, "launch", "tiny.yaml", "--in-process", "--set", f"epochs={epochs}", "--name", "cut")
+    options = ("--set", f"epochs={epochs}", "--name", "cut", "--json")
+    process = start(tmp_path, "launch", "tiny.yaml", "--in-process", *options)
     journal = tmp_path / "sweeps" / "cut" / "journal.jsonl"
     wait_for(lambda: journal.exists() and any(isinstance(e, EpochDone) for e, _ in read_events(journal)), process)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
-    assert (process.returncode, out) == (130, ""), err
+    assert (process.returncode, json.loads(out)["status"]) == (130, "interrupted"), err
     assert err.splitlines()[-1] == "cut stopped after 1 trials. Go on: segsweep resume cut"
     assert status_of(run, "cut")["state"] == "interrupted"
 
@@ -225,6 +251,8 @@ def test_a_cell_without_a_finished_trial_is_exit_code_3(run: Run, tmp_path: Path
     diverging = "optimizers=[{type: sgd, lr: 1e30, weight_decay: 0}]"
     done = run("launch", "tiny.yaml", "--in-process", "--set", diverging, "--name", "diverged")
     assert done.code == 3
+    found = json.loads(run("resume", "diverged", "--json", "--quiet").out)
+    assert (found["status"], found["code"], found["best"]) == ("failed_cells", 3, {})
     assert "#001 on streets: failed after epoch 0: DivergedError: " in done.err
     assert done.out.splitlines()[2].split()[:6] == ["tiny", "-", "(1", "failed)", "1", "0"]
     assert done.last_line == "1 trials, 1 failed. Next: segsweep leaderboard diverged"
@@ -410,7 +438,10 @@ def test_a_name_that_exists_is_refused_and_without_one_a_number_is_chosen(run: R
             "file:mlruns",
             "MLflow no longer keeps runs in plain files; use sqlite:///mlflow.db or the http:// address of a",
         ),
-        ("sqlite:///tiny.yaml", "{cwd}/tiny.yaml cannot be written: file is not a database; name another place with"),
+        (
+            "sqlite:///tiny.yaml",
+            "{cwd}/tiny.yaml cannot be written: file is not a database; name another store in $MLFLOW",
+        ),
     ],
 )
 def test_a_tracking_store_that_does_not_answer(run: Run, tmp_path: Path, uri: str, message: str) -> None:

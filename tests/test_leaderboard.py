@@ -15,8 +15,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from segsweep.orchestrator.board import Board, make_board
-from segsweep.orchestrator.board_formats import as_csv, as_json, as_markdown, as_table, duration
+from segsweep.orchestrator.board_formats import as_csv, as_json, as_markdown, as_table
 from segsweep.orchestrator.cli import cli
+from segsweep.orchestrator.durations import duration
 from segsweep.orchestrator.errors import InputError
 from segsweep.orchestrator.journal import (
     AttemptEnded,

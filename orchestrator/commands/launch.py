@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from segsweep.orchestrator.commands._options import machinery, overrides, search_space, storage
+from segsweep.orchestrator.commands._options import as_json, machinery, overrides, search_space, storage
 
 
 @click.command("launch", short_help="Run a search space; ends with the leaderboard.")
@@ -15,6 +15,7 @@ from segsweep.orchestrator.commands._options import machinery, overrides, search
 @storage
 @click.option("--name", help="The sweep's name; an existing one is refused. Default: the file's name and a number.")
 @machinery
+@as_json
 def command(
     file: Path,
     assignments: tuple[str, ...],
@@ -24,6 +25,7 @@ def command(
     address: str | None,
     dashboard_port: int | None,
     quiet: bool,
+    as_json: bool,
 ) -> None:
     """Run the sweep that FILE describes, on this machine or on a Ray cluster.
 
@@ -38,4 +40,4 @@ def command(
     source = read(file, assignments)
     how = Machinery(in_process=in_process, address=address, dashboard_port=dashboard_port, quiet=quiet)
     folder = create(check(source), source.text, storage, name, how, announcer(how))
-    raise SystemExit(run_to_the_end(folder, how))
+    raise SystemExit(run_to_the_end(folder, how, as_json=as_json))

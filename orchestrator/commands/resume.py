@@ -6,15 +6,22 @@ from pathlib import Path
 
 import click
 
-from segsweep.orchestrator.commands._options import machinery, storage
+from segsweep.orchestrator.commands._options import as_json, machinery, storage
 
 
 @click.command("resume", short_help="Go on with a sweep that was interrupted or killed.")
 @click.argument("sweep", required=False)
 @storage
 @machinery
+@as_json
 def command(
-    sweep: str | None, storage: Path, in_process: bool, address: str | None, dashboard_port: int | None, quiet: bool
+    sweep: str | None,
+    storage: Path,
+    in_process: bool,
+    address: str | None,
+    dashboard_port: int | None,
+    quiet: bool,
+    as_json: bool,
 ) -> None:
     """Finish SWEEP (a name or a folder; default: the last one) from its journal.
 
@@ -25,4 +32,4 @@ def command(
     from segsweep.orchestrator.running import run_to_the_end
 
     how = Machinery(in_process=in_process, address=address, dashboard_port=dashboard_port, quiet=quiet)
-    raise SystemExit(run_to_the_end(sweep_folder(sweep, storage), how))
+    raise SystemExit(run_to_the_end(sweep_folder(sweep, storage), how, as_json=as_json))
