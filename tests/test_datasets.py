@@ -17,12 +17,11 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from segsweep.trainables.components import VOID, DataError, Dataset, Split
+from segsweep.trainables.components import SPLITS, VOID, DataError, Dataset, Split
 from segsweep.trainables.datasets import camvid, folder, streets
 from segsweep.trainables.datasets._files import read_image
 from segsweep.trainables.datasets._palette import palette
 
-SPLITS: tuple[Split, ...] = ("train", "val", "test")
 Array = npt.NDArray[np.uint8]
 
 

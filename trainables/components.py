@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 VOID = 255  # the only ignore value inside segsweep; every dataset maps its own to it
 
 Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")  # their order decides what streets draws
 Family = Literal["cnn", "transformer"]
 Color = tuple[int, int, int]
 

@@ -10,12 +10,11 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from segsweep.trainables.components import ComponentOptions, DataError, Split
+from segsweep.trainables.components import SPLITS, ComponentOptions, DataError, Split
 from segsweep.trainables.datasets._files import SHOWN
 
 IMAGE_ENDINGS = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 MASK_ENDINGS = (".bmp", ".gif", ".png", ".tif", ".tiff")  # lossless ones: JPEG invents values between the classes
-SPLITS: tuple[Split, ...] = ("train", "val", "test")
 Ids = Mapping[Split, Sequence[str]]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from segsweep.trainables.components import ComponentOptions, DataError, Dataset, DatasetCard, Sample, Split
+from segsweep.trainables.components import SPLITS, ComponentOptions, DataError, Dataset, DatasetCard, Sample, Split
 from segsweep.trainables.datasets._files import MaskCodes, existing_root, file_sample, resolve_root
 
 CLASSES = {  # in the order of the class values: Sky is 0 and a class like any other
@@ -26,7 +26,6 @@ CLASSES = {  # in the order of the class values: Sky is 0 and a class like any o
     "Bicyclist": (0, 128, 192),
 }
 VOID_VALUE = 11  # the value of unlabelled pixels in CamVid's own masks
-SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 
 class Options(ComponentOptions):

@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from segsweep.trainables.components import ComponentOptions, Dataset, DatasetCard, Pair, Sample, Split
+from segsweep.trainables.components import SPLITS, ComponentOptions, Dataset, DatasetCard, Pair, Sample, Split
 
 CLASSES = {
     "flat": (128, 64, 128),
@@ -28,7 +28,6 @@ CLASSES = {
     "human": (220, 20, 60),
     "vehicle": (0, 0, 142),
 }
-SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 Side = Annotated[int, Field(ge=32, le=2048)]
 Count = Annotated[int, Field(ge=1, le=100_000)]
