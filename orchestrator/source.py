@@ -15,6 +15,7 @@ from segsweep.orchestrator.passwords import without_password
 KeyPath: TypeAlias = tuple[str | int, ...]
 
 DEEPEST = 32  # levels of lists and mappings; a search space needs 5
+MOST_VALUES = 100_000  # ten lines of aliases to aliases can stand for millions
 LONGEST_INT = 30  # digits
 SHOWN = 40  # characters of a value that a message repeats
 
@@ -130,8 +131,13 @@ class _Tree:
         self._open: list[Any] = []  # the nodes from the root to the present one
 
     def value(self, node: Any, path: KeyPath) -> JsonValue:
-        """What the node says; None, and a mistake, where that is nothing a search space can hold."""
+        """What the node says; None, and a mistake, where that is nothing a search space can hold.
+
+        Raises InputError if there is no end to it.
+        """
         self.lines.setdefault(path, node.start_mark.line + 1)
+        if len(self.lines) > MOST_VALUES:
+            raise InputError(Mistake(self._name, f"holds more than {MOST_VALUES} values, repeated ones (*) counted"))
         if node.id == "scalar":
             return self._scalar(node, path)
         if any(node is above for above in self._open):
