@@ -96,19 +96,15 @@ class Pool:
         self.best = {layers: float(accuracy.max()) for layers, accuracy in self.accuracy.items()}
         self._taken: set[tuple[int, int]] = set()
 
-    def take(self, layers: int, options: Mapping[str, Any]) -> int | None:
-        """The nearest configuration that was not taken yet; None if all are."""
+    def take(self, layers: int, options: Mapping[str, Any]) -> int:
+        """The nearest configuration that was not taken yet; if all are, the nearest."""
         unit = np.array([to_unit(name, float(options[name])) for name in RANGES])
         distance = ((self.units[layers] - unit) ** 2).sum(axis=1)
         for index in np.argsort(distance):
             if (layers, int(index)) not in self._taken:
                 self._taken.add((layers, int(index)))
                 return int(index)
-        return None
-
-    @property
-    def empty(self) -> bool:
-        return len(self._taken) == POOL * len(LAYERS)
+        return int(np.argmin(distance))
 
 
 @dataclass(frozen=True)
@@ -220,9 +216,7 @@ def ours(searcher: dict[str, Any], scheduler: dict[str, Any], **more: Any) -> Ca
             options = assignment.config.model.options
             layers: Any = options["layers"]
             if assignment.trial not in taken:
-                index = pool.take(layers, options)
-                assert index is not None
-                taken[assignment.trial] = index
+                taken[assignment.trial] = pool.take(layers, options)
             index = taken[assignment.trial]
             return CurveTrial(pool.accuracy[layers][index], pool.seconds[layers][index], assignment.reported)
 
@@ -280,16 +274,9 @@ def rays_own(pool: Pool, seed: int) -> Outcome:
         while len(queue) < WORKERS:
             config = search.suggest(name := f"t{next(names)}")
             index = pool.take(config["layers"], config)
-            if index is None:
-                search.on_trial_complete(name, error=True)
-                if pool.empty:
-                    break
-                continue
             trial = RayTrial(name, config, index)
             scheduler.on_trial_add(None, trial)
             heapq.heappush(queue, (now + pool.seconds[config["layers"]][index][0], next(order), trial, 1))
-        if not queue:
-            break
         now, _, trial, epoch = heapq.heappop(queue)
         left -= 1
         layers = trial.config["layers"]
@@ -320,7 +307,7 @@ class RayTrial:
 
 COLUMNS: dict[str, Callable[[Pool, int], Outcome]] = {
     "ours (defaults)": ours({"type": "tpe"}, {"type": "asha_promotion"}),
-    "random, ASHA per architecture": ours({"type": "random"}, {"type": "asha", "grace": 1}),
+    "random, ASHA per architecture": ours({"type": "random"}, {"type": "asha", "grace": 3}),  # as much as it may spend
     "Ray: ASHAScheduler + OptunaSearch": rays_own,
 }
 

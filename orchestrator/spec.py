@@ -81,7 +81,7 @@ class SweepSpec(Frozen):
     patience: PositiveInt | None = None
     objective: Annotated[Objective, Field(examples=[{"metric": "val_miou"}])] = Objective()
     searcher: ComponentSpec = ComponentSpec(type="tpe", name="tpe")
-    scheduler: ComponentSpec = ComponentSpec(type="asha", name="asha")
+    scheduler: ComponentSpec = ComponentSpec(type="asha_promotion", name="asha_promotion")
     min_finished: PositiveInt = 1  # per cell
     max_failures: Annotated[int, Field(ge=0)] = 0  # how often a crashed trial is tried again
     resources: Resources = Resources()

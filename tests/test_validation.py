@@ -361,7 +361,7 @@ def test_what_the_spec_says_when_the_file_says_nothing() -> None:
     types = {key: [entry["type"] for entry in spec[key]] for key in ("losses", "optimizers", "lr_schedules")}
     assert types == {"losses": ["cross_entropy"], "optimizers": ["adamw"], "lr_schedules": ["poly"]}
     assert [entry["type"] for entry in spec["augmentations"]] == ["light"]
-    assert (spec["searcher"]["type"], spec["scheduler"]["type"]) == ("tpe", "asha")
+    assert (spec["searcher"]["type"], spec["scheduler"]["type"]) == ("tpe", "asha_promotion")
     assert spec["models"][0]["name"] == "unet/resnet34"
 
 
