@@ -27,6 +27,9 @@ EndStatus = Literal["finished", "stopped", "paused", "failed", "infeasible", "in
 """How an attempt ends. A paused trial ends once more when it is stopped, or starts another attempt."""
 
 
+MOST_AHEAD = 5  # better trials that a stop names: a cell may have thousands
+
+
 class Stop(Frozen):
     """Why a scheduler stopped a trial. rank 1 is the best of the `of` trials recorded at the rung so far."""
 
@@ -34,6 +37,7 @@ class Stop(Frozen):
     cutoff: float
     rank: int
     of: int
+    ahead: tuple[str, ...] = ()  # those ranked before it, the best first; the first MOST_AHEAD of them
 
 
 class _Event(Frozen):

@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from segsweep.orchestrator.journal import Stop
+from segsweep.orchestrator.journal import MOST_AHEAD, Stop
 from segsweep.orchestrator.schedulers import CellView, Decision
 from segsweep.orchestrator.state import TrialState
 from segsweep.trainables.components import ComponentOptions, Problem
@@ -51,11 +51,17 @@ def top_fraction_cutoff(values: list[float], keep: float) -> float:
     return ordered[below] + (position - below) * (ordered[above] - ordered[below])
 
 
+def better_than(value: float, records: Iterable[tuple[float, str]]) -> tuple[str, ...]:
+    """The trials among (value, trial) that are better (higher), the best first; the earlier of equals."""
+    better = sorted((record for record in records if record[0] > value), key=lambda record: -record[0])
+    return tuple(trial for _, trial in better)
+
+
 class Asha:
     def __init__(self, options: Options, epochs: int) -> None:
         self._options = options
         self._levels = frozenset(rung_levels(options, epochs))
-        self._records: dict[tuple[str, ...], list[float]] = {}
+        self._records: dict[tuple[str, ...], list[tuple[float, str]]] = {}  # value (higher is better), trial
 
     def judge(self, trial: TrialState) -> Stop | None:
         if trial.epoch not in self._levels or trial.best is None:
@@ -64,12 +70,13 @@ class Asha:
         sign = 1.0 if trial.config.objective.mode == "max" else -1.0
         value = sign * trial.best
         records = self._records.setdefault((*group, str(trial.epoch)), [])
-        records.append(value)
-        cutoff = top_fraction_cutoff(records, 1 / self._options.reduction_factor)
+        records.append((value, trial.id))
+        cutoff = top_fraction_cutoff([other for other, _ in records], 1 / self._options.reduction_factor)
         if value >= cutoff:
             return None
-        rank = 1 + sum(other > value for other in records)
-        return Stop(rung=trial.epoch, cutoff=sign * cutoff, rank=rank, of=len(records))
+        ahead = better_than(value, records)
+        rank = len(ahead) + 1
+        return Stop(rung=trial.epoch, cutoff=sign * cutoff, rank=rank, of=len(records), ahead=ahead[:MOST_AHEAD])
 
     def decide(self, cell: CellView, *, idle: bool) -> Iterable[Decision]:
         return ()  # nothing ever pauses

@@ -14,7 +14,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from segsweep.orchestrator.journal import Stop
+from segsweep.orchestrator.journal import MOST_AHEAD, Stop
 from segsweep.orchestrator.schedulers import CellView, Decision, Pause
 from segsweep.orchestrator.state import TrialState
 from segsweep.trainables.components import ComponentOptions, Problem
@@ -66,8 +66,9 @@ class AshaPromotion:
         for trial in paused:
             rank = here.index(trial) + 1
             cutoff = here[min(keep, len(here)) - 1].best_until(level)
-            stop = Stop(rung=level, cutoff=cutoff, rank=rank, of=len(here)) if rank > keep else None
-            yield Decision(trial, stop)
+            ahead = tuple(other.id for other in here[: min(rank - 1, MOST_AHEAD)])
+            stop = Stop(rung=level, cutoff=cutoff, rank=rank, of=len(here), ahead=ahead)
+            yield Decision(trial, stop if rank > keep else None)
 
     def _early(self, cell: CellView, level: int, paused: list[TrialState]) -> Iterator[Decision]:
         """The best of a rung that is still filling, if it would be promoted were the rung closed now."""
