@@ -48,6 +48,7 @@ def ray_session(
     folder: the sweep's, where the dashboard's token is written with owner-only rights.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 starves trials on a machine that does anything else
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # today's default of Ray, without its warning
     token_file = _use_token(folder) if address is None else None
     import ray  # only now: it reads the token's variables while it is imported
