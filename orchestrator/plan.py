@@ -148,7 +148,11 @@ class SweepPlan:
         return cells
 
     def trials_of(self, cell: Cell) -> int:
-        return sum(combination.trials for combination in self.cells[cell])
+        return self._trials_by_cell[cell]
+
+    @cached_property
+    def _trials_by_cell(self) -> dict[Cell, int]:
+        return {cell: sum(combination.trials for combination in found) for cell, found in self.cells.items()}
 
     @property
     def trials(self) -> int:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 from pydantic import JsonValue
 
@@ -27,6 +29,9 @@ from segsweep.trainables.config import TrialConfig
 
 Status = Literal["created", "running", "finished", "stopped", "paused", "failed", "infeasible", "interrupted"]
 
+TrialEvent: TypeAlias = AttemptStarted | TrialFacts | EpochDone | AttemptEnded
+"""What happens to a trial that exists."""
+
 
 class Cell(NamedTuple):
     """One model on one dataset, by their display names."""
@@ -35,12 +40,13 @@ class Cell(NamedTuple):
     model: str
 
 
-@dataclass
+@dataclass(eq=False)  # a trial is itself; comparing what it holds would cost rungs of many trials seconds
 class TrialState:
     """One trial as the journal has it so far."""
 
     config: TrialConfig
     values: dict[str, JsonValue]
+    index: int = 0  # in the order of creation
     status: Status = "created"
     attempt: int = 0
     metrics: list[dict[str, float | None]] = field(default_factory=list)  # [epoch - 1]
@@ -60,7 +66,7 @@ class TrialState:
     def id(self) -> str:
         return self.config.trial_id
 
-    @property
+    @cached_property
     def cell(self) -> Cell:
         return Cell(self.config.dataset.name, self.config.model.name)
 
@@ -89,6 +95,18 @@ class TrialState:
     def value(self, epoch: int) -> float | None:
         """The objective after `epoch` (1, 2 ...); None if it was not a number."""
         return self.metrics[epoch - 1].get(self.config.objective.metric)
+
+    def apply(self, event: TrialEvent) -> None:
+        match event:
+            case AttemptStarted():
+                self.begin(event)
+            case TrialFacts():
+                self.facts.update(event.facts)
+                self.alive_at(event.time)
+            case EpochDone():
+                self.apply_epoch(event)
+            case AttemptEnded():
+                self.end(event)
 
     def begin(self, event: AttemptStarted) -> None:
         self.status, self.attempt, self.stop, self.reason = "running", event.attempt, None, ""
@@ -120,7 +138,10 @@ class TrialState:
 
 @dataclass
 class SweepState:
-    """Trials by id in the order of their creation, and what is known of the sweep as a whole."""
+    """Trials by id in the order of their creation, and what is known of the sweep as a whole.
+
+    What is asked at every step of a sweep is kept by cell and by status, so that it costs nothing with many trials.
+    """
 
     created: SweepCreated | None = None
     trials: dict[str, TrialState] = field(default_factory=dict)
@@ -128,6 +149,9 @@ class SweepState:
     driver: DriverStarted | None = None
     ended: DriverStopped | None = None
     last_time: float = 0.0
+    _cells: dict[Cell, list[TrialState]] = field(default_factory=dict)
+    _counts: Counter[tuple[Cell, Status]] = field(default_factory=Counter)
+    _running: dict[str, TrialState] = field(default_factory=dict)
 
     @classmethod
     def replay(cls, events: Iterable[Event]) -> SweepState:
@@ -141,7 +165,17 @@ class SweepState:
         return cls.replay(event for event, _ in read_events(journal))
 
     def cell(self, cell: Cell) -> list[TrialState]:
-        return [trial for trial in list(self.trials.values()) if trial.cell == cell]  # a view may look meanwhile
+        """The cell's trials in the order of their creation; a copy, since a view may look meanwhile."""
+        return list(self._cells.get(cell, ()))
+
+    def count(self, cell: Cell, *statuses: Status) -> int:
+        """How many of the cell's trials have one of these statuses."""
+        return sum(self._counts[cell, status] for status in statuses)
+
+    @property
+    def running(self) -> list[TrialState]:
+        """In the order of their creation."""
+        return sorted(self._running.values(), key=lambda trial: trial.index)
 
     def apply(self, event: Event) -> None:
         """Fold one event in; events come in journal order."""
@@ -154,16 +188,26 @@ class SweepState:
             case DriverStopped():
                 self.ended = event
             case TrialCreated():
-                self.trials[event.trial] = TrialState(event.config, event.values)
-            case AttemptStarted():
-                self.trials[event.trial].begin(event)
-            case TrialFacts():
-                self.trials[event.trial].facts.update(event.facts)
-                self.trials[event.trial].alive_at(event.time)
-            case EpochDone():
-                self.trials[event.trial].apply_epoch(event)
-            case AttemptEnded():
-                self.trials[event.trial].end(event)
+                self._add(TrialState(event.config, event.values, len(self.trials)))
+            case AttemptStarted() | TrialFacts() | EpochDone() | AttemptEnded():
+                self._apply_to(self.trials[event.trial], event)
+
+    def _add(self, trial: TrialState) -> None:
+        self.trials[trial.id] = trial
+        self._cells.setdefault(trial.cell, []).append(trial)
+        self._counts[trial.cell, trial.status] += 1
+
+    def _apply_to(self, trial: TrialState, event: TrialEvent) -> None:
+        before = trial.status
+        trial.apply(event)
+        if trial.status == before:
+            return
+        self._counts[trial.cell, before] -= 1
+        self._counts[trial.cell, trial.status] += 1
+        if trial.status == "running":
+            self._running[trial.id] = trial
+        else:
+            self._running.pop(trial.id, None)
 
 
 def best_of(trials: list[TrialState]) -> TrialState:

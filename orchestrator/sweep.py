@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from segsweep.orchestrator.journal import (
     AttemptEnded,
@@ -29,9 +29,10 @@ from segsweep.orchestrator.journal import (
     read_events,
 )
 from segsweep.orchestrator.plan import Combination, CombinationKey, SweepPlan, key_of
-from segsweep.orchestrator.schedulers import SCHEDULERS, CellView, Pause, Scheduler
+from segsweep.orchestrator.schedulers import SCHEDULERS, CellView, Scheduler
 from segsweep.orchestrator.searchers import SEARCHERS, Searcher
-from segsweep.orchestrator.state import Cell, SweepState, TrialState, best_of
+from segsweep.orchestrator.state import Cell, SweepState, TrialEvent, TrialState, best_of
+from segsweep.orchestrator.verdicts import Verdict, explain_stop, verdict_on
 from segsweep.trainables.config import TrialConfig
 
 log = logging.getLogger(__name__)
@@ -58,14 +59,6 @@ class Assignment:
         return self.config.trial_id
 
 
-class Verdict(NamedTuple):
-    """How a trial shall end."""
-
-    status: EndStatus
-    reason: str
-    stop: Stop | None = None
-
-
 class Sweep:
     def __init__(
         self, plan: SweepPlan, journal: Journal, *, gpus: float = 0.0, listeners: tuple[Listener, ...] = ()
@@ -85,6 +78,8 @@ class Sweep:
         self._created: Counter[CombinationKey] = Counter()
         self._position = 0  # in plan.order: everything before it has its trial
         self._verdicts: dict[str, Verdict] = {}  # ends that are due but not journalled yet
+        self._due: dict[str, TrialState] = {}  # trials that shall be tried again
+        self._settled: set[tuple[Cell, bool]] = set()  # of these cells, idle or not, the scheduler promotes nothing
         for event, _ in read_events(journal.path):
             self._absorb(event)
 
@@ -109,14 +104,14 @@ class Sweep:
 
     @property
     def running(self) -> list[TrialState]:
-        return [trial for trial in self.state.trials.values() if trial.status == "running"]
+        return self.state.running
 
     @property
     def over(self) -> bool:
         """Nothing runs and nothing is left to start."""
         if self.running:
             return False
-        paused = any(trial.status == "paused" for trial in self.state.trials.values())
+        paused = any(self.state.count(cell, "paused") for cell in self.plan.cells)
         open_trials = paused or self._missing() is not None or self._waiting() is not None
         return self.stopping or not (open_trials or self._needed_by_its_cell() is not None)
 
@@ -197,12 +192,13 @@ class Sweep:
 
     def _waiting(self) -> TrialState | None:
         """A trial that was interrupted, or crashed and may be tried again; the oldest first."""
-        return next((trial for trial in self.state.trials.values() if self._due_again(trial)), None)
+        return min(self._due.values(), key=lambda trial: trial.index, default=None)
 
     def _promoted(self, *, idle: bool) -> TrialState | None:
         """The first trial that its rung promotes; those that rungs stop are journalled on the way."""
-        for cell in dict.fromkeys(trial.cell for trial in self.state.trials.values() if trial.status == "paused"):
+        for cell in self._undecided(idle):
             view = CellView(self.state.cell(cell), self.plan.trials_of(cell), self.plan.spec.min_finished)
+            self._settled.add((cell, idle))  # until something happens in the cell, such as the stops below
             promoted = None
             for trial, stop in list(self._scheduler.decide(view, idle=idle)):
                 if stop is not None:
@@ -210,31 +206,25 @@ class Sweep:
                 elif promoted is None:
                     promoted = trial
             if promoted is not None:
+                self._settled.discard((cell, idle))
                 return promoted
         return None
+
+    def _undecided(self, idle: bool) -> list[Cell]:
+        """Cells in which something happened since the scheduler was asked, the one with the oldest paused trial first.
+
+        `decide` is a function of the cell's view, so asking again before that would be in vain.
+        """
+        cells = [c for c in self.plan.cells if (c, idle) not in self._settled and self.state.count(c, "paused")]
+        return sorted(cells, key=lambda c: next(t.index for t in self.state.cell(c) if t.status == "paused"))
 
     def _needed_by_its_cell(self) -> TrialState | None:
         """The best stopped trial of a cell that would otherwise end with fewer than min_finished."""
         for cell in self.plan.cells:
-            trials = self.state.cell(cell)
-            alive = sum(trial.status in ("finished", "running", "paused") for trial in trials)
-            stopped = [trial for trial in trials if trial.status == "stopped"]
-            if alive < self.plan.spec.min_finished and stopped:
-                return best_of(stopped)
+            alive = self.state.count(cell, "finished", "running", "paused")
+            if alive < self.plan.spec.min_finished and self.state.count(cell, "stopped"):
+                return best_of([trial for trial in self.state.cell(cell) if trial.status == "stopped"])
         return None
-
-    def _verdict(self, trial: TrialState, event: EpochDone) -> Verdict | None:
-        """What an epoch means for its trial. A scheduler judges every epoch once, also of trials it may not stop."""
-        stop = None if event.redone else self._scheduler.judge(trial)
-        if event.done:
-            return Verdict("finished", event.done)
-        if trial.value(event.epoch) is None:
-            return Verdict("failed", f"{trial.config.objective.metric} is not a number in epoch {event.epoch}")
-        if stop is None or trial.continued:  # a continued trial is one that its cell needs
-            return None
-        if isinstance(stop, Pause):
-            return Verdict("paused", f"rung {stop.rung}: waits for the other trials of its cell")
-        return Verdict("stopped", explain_stop(stop, trial), stop)
 
     def _settle(self, trial: TrialState) -> None:
         """Journal the end that the trial's last epoch called for; a driver may have died before it did."""
@@ -266,13 +256,15 @@ class Sweep:
 
     def _absorb(self, event: Event) -> None:
         self.state.apply(event)
+        if isinstance(event, TrialCreated | TrialEvent):
+            self._note(self.state.trials[event.trial])
         match event:
             case TrialCreated():
                 key = key_of(event.config)
                 self._created[key] += 1
                 self._searcher.recall(self.plan.by_key[key], event.trial, event.values)
             case EpochDone():
-                verdict = self._verdict(self.state.trials[event.trial], event)
+                verdict = verdict_on(self.state.trials[event.trial], event, self._scheduler)
                 if verdict is not None:
                     self._verdicts[event.trial] = verdict
             case AttemptEnded():
@@ -281,6 +273,14 @@ class Sweep:
                 if not self._due_again(trial):
                     self._searcher.observe(trial)
 
+    def _note(self, trial: TrialState) -> None:
+        """Something happened to the trial."""
+        self._settled -= {(trial.cell, True), (trial.cell, False)}
+        if self._due_again(trial):
+            self._due[trial.id] = trial
+        else:
+            self._due.pop(trial.id, None)
+
 
 def _build_search(plan: SweepPlan) -> tuple[Scheduler, Searcher]:
     spec = plan.spec
@@ -288,15 +288,6 @@ def _build_search(plan: SweepPlan) -> tuple[Scheduler, Searcher]:
     scheduler_options: Any = scheduler.Options(**spec.scheduler.options)
     searcher_options: Any = searcher.Options(**spec.searcher.options)
     return scheduler.build(scheduler_options, spec.epochs), searcher.build(searcher_options, spec.objective)
-
-
-def explain_stop(stop: Stop, trial: TrialState) -> str:
-    """ "rung 3: val_miou 0.412 is below the cutoff 0.518 (rank 4 of 5)" """
-    objective = trial.config.objective
-    side = "below" if objective.mode == "max" else "above"
-    value = f"{trial.best_until(stop.rung):.4g}"
-    rank = f"(rank {stop.rank} of {stop.of})"
-    return f"rung {stop.rung}: {objective.metric} {value} is {side} the cutoff {stop.cutoff:.4g} {rank}"
 
 
 def cells_without_result(plan: SweepPlan, state: SweepState) -> list[Cell]:
