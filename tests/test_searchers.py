@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import Any
 
 import pytest
+from pydantic import JsonValue
 
+from segsweep.orchestrator.domains import parse as parse_domain
 from segsweep.orchestrator.plan import SweepPlan
 from segsweep.orchestrator.searchers import SEARCHERS, Searcher, Values
+from segsweep.orchestrator.searchers._values import at_fraction
+from segsweep.orchestrator.searchers.quasi_random import coordinate
 from segsweep.orchestrator.source import parse
 from segsweep.orchestrator.state import TrialState
 from segsweep.orchestrator.validation import check
@@ -73,6 +78,98 @@ def test_proposals_after_a_replay_are_those_of_an_undisturbed_search(name: str, 
 @pytest.mark.parametrize("name", SEARCHERS.names())
 def test_the_published_value_is_the_first_point(name: str) -> None:
     assert run(build(name), plan_of(OPEN_SPACE), [], 1)[0]["optimizer.lr"] == 1e-3
+
+
+NESTED_SPACE = """
+datasets: [streets]
+models: [{architecture: unet, encoder: resnet18}]
+losses: [{type: focal, gamma: {choice: [1.0, {choice: [2.0, {int: [3, 5]}]}, 6.0]}}]
+optimizers: [{type: adamw, lr: {choice: [0.1, 0.01]}, weight_decay: 0.0}]
+batch_size: {logint: [1, 3]}
+trials: 100
+epochs: 2
+image_size: [64, 64]
+"""
+
+
+@pytest.mark.parametrize("name", SEARCHERS.names())
+def test_a_finite_space_with_choices_in_choices_is_searched_to_its_last_point(name: str) -> None:
+    plan = plan_of(NESTED_SPACE)
+    assert plan.trials == (1 + (1 + 3) + 1) * 2 * 3
+    found = run(build(name), plan, [], plan.trials)
+    configs = [plan.combinations[0].config("001", values) for values in found]
+    assert {config.loss.options["gamma"] for config in configs} == {1.0, 2.0, 3, 4, 5, 6.0}
+    assert len({config.model_dump_json() for config in configs}) == plan.trials
+
+
+TWO_RANGES = """
+  - {type: adamw, lr: {loguniform: [1e-4, 1e-2]}, weight_decay: {uniform: [0.0, 1.0], first: 0.4}}
+"""
+
+
+def test_a_grid_tries_both_ends_and_the_published_value_then_what_lies_between() -> None:
+    head, tail = OPEN_SPACE.split("optimizers:")[0], OPEN_SPACE[OPEN_SPACE.index("trials:") :]
+    component: Any = SEARCHERS.get("grid")
+    searcher = component.build(component.Options(points=3), Objective())
+    found = run(searcher, plan_of(f"{head}optimizers:{TWO_RANGES}{tail}"), [], 40)
+    assert found[0]["optimizer.weight_decay"] == 0.4
+    coarse = {(values["optimizer.lr"], values["optimizer.weight_decay"]) for values in found[:9]}
+    assert coarse == {(lr, decay) for lr in (1e-4, 1e-3, 1e-2) for decay in (0.0, 0.4, 1.0)}
+    fine = {values["optimizer.weight_decay"] for values in found[9:25]}
+    assert fine == {0.0, 0.25, 0.4, 0.75, 1.0}  # now 0.5 is what 0.4 stands for
+
+
+def test_the_first_points_of_a_grid_are_spread_over_every_range() -> None:
+    found = run(build("grid"), plan_of(OPEN_SPACE), [], 10)  # of 25
+    for path in ("optimizer.lr", "optimizer.weight_decay"):
+        assert len({values[path] for values in found}) == 5
+
+
+@pytest.mark.parametrize("base", [2, 3, 7])
+def test_quasi_random_points_hit_every_part_of_a_range_once(base: int) -> None:
+    parts = base**2
+    for begin in (0, 5 * parts):
+        hit = [int(parts * coordinate(begin + i, base, "0 lr")) for i in range(parts)]
+        assert sorted(hit) == list(range(parts))
+
+
+def test_quasi_random_search_takes_every_share_of_a_range_alike() -> None:
+    found = run(build("quasi_random"), plan_of(OPEN_SPACE.replace(", first: 1e-3", "")), [], 36)
+    lrs: list[Any] = [values["optimizer.lr"] for values in found]
+    decays: list[Any] = [values["optimizer.weight_decay"] for values in found]
+    quarters = Counter(math.floor(math.log10(lr)) for lr in lrs)
+    assert quarters == {-5: 9, -4: 9, -3: 9, -2: 9}
+    assert Counter(int(decay / 0.1 * 9) for decay in decays) == dict.fromkeys(range(9), 4)
+
+
+def test_quasi_random_points_depend_on_seed_and_index_only() -> None:
+    component: Any = SEARCHERS.get("quasi_random")
+
+    def first_points(seed: int) -> list[Values]:
+        return run(component.build(component.Options(seed=seed), Objective()), plan_of(OPEN_SPACE), [], 5)[1:]
+
+    assert first_points(0) == first_points(0) != first_points(1)
+    crossed = plan_of(OPEN_SPACE.replace("trials: 40", "trials: 5\nlosses: [dice, cross_entropy]"))
+    found = run(build("quasi_random"), crossed, [], 10)
+    assert found[::2] == found[1::2]  # both losses get the same points
+
+
+@pytest.mark.parametrize(
+    ("domain", "fraction", "value"),
+    [
+        ("{uniform: [2, 4]}", 0.25, 2.5),
+        ("{loguniform: [1, 100]}", 0.5, 10.0),
+        ("{int: [1, 4]}", 0.24, 1),
+        ("{int: [1, 4]}", 0.76, 4),
+        ("{logint: [1, 4]}", 0.5, 2),  # halfway, by logarithm, from 0.5 to 4.5 is 1.5
+        ("{logint: [1, 4]}", 0.49, 1),
+        ("{choice: [a, b, c]}", 0.34, "b"),
+    ],
+)
+def test_a_fraction_of_a_domain(domain: str, fraction: float, value: JsonValue) -> None:
+    found = at_fraction(parse_domain(parse(f"x: {domain}", "x.yaml").data["x"]), fraction)  # type: ignore[arg-type]
+    assert found == pytest.approx(value)
+    assert type(found) is type(value)
 
 
 def test_tpe_comes_nearer_to_the_good_values_than_random_search() -> None:

@@ -98,7 +98,7 @@ def spec_of(text: str) -> SweepSpec:
             "augmentations: [lite]",
             "augmentations[0].type: no augmentation 'lite'. Did you mean 'light'? Known: light, none",
         ),
-        ("searcher: optuna", "searcher.type: no searcher 'optuna'. Known: random, tpe"),
+        ("searcher: optuna", "searcher.type: no searcher 'optuna'. Known: grid, quasi_random, random, tpe"),
         ("scheduler: [asha]", "scheduler: needs `type:`, the name of the scheduler, e.g. {type: asha}"),
         ("losses: [dice, dice]", "losses[1]: 'dice' is already the name of losses[0]; add `name:`"),
         # options
@@ -126,7 +126,34 @@ def spec_of(text: str) -> SweepSpec:
             "scheduler: {type: asha, grace: 9}",
             "scheduler.grace: 9 leaves nothing to stop in 9 epochs; give less, or use fifo",
         ),
-        ("scheduler: {type: asha, reduction_factor: 1}", "scheduler.reduction_factor: must be above 1, not 1"),
+        ("scheduler: {type: asha, reduction_factor: 1}", "scheduler.reduction_factor: must be at least 1.1, not 1"),
+        (
+            "scheduler: {type: asha_promotion, reduction_factor: 1.0000001}",  # millions of rungs
+            "scheduler.reduction_factor: must be at least 1.1, not 1.0000001",
+        ),
+        (
+            "scheduler: {type: hyperband, reduction_factor: .inf}",
+            "scheduler.reduction_factor: must be a finite number, not Infinity",
+        ),
+        (
+            "scheduler: {type: asha_promotion, grace: 9}",
+            "scheduler.grace: 9 leaves nothing to stop in 9 epochs; give less, or use fifo",
+        ),
+        (
+            "scheduler: {type: median, grace: 12}",
+            "scheduler.grace: 12 leaves nothing to stop in 9 epochs; give less, or use fifo",
+        ),
+        (
+            "scheduler: {type: hyperband, grace: 10}",
+            "scheduler.grace: 10 leaves nothing to stop in 9 epochs; give less, or use fifo",
+        ),
+        (
+            "scheduler: {type: hyperband, brackets: 4}",
+            "scheduler.brackets: must be at most 3, not 4: with 9 epochs there are no more; "
+            "give fewer, or a smaller grace or reduction_factor",
+        ),
+        ("scheduler: {type: median, min_trials: 0}", "scheduler.min_trials: must be at least 1, not 0"),
+        ("searcher: {type: grid, points: 1}", "searcher.points: must be at least 2, not 1"),
         (
             "scheduler: {type: asha, rungs: cel}",
             "scheduler.rungs: must be 'cell' or 'dataset', not 'cel'. Did you mean 'cell'?",

@@ -27,7 +27,7 @@ SIMULATED_TRIALS = 6000  # for more trials, as many random orders as make this m
 
 class Options(ComponentOptions):
     grace: Annotated[int, Field(ge=1)] = 1  # r: epochs that every trial gets
-    reduction_factor: Annotated[float, Field(gt=1)] = 3.0  # eta
+    reduction_factor: Annotated[float, Field(ge=1.1, allow_inf_nan=False)] = 3.0  # eta
     rungs: Literal["cell", "dataset"] = "cell"  # dataset: for those who only want the winner
 
 

@@ -22,7 +22,7 @@ from segsweep.trainables.components import ComponentOptions, Problem
 
 class Options(ComponentOptions):
     grace: Annotated[int, Field(ge=1)] | None = None  # r: epochs that every trial gets; None: a 13th of the limit
-    reduction_factor: Annotated[float, Field(gt=1)] = 2.0  # eta
+    reduction_factor: Annotated[float, Field(ge=1.1, allow_inf_nan=False)] = 2.0  # eta
 
 
 def rung_levels(options: Options, epochs: int) -> list[int]:

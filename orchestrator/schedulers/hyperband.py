@@ -20,7 +20,7 @@ from segsweep.trainables.components import ComponentOptions, Problem
 
 class Options(ComponentOptions):
     grace: Annotated[int, Field(ge=1)] = 1  # epochs before the first rung of the first bracket
-    reduction_factor: Annotated[float, Field(gt=1)] = 3.0  # eta
+    reduction_factor: Annotated[float, Field(ge=1.1, allow_inf_nan=False)] = 3.0  # eta
     brackets: Annotated[int, Field(ge=1)] | None = None  # None: all, the last of which stops nobody
 
 
@@ -92,7 +92,11 @@ def check(options: Options, epochs: int) -> Iterable[Problem]:
     )
     there_are = len(graces(options.model_copy(update={"brackets": None}), epochs))
     if options.brackets is not None and options.brackets > there_are:
-        yield Problem("brackets", f"must be at most {there_are} for {epochs} epochs, not {options.brackets}")
+        yield Problem(
+            "brackets",
+            f"must be at most {there_are}, not {options.brackets}: with {epochs} epochs there are no more; "
+            "give fewer, or a smaller grace or reduction_factor",
+        )
 
 
 def expected_epochs(options: Options, epochs: int, trials: int) -> float:

@@ -6,8 +6,6 @@ schedules and seeds inform each other.
 
 from __future__ import annotations
 
-import json
-import math
 import random
 import warnings
 from collections.abc import Callable
@@ -18,8 +16,9 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import TrialState as OptunaState
 from pydantic import JsonValue
 
-from segsweep.orchestrator.domains import Choice, Domain, Suggest, resolve
+from segsweep.orchestrator.domains import Choice, Domain, resolve
 from segsweep.orchestrator.searchers import Values
+from segsweep.orchestrator.searchers._values import at_fraction, identity, resolved
 from segsweep.trainables.config import Objective
 
 if TYPE_CHECKING:
@@ -55,19 +54,19 @@ class OptunaSearcher:
             study.sampler = self._sampler(rng.getrandbits(31))
             trial = study.ask()
             values = _suggested(trial, combination)
-            if _key(values) not in taken:
+            if identity(values) not in taken:
                 self._asked = trial, values
                 return values
             study.tell(trial, state=OptunaState.FAIL)  # ignored by every sampler
         while True:  # ends, since a combination never gets more trials than its space has points
             values = _uniform(rng, combination)
-            if _key(values) not in taken:
+            if identity(values) not in taken:
                 return values
 
     def recall(self, combination: Combination, trial: str, values: Values) -> None:
         if not values:
             return
-        self._taken.setdefault(combination.key, set()).add(_key(values))
+        self._taken.setdefault(combination.key, set()).add(identity(values))
         study = self._study(combination)
         if self._asked is not None and self._asked[1] == values:
             self._trials[trial] = study, self._asked[0].number
@@ -121,32 +120,11 @@ def _suggested(trial: optuna.trial.Trial, combination: Combination) -> Values:
             return trial.suggest_int(name, int(domain.low), int(domain.high), log=domain.log)
         return trial.suggest_float(name, domain.low, domain.high, log=domain.log)
 
-    return _resolved(combination, suggest)
+    return resolved(combination, suggest)
 
 
 def _uniform(rng: random.Random, combination: Combination) -> Values:
-    def draw(path: str, domain: Domain) -> JsonValue:
-        if isinstance(domain, Choice):
-            return rng.choice(domain.values)
-        if domain.integer:
-            return rng.randint(int(domain.low), int(domain.high))
-        if domain.log:
-            return math.exp(rng.uniform(math.log(domain.low), math.log(domain.high)))
-        return rng.uniform(domain.low, domain.high)
-
-    return _resolved(combination, draw)
-
-
-def _resolved(combination: Combination, suggest: Suggest) -> Values:
-    """The value of every domain that exists, by path."""
-    values: dict[str, JsonValue] = {}
-
-    def note(path: str, domain: Domain) -> JsonValue:
-        values[path] = suggest(path, domain)
-        return values[path]
-
-    resolve(combination.space, note)
-    return values
+    return resolved(combination, lambda _, domain: at_fraction(domain, rng.random()))
 
 
 def _enqueue_first(study: optuna.Study, combination: Combination) -> None:
@@ -180,7 +158,3 @@ def _add_running(study: optuna.Study, combination: Combination, values: Values) 
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study.add_trial(running)
     return len(study.get_trials(deepcopy=False)) - 1
-
-
-def _key(values: Values) -> str:
-    return json.dumps(values, sort_keys=True)
