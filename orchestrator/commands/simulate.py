@@ -1,0 +1,55 @@
+"""segsweep simulate"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from segsweep.orchestrator.commands._options import as_json, overrides, search_space
+
+
+@click.command("simulate", short_help="Try settings on recorded curves before GPU-hours are spent.")
+@search_space
+@click.option(
+    "--curves",
+    "sources",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    required=True,
+    help="A sweep's folder or journal that ran its trials to the end; may be given several times.",
+)
+@click.option(
+    "--workers", type=click.IntRange(1), help="Trials at once. Default: as many as `launch` would run on this machine."
+)
+@overrides
+@as_json
+def command(
+    file: Path, sources: tuple[Path, ...], workers: int | None, assignments: tuple[str, ...], as_json: bool
+) -> None:
+    """Run the searcher and scheduler of FILE on recorded curves, in virtual time: nothing is trained or kept.
+
+    A proposed trial replays the recorded trial of its cell that is nearest to it. Shown are the epochs that were used,
+    and how much each cell's best value falls short of the best that was recorded.
+
+    \b
+    segsweep simulate space.yaml --curves sweeps/full-1 --workers 4 --set scheduler=asha
+    """
+    import json
+
+    from segsweep.orchestrator.capacity import local_capacity
+    from segsweep.orchestrator.commands._options import checked
+    from segsweep.orchestrator.curves import Recording
+    from segsweep.orchestrator.plan import SweepPlan
+    from segsweep.orchestrator.planning import summary
+    from segsweep.orchestrator.simulation import as_lines, simulate
+
+    plan = SweepPlan.of(checked(file, assignments).spec)
+    recording = Recording(plan, sources)
+    found = simulate(recording, workers or max(1, summary(plan, local_capacity())["concurrency"]))
+    if as_json:
+        click.echo(json.dumps(found))
+        return
+    for line in as_lines(found):
+        click.echo(line)
+    click.echo(f"Next: segsweep launch {file}")

@@ -1,0 +1,222 @@
+"""`segsweep simulate`: a plan's search and early stopping on recorded curves."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from segsweep.orchestrator.backends.in_process import InProcess
+from segsweep.orchestrator.cli import cli
+from segsweep.orchestrator.curves import Recording, distance
+from segsweep.orchestrator.domains import Choice, Range
+from segsweep.orchestrator.errors import InputError
+from segsweep.orchestrator.journal import Journal
+from segsweep.orchestrator.plan import SweepPlan
+from segsweep.orchestrator.simulation import simulate
+from segsweep.orchestrator.source import parse
+from segsweep.orchestrator.state import Cell, SweepState, TrialState
+from segsweep.orchestrator.sweep import Assignment, Sweep
+from segsweep.orchestrator.validation import check
+
+SPACE = """
+datasets: [streets]
+models: [{architecture: unet, encoder: resnet18}, {architecture: fpn, encoder: resnet18}]
+optimizers: [{type: adamw, lr: {loguniform: [1e-5, 1e-1], first: 1e-4}, weight_decay: 0.01}]
+searcher: random
+scheduler: fifo
+trials: 6
+epochs: 8
+image_size: [48, 80]
+"""
+UNET, FPN = Cell("streets", "unet/resnet18"), Cell("streets", "fpn/resnet18")
+
+
+@dataclass(frozen=True)
+class ScriptedEpoch:
+    epoch: int
+    metrics: Mapping[str, float]
+    done: bool
+    reason: str
+
+
+class ScriptedTrial:
+    """Learns as fast as its lr is near 1e-3, 10 s an epoch; one above 3e-2 crashes in its third epoch."""
+
+    facts: Mapping[str, float | str] = {}
+
+    def __init__(self, assignment: Assignment) -> None:
+        self._config, self._epoch = assignment.config, assignment.reported
+
+    def step(self) -> ScriptedEpoch:
+        self._epoch += 1
+        lr: Any = self._config.optimizer.options["lr"]
+        if lr > 3e-2 and self._epoch == 3:
+            raise ValueError("diverged")
+        value = math.exp(-abs(math.log10(lr / 1e-3))) * (1 - 0.7**self._epoch)
+        done = self._epoch == self._config.epochs
+        metrics = {"val_miou": value, "val_loss": value, "epoch_s": 10.0}  # overfits: its loss grows
+        return ScriptedEpoch(self._epoch, metrics, done, "epoch limit" if done else "")
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+def plan_of(space: str = SPACE) -> SweepPlan:
+    return SweepPlan.of(check(parse(space, "space.yaml")).spec)
+
+
+def record(folder: Path, space: str = SPACE) -> Path:
+    """A sweep's folder with the journal of scripted trials."""
+    folder.mkdir()
+    with Journal(folder / "journal.jsonl", fsync=False) as journal:
+        InProcess().run(Sweep(plan_of(space), journal), ScriptedTrial)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return record(tmp_path_factory.mktemp("recorded") / "full-1")
+
+
+def trials_of(folder: Path, cell: Cell) -> list[TrialState]:
+    return SweepState.load(folder / "journal.jsonl").cell(cell)
+
+
+def test_the_recorded_sweep_itself_loses_nothing(recorded: Path) -> None:
+    found = simulate(Recording(plan_of(), [recorded]), workers=1)
+    trials = [*trials_of(recorded, UNET), *trials_of(recorded, FPN)]
+    assert found["epochs"] == sum(trial.epoch for trial in trials)
+    assert found["virtual_s"] == 10.0 * found["epochs"]
+    for cell, facts in zip((UNET, FPN), found["cells"], strict=True):
+        values = [trial.best for trial in trials_of(recorded, cell) if trial.status == "finished"]
+        assert facts["finished"] == len(values)
+        assert facts["best"] == facts["best_recorded"] == max(value for value in values if value is not None)
+        assert facts["lost"] == 0
+
+
+def test_crashes_are_replayed_where_they_were_recorded(tmp_path: Path) -> None:
+    space = SPACE.replace("first: 1e-4", "first: 9e-2")
+    folder = record(tmp_path / "full", space)
+    found = simulate(Recording(plan_of(space), [folder]), workers=2)
+    for cell, facts in zip((UNET, FPN), found["cells"], strict=True):
+        failed = [trial for trial in trials_of(folder, cell) if trial.status == "failed"]
+        assert {trial.epoch for trial in failed} == {2}
+        assert facts["failed"] == len(failed)
+
+
+def test_early_stopping_uses_fewer_epochs_and_more_workers_take_less_time(recorded: Path) -> None:
+    plan = plan_of(SPACE.replace("fifo", "{type: asha_promotion, grace: 1, reduction_factor: 3}"))
+    recording = Recording(plan, [recorded])
+    one, four = simulate(recording, workers=1), simulate(recording, workers=4)
+    assert one["epochs"] < one["epochs_at_most"] / 2
+    assert four["virtual_s"] < one["virtual_s"] / 2
+    assert all(cell["stopped"] > 0 and cell["finished"] >= 1 for cell in one["cells"])
+    assert all(cell["lost"] >= 0 for cell in one["cells"])
+
+
+def test_curves_of_several_sweeps_add_up(recorded: Path, tmp_path: Path) -> None:
+    other = record(tmp_path / "other", SPACE.replace("searcher: random", "searcher: {type: random, seed: 7}"))
+    both = Recording(plan_of(), [recorded / "journal.jsonl", other])
+    assert {len(curves) for curves in both.curves.values()} == {12}
+
+
+def test_a_proposal_replays_the_nearest_configuration_by_the_logarithm(recorded: Path) -> None:
+    plan = plan_of()
+    recording, combination = Recording(plan, [recorded]), plan.cells[UNET][0]
+    lrs = [float(str(curve.trial.values["optimizer.lr"])) for curve in recording.curves[UNET]]
+    for lr in (1e-5, 3e-4, 5e-3, 1e-1):
+        values: dict[str, Any] = {"optimizer.lr": lr}
+        curve = recording.nearest(TrialState(combination.config("x", values), values), combination)
+        nearest = min(lrs, key=lambda other: abs(math.log(other / lr)))
+        assert curve.trial.values["optimizer.lr"] == nearest
+
+
+def test_distance_is_one_across_a_domain_and_for_another_category(recorded: Path) -> None:
+    combination = plan_of().cells[UNET][0]
+    domains = {"optimizer.lr": Range("loguniform", 1e-5, 1e-1), "batch_size": Choice((4, 8))}
+
+    def trial(lr: float, batch_size: int) -> TrialState:
+        return TrialState(combination.config("x", {"optimizer.lr": lr}), {"optimizer.lr": lr, "batch_size": batch_size})
+
+    assert distance(trial(1e-5, 4), trial(1e-1, 4), domains) == pytest.approx(1)
+    assert distance(trial(1e-5, 4), trial(1e-3, 4), domains) == pytest.approx(0.5)
+    assert distance(trial(1e-3, 4), trial(1e-3, 8), domains) == 1
+    assert distance(trial(1e-5, 4), trial(1e-1, 8), domains) == pytest.approx(math.sqrt(2))
+
+
+def test_a_parameter_that_was_fixed_when_recorded_counts_with_its_value(tmp_path: Path) -> None:
+    fixed = SPACE.replace("{loguniform: [1e-5, 1e-1], first: 1e-4}", "1e-3").replace("trials: 6", "trials: 1")
+    folder = record(tmp_path / "fixed", fixed)
+    (trial,) = trials_of(folder, UNET)
+    plan = plan_of()
+    combination = plan.cells[UNET][0]
+    proposed = TrialState(combination.config("x", {"optimizer.lr": 1e-1}), {"optimizer.lr": 1e-1})
+    assert distance(proposed, trial, combination.domains) == pytest.approx(0.5)
+
+
+def mistakes(space: str, *sources: Path) -> list[str]:
+    with pytest.raises(InputError) as error:
+        Recording(plan_of(space), sources)
+    return [str(mistake) for mistake in error.value.mistakes]
+
+
+def test_a_cell_that_was_not_recorded_is_named_with_its_epochs(recorded: Path) -> None:
+    assert mistakes(SPACE.replace("architecture: fpn", "architecture: linknet"), recorded) == [
+        "linknet/resnet18 on streets: no recorded curve of 8 epochs; record the cell, or leave it out"
+    ]
+
+
+def test_curves_that_end_too_early_are_refused(recorded: Path, tmp_path: Path) -> None:
+    longer = mistakes(SPACE.replace("epochs: 8", "epochs: 12"), recorded)
+    assert [message.split(":")[0] for message in longer] == ["unet/resnet18 on streets", "fpn/resnet18 on streets"]
+    assert all("recorded curves end before epoch 12 (trial 0" in message for message in longer)
+    assert all("after epoch 8); simulate fewer epochs" in message for message in longer)
+    stopped = record(tmp_path / "stopped", SPACE.replace("fifo", "{type: asha, grace: 2}"))
+    assert any("end before epoch 8" in message and "after epoch 2)" in message for message in mistakes(SPACE, stopped))
+    Recording(plan_of(SPACE.replace("epochs: 8", "epochs: 2")), [stopped])
+
+
+def test_an_objective_that_was_not_recorded_is_refused(recorded: Path) -> None:
+    found = mistakes(SPACE + "objective: {metric: val_dice}\n", recorded)
+    assert len(found) == 2
+    assert "unet/resnet18 on streets: trial 001 of" in found[0]
+    assert "has no metric 'val_dice' in epoch 1; it has val_loss, val_miou" in found[0]
+
+
+def test_a_folder_without_a_journal_is_refused(tmp_path: Path) -> None:
+    assert "there is no journal" in mistakes(SPACE, tmp_path)[0]
+
+
+def test_patience_ends_replayed_trials(recorded: Path) -> None:
+    space = SPACE.replace("epochs: 8", "epochs: 8\npatience: 3")
+    recording = Recording(plan_of(space), [recorded])
+    assert {curve.ends for curves in recording.curves.values() for curve in curves} == {8}  # they always get better
+    worse = plan_of(space + "objective: {metric: val_loss, mode: min}\n")
+    found = simulate(Recording(worse, [recorded]), workers=1)
+    trials = [*trials_of(recorded, UNET), *trials_of(recorded, FPN)]
+    assert found["epochs"] == sum(min(trial.epoch, 4) for trial in trials)  # the first is best, three wait in vain
+
+
+def test_the_command_prints_a_table_or_json(recorded: Path, tmp_path: Path) -> None:
+    file = tmp_path / "space.yaml"
+    file.write_text(SPACE)
+    arguments = ["simulate", str(file), "--curves", str(recorded), "--workers", "4"]
+    shown = CliRunner().invoke(cli, [*arguments, "--set", "scheduler=asha"], catch_exceptions=False)
+    first, header, *rows, last = shown.output.splitlines()
+    assert first.startswith("space: 12 trials, random and asha. ")
+    assert " of 96 epochs (" in first
+    assert first.endswith("with 4 workers")
+    assert header.split() == ["finished", "stopped", "failed", "val_miou", "recorded", "lost"]
+    assert [row.split()[:2] for row in rows] == [list(UNET), list(FPN)]
+    assert last == f"Next: segsweep launch {file}"
+    found = json.loads(CliRunner().invoke(cli, [*arguments, "--json"], catch_exceptions=False).output)
+    assert found["workers"] == 4
+    assert found["scheduler"] == "fifo"
+    assert [cell["trials"] for cell in found["cells"]] == [6, 6]
