@@ -281,18 +281,47 @@ def decisions(folder: Path) -> list[tuple[Any, ...]]:
     return found
 
 
-@pytest.mark.parametrize("space", [SPACE, PROMOTION], ids=["asha", "asha_promotion"])
-@pytest.mark.parametrize("moment", range(12))
-def test_a_killed_sweep_with_one_worker_ends_like_an_undisturbed_one(tmp_path: Path, moment: int, space: str) -> None:
-    undisturbed, killed, plan = tmp_path / "undisturbed", tmp_path / "killed", plan_of(space)
-    undisturbed.mkdir()
-    killed.mkdir()
-    run(InProcess(), undisturbed, scripted(), plan)
-    lines = (undisturbed / "journal.jsonl").read_bytes().splitlines(keepends=True)
+@pytest.fixture(scope="module", params=[SPACE, PROMOTION], ids=["asha", "asha_promotion"])
+def undisturbed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[SweepPlan, Path]:
+    """A plan, and the folder of its sweep with one worker."""
+    plan, folder = plan_of(request.param), tmp_path_factory.mktemp("undisturbed")
+    run(InProcess(), folder, scripted(), plan)
+    return plan, folder
+
+
+@pytest.mark.parametrize("moment", range(50))
+def test_a_killed_sweep_with_one_worker_ends_like_an_undisturbed_one(
+    undisturbed: tuple[SweepPlan, Path], tmp_path: Path, moment: int
+) -> None:
+    plan, folder = undisturbed
+    lines = (folder / "journal.jsonl").read_bytes().splitlines(keepends=True)
     cut = random.Random(moment).randrange(1, len(lines))
-    (killed / "journal.jsonl").write_bytes(b"".join(lines[:cut]) + lines[cut][:20])  # dies while it writes
-    for trial, epochs in epochs_by_trial(killed).items():
-        (killed / "trials" / trial).mkdir(parents=True)
-        (killed / "trials" / trial / "epoch").write_text(str(epochs[-1]))
-    run(InProcess(), killed, scripted(), plan)
-    assert decisions(killed) == decisions(undisturbed)
+    (tmp_path / "journal.jsonl").write_bytes(b"".join(lines[:cut]) + lines[cut][:20])  # dies while it writes
+    for trial, epochs in epochs_by_trial(tmp_path).items():
+        (tmp_path / "trials" / trial).mkdir(parents=True)
+        (tmp_path / "trials" / trial / "epoch").write_text(str(epochs[-1]))
+    run(InProcess(), tmp_path, scripted(), plan)
+    assert decisions(tmp_path) == decisions(folder)
+
+
+LARGER = PROMOTION.replace("trials: 4", "trials: 14").replace("grace: 1", "grace: 2")  # TPE takes over at 11 of a study
+
+
+@pytest.mark.parametrize("space", [LARGER, LARGER.replace("asha_promotion", "asha")], ids=["asha_promotion", "asha"])
+def test_replaying_a_journal_of_many_workers_reproduces_its_decisions(tmp_path: Path, space: str) -> None:
+    """At 50 moments: what the sweep started or stopped next is what it would start or stop again."""
+    plan = plan_of(space)
+    run(Simulated(workers=4), tmp_path, scripted(), plan)
+    lines = (tmp_path / "journal.jsonl").read_bytes().splitlines(keepends=True)
+    events = [event for event, _ in read_events(tmp_path / "journal.jsonl")]
+    proposals = [i for i, event in enumerate(events) if isinstance(event, TrialCreated)]
+    prefix = tmp_path / "prefix"
+    prefix.mkdir()
+    for cut in random.Random(0).sample(proposals, min(50, len(proposals))):
+        (prefix / "journal.jsonl").write_bytes(b"".join(lines[:cut]))
+        with Journal(prefix / "journal.jsonl") as journal:
+            Sweep(plan, journal).next()
+        again = [event for event, _ in read_events(prefix / "journal.jsonl")]
+        assert len(again) > cut
+        for before, now in zip(events[cut:], again[cut:], strict=False):
+            assert before.model_copy(update={"time": 0.0}) == now.model_copy(update={"time": 0.0})
