@@ -11,7 +11,7 @@ from typing import Any, Literal
 import pytest
 
 from segsweep.orchestrator.backends.simulated import Simulated
-from segsweep.orchestrator.journal import Journal, Stop
+from segsweep.orchestrator.journal import AttemptEnded, Journal, Stop, TrialCreated, read_events
 from segsweep.orchestrator.plan import SweepPlan
 from segsweep.orchestrator.schedulers import SCHEDULERS, CellView, Decision, Pause, Scheduler
 from segsweep.orchestrator.schedulers.hyperband import Options as HyperbandOptions
@@ -316,6 +316,38 @@ def test_every_cell_ends_with_its_finished_trials_and_a_replay_agrees(name: str,
                 better = [sweep.state.trials[other].best_until(trial.stop.rung) for other in trial.stop.ahead]
                 assert better == sorted(better, reverse=True)
                 assert better[-1] >= trial.best_until(trial.stop.rung)
+
+
+def decisions(folder: Path) -> list[tuple[str, ...]]:
+    """Proposals and ends of a sweep, without interruptions."""
+    found: list[tuple[str, ...]] = []
+    for event, _ in read_events(folder / "journal.jsonl"):
+        if isinstance(event, TrialCreated):
+            found.append((event.trial, str(event.values)))
+        elif isinstance(event, AttemptEnded) and event.status != "interrupted":
+            found.append((event.trial, event.status, event.reason))
+    return found
+
+
+@pytest.mark.parametrize("searcher", ["quasi_random", "grid"])
+@pytest.mark.parametrize("name", SCHEDULERS.names())
+def test_a_killed_sweep_ends_like_an_undisturbed_one(name: str, searcher: str, tmp_path: Path) -> None:
+    plan = plan_of(f"{SPACE}scheduler: {name}\nsearcher: {searcher}\n")
+
+    def run(folder: Path) -> None:
+        with Journal(folder / "journal.jsonl", fsync=False) as journal:
+            sweep = Sweep(plan, journal)
+            sweep.interrupted("its driver died", lost="driver")
+            Simulated(workers=1).run(sweep, ScriptedTrial)
+
+    (undisturbed := tmp_path / "undisturbed").mkdir()
+    run(undisturbed)
+    lines = (undisturbed / "journal.jsonl").read_bytes().splitlines(keepends=True)
+    for part in range(1, 5):
+        (killed := tmp_path / str(part)).mkdir()
+        (killed / "journal.jsonl").write_bytes(b"".join(lines[: len(lines) * part // 5]))
+        run(killed)
+        assert decisions(killed) == decisions(undisturbed)
 
 
 @pytest.mark.parametrize("name", SCHEDULERS.names())
