@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -162,7 +164,8 @@ class SweepState:
 
     @classmethod
     def load(cls, journal: Path) -> SweepState:
-        return cls.replay(event for event, _ in read_events(journal))
+        with _uncollected():
+            return cls.replay(event for event, _ in read_events(journal))
 
     def cell(self, cell: Cell) -> list[TrialState]:
         """The cell's trials in the order of their creation; a copy, since a view may look meanwhile."""
@@ -208,6 +211,18 @@ class SweepState:
             self._running[trial.id] = trial
         else:
             self._running.pop(trial.id, None)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """No cyclic garbage is made here, and looking for it takes 40 % of the time with 10,000 trials."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def best_of(trials: list[TrialState]) -> TrialState:
