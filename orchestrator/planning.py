@@ -38,7 +38,8 @@ def as_lines(facts: dict[str, Any]) -> Iterator[str]:
     """The summary for people."""
     datasets = list(dict.fromkeys(cell["dataset"] for cell in facts["cells"]))
     models = list(dict.fromkeys(cell["model"] for cell in facts["cells"]))
-    yield f"{facts['sweep']}: {len(datasets)} datasets x {len(models)} models = {len(facts['cells'])} cells"
+    cells = _count(len(facts["cells"]), "cell")
+    yield f"{facts['sweep']}: {_count(len(datasets), 'dataset')} x {_count(len(models), 'model')} = {cells}"
     yield f"  datasets      {', '.join(datasets)}"
     yield f"  models        {', '.join(models)}"
     yield f"  combinations  {facts['combinations']}, of {', '.join(facts['searched']) or 'no searched parameter'}"

@@ -20,19 +20,25 @@ def facts(folder: Path) -> dict[str, Any]:
     plan = SweepPlan.of(spec)
     state = SweepState.load(folder / "journal.jsonl")
     trials = list(state.trials.values())
+    phase = _phase(folder, state)
     return {
         "sweep": created.sweep,
         "folder": str(folder),
-        "state": _phase(folder, state),
+        "state": phase,
         "trials": len(trials),
         "planned": plan.trials,
-        "by_status": dict(Counter(trial.status for trial in trials)),
+        "by_status": dict(Counter(_shown(trial, phase) for trial in trials)),
         "epochs": sum(trial.epoch for trial in trials),
         "busy_s": round(sum(trial.seconds for trial in trials), 1),
         "redone_s": round(sum(trial.redone_s for trial in trials), 1),
         "cells": [_cell_facts(cell.dataset, cell.model, state.cell(cell), plan.trials_of(cell)) for cell in plan.cells],
         "tracking_uri": created.tracking_uri,
     }
+
+
+def _shown(trial: TrialState, phase: str) -> str:
+    """A trial's status; nothing runs where no driver does, though the journal could not note the end."""
+    return "unfinished" if trial.status == "running" and phase != "running" else trial.status
 
 
 def _phase(folder: Path, state: SweepState) -> str:

@@ -27,7 +27,7 @@ def verdict_on(trial: TrialState, event: EpochDone, scheduler: Scheduler) -> Ver
     if stop is None or trial.continued:  # a continued trial is one that its cell needs
         return None
     if isinstance(stop, Pause):
-        return Verdict("paused", f"rung {stop.rung}: waits for the other trials of its cell")
+        return Verdict("paused", f"rung {stop.rung}: waits for its decision")
     return Verdict("stopped", explain_stop(stop, trial), stop)
 
 

@@ -69,6 +69,8 @@ class View:
         clock = time.strftime("%H:%M:%S", time.localtime(event.time))
         who = f"{clock} {trial.config.label} on {trial.cell.dataset}"
         match event:
+            case AttemptStarted(cause="promote") | AttemptEnded(status="paused"):
+                return None  # every trial pauses at every rung: nothing to watch
             case AttemptStarted():
                 again = "" if event.cause == "new" else f" ({event.cause}, from epoch {trial.epoch + 1})"
                 return f"{who}: started{again}"
