@@ -98,7 +98,9 @@ def test_plain_mlflow_ui_shows_the_running_sweep(running_sweep: tuple[Path, int]
     with process(*mlflow, cwd=folder, stop=signal.SIGTERM, log=folder / "mlflow.txt"):
         wait_for(lambda: answers(f"http://127.0.0.1:{port}/health"), "MLflow's server")
         page.goto(f"http://127.0.0.1:{port}/#/experiments/1/runs")
-        page.get_by_text("pages-1").first.wait_for(timeout=60_000)
+        sweep = page.get_by_text("pages-1").first
+        sweep.wait_for(timeout=60_000)
+        assert sweep.is_visible()
 
 
 def test_rays_dashboard_opens_with_the_printed_token(running_sweep: tuple[Path, int], page: Any) -> None:
