@@ -319,6 +319,9 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--check", action="store_true", help="exit with 1 where a bar is missed")
     given = parser.parse_args()
+    if not (given.curves / "model.onnx").is_file():
+        print(f"skipped: {given.curves} holds no model.onnx; set SEGSWEEP_DATA, or give --curves")
+        return 0
     register_architecture()
     surrogate = Surrogate(given.curves)
     instances = surrogate.names[: given.instances]
