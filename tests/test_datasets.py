@@ -246,6 +246,16 @@ def test_camvid_takes_the_tutorials_own_lists(camvid_root: Path) -> None:
     assert camvid.build(camvid.Options(root=str(camvid_root))).splits["train"][0].id == "a_train"
 
 
+def test_camvid_frames_are_grouped_by_their_film(camvid_root: Path) -> None:
+    for number in (7260, 7290):
+        save(camvid_root / f"train/0016E5_{number:05}.png", noise())
+        save(camvid_root / f"trainannot/0016E5_{number:05}.png", half(11))
+    names = ("0016E5_07260", "0016E5_07290", "a_train")
+    (camvid_root / "train.txt").write_text("".join(f"train/{n}.png trainannot/{n}.png\n" for n in names))
+    samples = camvid.build(camvid.Options(root=str(camvid_root))).splits["train"]
+    assert [sample.group for sample in samples] == ["0016E5", "0016E5", "a"]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

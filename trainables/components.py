@@ -75,6 +75,7 @@ class Sample:
     id: str
     stamp: str
     read: Callable[[], Pair]  # picklable; raises DataError that names the file
+    group: str = ""  # what its image shares with others, such as a city or a film; "" where that is not known
 
 
 @dataclass(frozen=True)

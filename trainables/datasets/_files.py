@@ -62,9 +62,9 @@ def existing_root(root: str) -> Path:
     return path
 
 
-def file_sample(id_: str, image: Path, mask: Path, codes: MaskCodes) -> Sample:
+def file_sample(id_: str, image: Path, mask: Path, codes: MaskCodes, group: str = "") -> Sample:
     """A sample of two files. Raises DataError if one of them is missing."""
-    return Sample(id_, f"{stamp(image)} {stamp(mask)} {codes.pairs}", partial(read_pair, image, mask, codes))
+    return Sample(id_, f"{stamp(image)} {stamp(mask)} {codes.pairs}", partial(read_pair, image, mask, codes), group)
 
 
 def stamp(path: Path) -> str:

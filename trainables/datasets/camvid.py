@@ -67,8 +67,9 @@ def _sample(folder: Path, place: str, line: str) -> Sample:
     if len(words) != 2:
         raise DataError(f"{place}: {line.strip()!r} is not 'image mask'")
     image, mask = (folder / _relative(word) for word in words)
+    film = image.stem.partition("_")[0]  # frames of 0016E5_07260 and 0016E5_07290 look alike
     try:
-        return file_sample(image.stem, image, mask, MaskCodes.of(tuple(CLASSES), ignore=[VOID_VALUE]))
+        return file_sample(image.stem, image, mask, MaskCodes.of(tuple(CLASSES), ignore=[VOID_VALUE]), film)
     except DataError as error:
         raise DataError(f"{place}: {error}") from None
 
