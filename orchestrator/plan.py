@@ -13,7 +13,6 @@ from pydantic import JsonValue
 
 from segsweep.orchestrator.domains import Domain, domains_in, resolve
 from segsweep.orchestrator.entries import sampled_options
-from segsweep.orchestrator.schedulers import SCHEDULERS
 from segsweep.orchestrator.source import dotted
 from segsweep.orchestrator.spec import ComponentSpec, SweepSpec
 from segsweep.orchestrator.state import Cell
@@ -161,13 +160,6 @@ class SweepPlan:
     @property
     def epochs_at_most(self) -> int:
         return self.trials * self.spec.epochs
-
-    @cached_property
-    def epochs_expected(self) -> float:
-        """Under the scheduler, if the trials of a cell come in random order."""
-        component = SCHEDULERS.get(self.spec.scheduler.type)
-        options: Any = component.Options(**self.spec.scheduler.options)
-        return sum(component.expected_epochs(options, self.spec.epochs, self.trials_of(cell)) for cell in self.cells)
 
     def too_small(self) -> Iterator[str]:
         """Why the plan cannot fill its cells as promised: one message, of the cell with the fewest trials."""

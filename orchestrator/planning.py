@@ -6,32 +6,69 @@ from collections.abc import Iterator
 from typing import Any
 
 from segsweep.orchestrator.capacity import Capacity
+from segsweep.orchestrator.durations import duration
+from segsweep.orchestrator.paces import Paces
 from segsweep.orchestrator.plan import SweepPlan
+from segsweep.orchestrator.rehearsal import Expected, rehearse
+from segsweep.orchestrator.spec import SweepSpec
+from segsweep.orchestrator.state import Cell
 
 
-def summary(plan: SweepPlan, capacity: Capacity) -> dict[str, Any]:
-    """JSON-able facts: cells with their trials, epochs at most and expected, resources and concurrency."""
+def concurrency(spec: SweepSpec, capacity: Capacity) -> int:
+    """Trials at once; 0 if not even one fits."""
+    fit = capacity.concurrency(spec.resources)
+    return min(fit, spec.max_concurrent or fit)
+
+
+def summary(plan: SweepPlan, capacity: Capacity, paces: Paces | None = None) -> dict[str, Any]:
+    """JSON-able facts: cells with their trials, epochs at most and expected, resources and concurrency.
+
+    With `paces` also wall time and device hours (of GPUs, or of CPUs on a CPU); without, the makespan counts epochs.
+    """
     spec = plan.spec
-    concurrency = capacity.concurrency(spec.resources)
+    at_once = concurrency(spec, capacity)
+    gpus = capacity.gpus_per_trial(spec.resources)
+    rehearsal = rehearse(plan, max(1, at_once), paces.cells if paces else None)
     return {
         "sweep": spec.name,
-        "cells": [
-            {"dataset": cell.dataset, "model": cell.model, "combinations": len(found), "trials": plan.trials_of(cell)}
-            for cell, found in plan.cells.items()
-        ],
+        "cells": [_cell(plan, cell, expected, paces) for cell, expected in rehearsal.cells.items()],
         "combinations": len(plan.combinations),
         "trials": plan.trials,
         "epochs_per_trial": spec.epochs,
         "epochs_at_most": plan.epochs_at_most,
-        "epochs_expected": round(plan.epochs_expected, 1),
+        "epochs_expected": round(rehearsal.epochs, 1),
+        "makespan_epochs": None if paces else round(rehearsal.makespan_s, 1),
+        "time": {
+            "source": paces.source,
+            "wall_s": round(rehearsal.makespan_s, 1),
+            "busy_s": round(rehearsal.busy_s, 1),
+            "device": "GPU" if gpus else "CPU",
+            "device_hours": round(rehearsal.busy_s / 3600 * (gpus or spec.resources.cpus), 4),
+        }
+        if paces
+        else None,
         "searched": sorted({path for combination in plan.combinations for path in combination.domains}),
         "scheduler": spec.scheduler.type,
         "searcher": spec.searcher.type,
         "min_finished": spec.min_finished,
-        "resources": {"cpus": spec.resources.cpus, "gpus": capacity.gpus_per_trial(spec.resources)},
+        "resources": {"cpus": spec.resources.cpus, "gpus": gpus},
         "capacity": {"cpus": capacity.cpus, "gpus": capacity.gpus},
-        "concurrency": min(concurrency, spec.max_concurrent or concurrency),
+        "concurrency": at_once,
     }
+
+
+def _cell(plan: SweepPlan, cell: Cell, expected: Expected, paces: Paces | None) -> dict[str, Any]:
+    facts = {
+        "dataset": cell.dataset,
+        "model": cell.model,
+        "combinations": len(plan.cells[cell]),
+        "trials": plan.trials_of(cell),
+        "epochs_expected": round(expected.epochs, 1),
+    }
+    if paces is None:
+        return facts
+    pace = {name: round(seconds, 3) for name, seconds in paces.cells[cell]._asdict().items()}
+    return facts | pace | {"busy_s": round(expected.busy_s, 1), "assumed": cell in paces.assumed}
 
 
 def as_lines(facts: dict[str, Any]) -> Iterator[str]:
@@ -55,6 +92,23 @@ def as_lines(facts: dict[str, Any]) -> Iterator[str]:
         f"  at once       {_count(facts['concurrency'], 'trial')} on {_count(capacity['cpus'], 'CPU')} "
         f"and {_count(capacity['gpus'], 'GPU')}"
     )
+    yield from _time_lines(facts)
+
+
+def _time_lines(facts: dict[str, Any]) -> Iterator[str]:
+    time, at_once = facts["time"], _count(max(1, facts["concurrency"]), "trial")
+    if time is None:
+        epochs = f"about that of {facts['makespan_epochs']:.0f} epochs with {at_once} at once"
+        yield f"  time          {epochs}; in minutes with --measure, or --times SWEEP of an earlier sweep"
+        return
+    hours = f"{time['device_hours']:.2g} {time['device']}-hours"
+    yield f"  time          about {duration(time['wall_s'])} with {at_once} at once, {hours}; {time['source']}"
+    width = max(len(f"{cell['dataset']} {cell['model']}") for cell in facts["cells"])
+    for cell in facts["cells"]:
+        name = f"{cell['dataset']} {cell['model']}".ljust(width)
+        pace = f"{cell['epoch_s']:.3g} s an epoch, {cell['setup_s']:.2g} s to set up"
+        like = "; never timed, taken for the mean of the others of its dataset" if cell["assumed"] else ""
+        yield f"    {name}  {duration(cell['busy_s'])} ({pace}{like})"
 
 
 def _per_cell(facts: dict[str, Any]) -> str:

@@ -104,10 +104,10 @@ class View:
         )
 
     def _time_left(self, state: SweepState, done: int, elapsed_s: float) -> str:
-        assert self._sweep is not None
-        if done < 2:
+        expected = state.created.plan.get("epochs_expected") if state.created else None
+        if done < 2 or not isinstance(expected, int | float):
             return ""
-        left = max(0.0, self._sweep.plan.epochs_expected - epochs_done(state))
+        left = max(0.0, expected - epochs_done(state))
         return f", about {duration(left * elapsed_s / done)} left"
 
     def _table(self, state: SweepState) -> Table:

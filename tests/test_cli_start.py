@@ -33,7 +33,14 @@ def imported_by(*arguments: str) -> set[str]:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--help",), ("--version",), ("validate", "search_spaces/demo.yaml"), ("validate", "--help"), ("schema",)],
+    [
+        ("--help",),
+        ("--version",),
+        ("validate", "search_spaces/demo.yaml"),
+        ("validate", "--help"),
+        ("plan", "search_spaces/demo.yaml"),
+        ("schema",),
+    ],
     ids=" ".join,
 )
 def test_starts_without_heavy_libraries(arguments: tuple[str, ...]) -> None:

@@ -124,36 +124,6 @@ seeds: [7]
     assert config.label == "unet/resnet34 focal adamw #001"
 
 
-def test_epochs_expected_without_early_stopping_are_all_of_them() -> None:
-    plan = plan_of(f"{BASE}trials: 3\nscheduler: fifo\n")
-    assert plan.epochs_expected == plan.epochs_at_most == 27
-
-
-@pytest.mark.parametrize(
-    ("trials", "expected"),
-    [
-        # Rungs at 1 and 3 of 9 epochs, eta 3: of up to three trials only the best so far goes on, so a trial of 9
-        # epochs is a new best, any other one takes 1. Orders of two: 2 with one new best, 1 each way -> 10, 18.
-        (1, 9),
-        (2, (10 + 18) / 2),
-        # Orders of three: 2 with one new best, 3 with two, 1 with three.
-        (3, (2 * 11 + 3 * 19 + 27) / 6),
-    ],
-)
-def test_epochs_expected_under_asha_by_hand(trials: int, expected: float) -> None:
-    plan = plan_of(f"{BASE}trials: {trials}\nscheduler: {{type: asha, grace: 1, reduction_factor: 3}}\n")
-    assert plan.epochs_expected == pytest.approx(expected)
-
-
-def test_epochs_expected_of_many_trials_are_between_the_grace_and_the_limit() -> None:
-    text = f"{BASE}trials: 60\nscheduler: {{type: asha, grace: 1, reduction_factor: 3}}\n"
-    third = plan_of(text)
-    assert 60 < third.epochs_expected < 0.5 * third.epochs_at_most
-    assert third.epochs_expected == plan_of(text).epochs_expected  # the same every time
-    half = plan_of(text.replace("reduction_factor: 3", "reduction_factor: 2"))
-    assert third.epochs_expected < half.epochs_expected < half.epochs_at_most
-
-
 def test_a_cell_that_cannot_finish_enough_trials_is_named() -> None:
     plan = plan_of(BASE + FIXED)
     short = SweepPlan.of(plan.spec.model_copy(update={"min_finished": 2}))

@@ -15,7 +15,7 @@ from segsweep.orchestrator.journal import AttemptEnded, Journal, Stop, TrialCrea
 from segsweep.orchestrator.plan import SweepPlan
 from segsweep.orchestrator.schedulers import SCHEDULERS, CellView, Decision, Pause, Scheduler
 from segsweep.orchestrator.schedulers.hyperband import Options as HyperbandOptions
-from segsweep.orchestrator.schedulers.hyperband import filled, graces, sizes
+from segsweep.orchestrator.schedulers.hyperband import graces, next_bracket, sizes
 from segsweep.orchestrator.source import parse
 from segsweep.orchestrator.state import TrialState
 from segsweep.orchestrator.sweep import Assignment, Sweep
@@ -210,13 +210,6 @@ def test_median_waits_for_its_grace_and_for_enough_others_of_the_cell() -> None:
     assert isinstance(report(median, trial_of(4), 0.1, 0.05), Stop)
 
 
-def test_median_expects_half_of_those_it_may_stop_to_stop_at_the_grace() -> None:
-    component: Any = SCHEDULERS.get("median")
-    options = component.Options(grace=1, min_trials=3)
-    assert component.expected_epochs(options, 9, 3) == 27
-    assert component.expected_epochs(options, 9, 7) == 7 * 9 - 2 * 8
-
-
 # -- hyperband --------------------------------------------------------------------------------------------------
 
 
@@ -228,9 +221,14 @@ def test_hyperband_has_the_brackets_of_the_paper() -> None:
 
 
 def test_hyperband_fills_its_brackets_by_their_shares() -> None:
-    options = HyperbandOptions(grace=1, reduction_factor=3)
-    assert filled(options, 81, 143) == [81, 34, 15, 8, 5]
-    assert filled(options, 9, 3) == [2, 1, 0]  # shares 9, 5, 3
+    def filled(trials: int, wanted: list[int]) -> list[int]:
+        taken = [0] * len(wanted)
+        for _ in range(trials):
+            taken[next_bracket(taken, wanted)] += 1
+        return taken
+
+    assert filled(143, [81, 34, 15, 8, 5]) == [81, 34, 15, 8, 5]
+    assert filled(3, [9, 5, 3]) == [2, 1, 0]
 
 
 def test_hyperband_halves_every_bracket_by_itself() -> None:
@@ -348,10 +346,3 @@ def test_a_killed_sweep_ends_like_an_undisturbed_one(name: str, searcher: str, t
         (killed / "journal.jsonl").write_bytes(b"".join(lines[: len(lines) * part // 5]))
         run(killed)
         assert decisions(killed) == decisions(undisturbed)
-
-
-@pytest.mark.parametrize("name", SCHEDULERS.names())
-def test_expected_epochs_lie_between_the_grace_and_the_limit(name: str) -> None:
-    component: Any = SCHEDULERS.get(name)
-    for trials in (1, 4, 12):
-        assert trials <= component.expected_epochs(component.Options(), 27, trials) <= 27 * trials

@@ -76,6 +76,11 @@ def sweep_folder(sweep: str | None, storage: Path) -> Path:
     raise InputError(Mistake(str(storage), f"no sweep '{sweep}'.{did_you_mean(str(sweep), found)} There are: {names}"))
 
 
+def journal_of(sweep: str, storage: Path) -> Path:
+    """The journal of a sweep named, or given by its folder or journal."""
+    return Path(sweep) if Path(sweep).is_file() else sweep_folder(sweep, storage) / "journal.jsonl"
+
+
 def machinery(command: F) -> F:
     """How launch and resume run: on Ray or here, which cluster, which port, how loud."""
     for option in (

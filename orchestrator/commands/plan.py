@@ -6,25 +6,51 @@ from pathlib import Path
 
 import click
 
-from segsweep.orchestrator.commands._options import as_json, overrides, search_space
+from segsweep.orchestrator.commands._options import as_json, overrides, search_space, storage
 
 
-@click.command("plan", short_help="Show what would run: cells, trials, epochs, concurrency.")
+@click.command("plan", short_help="Show what would run: cells, trials, epochs, time and cost.")
 @search_space
+@click.option(
+    "--times",
+    "sweeps",
+    multiple=True,
+    metavar="SWEEP",
+    help="Take times from this earlier sweep (name, folder, journal).",
+)
+@click.option("--measure", is_flag=True, help="Time a few steps of every cell on this machine.")
 @overrides
+@storage
 @as_json
-def command(file: Path, assignments: tuple[str, ...], as_json: bool) -> None:
-    """Show what `launch` would run on this machine: cells, combinations, trials, epochs. Runs nothing."""
+def command(
+    file: Path, sweeps: tuple[str, ...], measure: bool, assignments: tuple[str, ...], storage: Path, as_json: bool
+) -> None:
+    """Show what `launch` would run on this machine: cells, combinations, trials, expected epochs. Runs no sweep.
+
+    With --measure, or --times SWEEP (may be given several times), also how long it takes and what it costs.
+    """
     import json
 
     from segsweep.orchestrator.capacity import local_capacity
-    from segsweep.orchestrator.commands._options import checked
+    from segsweep.orchestrator.commands._options import checked, journal_of
+    from segsweep.orchestrator.errors import InputError, Mistake
+    from segsweep.orchestrator.paces import measured_paces, recorded_paces
     from segsweep.orchestrator.plan import SweepPlan
     from segsweep.orchestrator.planning import as_lines, summary
+    from segsweep.orchestrator.preflight import check_data
 
+    if sweeps and measure:
+        raise InputError(Mistake("--measure", "and --times answer the same question; give one of them"))
     result = checked(file, assignments)
-    plan = SweepPlan.of(result.spec)
-    facts = summary(plan, local_capacity())
+    plan, capacity, paces = SweepPlan.of(result.spec), local_capacity(), None
+    if sweeps:
+        journals = [journal_of(sweep, storage) for sweep in sweeps]
+        paces = recorded_paces(plan, journals, capacity.gpus_per_trial(plan.spec.resources))
+    elif measure:
+        InputError.raise_if(result.missing)
+        check_data(plan.spec, lambda line: click.echo(line, err=True), decode=True)
+        paces = measured_paces(plan, capacity, lambda line: click.echo(line, err=True))
+    facts = summary(plan, capacity, paces)
     if as_json:
         click.echo(json.dumps({**facts, "warnings": [str(mistake) for mistake in result.missing]}))
         return

@@ -41,12 +41,12 @@ def command(
     from segsweep.orchestrator.commands._options import checked
     from segsweep.orchestrator.curves import Recording
     from segsweep.orchestrator.plan import SweepPlan
-    from segsweep.orchestrator.planning import summary
+    from segsweep.orchestrator.planning import concurrency
     from segsweep.orchestrator.simulation import as_lines, simulate
 
     plan = SweepPlan.of(checked(file, assignments).spec)
     recording = Recording(plan, sources)
-    found = simulate(recording, workers or max(1, summary(plan, local_capacity())["concurrency"]))
+    found = simulate(recording, workers or max(1, concurrency(plan.spec, local_capacity())))
     if as_json:
         click.echo(json.dumps(found))
         return

@@ -58,9 +58,6 @@ class SchedulerComponent(Protocol):
     def check(self, options: ComponentOptions, epochs: int) -> Iterable[Problem]:
         """Why the options cannot work with trials of `epochs` epochs."""
 
-    def expected_epochs(self, options: ComponentOptions, epochs: int, trials: int) -> float:
-        """How many epochs `trials` trials of one cell take together, if their values are in random order."""
-
     def build(self, options: ComponentOptions, epochs: int) -> Scheduler: ...
 
 

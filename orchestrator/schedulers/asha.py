@@ -7,11 +7,7 @@ another, and an architecture that learns slowly is not stopped by one that learn
 
 from __future__ import annotations
 
-import itertools
-import random
-import statistics
-from collections.abc import Iterable, Sequence
-from functools import cache
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -20,9 +16,6 @@ from segsweep.orchestrator.journal import MOST_AHEAD, Stop
 from segsweep.orchestrator.schedulers import CellView, Decision
 from segsweep.orchestrator.state import TrialState
 from segsweep.trainables.components import ComponentOptions, Problem
-
-MOST_PERMUTED = 5  # trials of which all orders are tried for the expected cost: 120
-SIMULATED_TRIALS = 6000  # for more trials, as many random orders as make this many
 
 
 class Options(ComponentOptions):
@@ -85,36 +78,6 @@ class Asha:
 def check(options: Options, epochs: int) -> Iterable[Problem]:
     if options.grace >= epochs > 1:
         yield Problem("grace", f"{options.grace} leaves nothing to stop in {epochs} epochs; give less, or use fifo")
-
-
-@cache
-def expected_epochs(options: Options, epochs: int, trials: int) -> float:
-    """Mean over the orders in which trials may come, one after the other, each as good at every rung as at the first.
-
-    Where ranks change between rungs, fewer trials reach the later ones, so this is rather too much than too little.
-    """
-    if trials <= MOST_PERMUTED:
-        orders = list(itertools.permutations(range(trials)))
-    else:
-        rng = random.Random(0)
-        orders = [tuple(rng.sample(range(trials), trials)) for _ in range(max(4, SIMULATED_TRIALS // trials))]
-    return statistics.mean(_epochs_taken(order, options, epochs) for order in orders)
-
-
-def _epochs_taken(values: Sequence[int], options: Options, epochs: int) -> int:
-    """What trials of these values take together, in this order."""
-    levels = rung_levels(options, epochs)
-    records: dict[int, list[float]] = {level: [] for level in levels}
-    total = 0
-    for value in values:
-        reached = epochs
-        for level in levels:
-            records[level].append(value)
-            if value < top_fraction_cutoff(records[level], 1 / options.reduction_factor):
-                reached = level
-                break
-        total += reached
-    return total
 
 
 def build(options: Options, epochs: int) -> Asha:

@@ -89,14 +89,5 @@ def check(options: Options, epochs: int) -> Iterable[Problem]:
         yield Problem("grace", f"{options.grace} leaves nothing to stop in {epochs} epochs; give less, or use fifo")
 
 
-def expected_epochs(options: Options, epochs: int, trials: int) -> float:
-    """Exact, if no rung is decided early and min_finished asks for no more."""
-    total, left, reached = 0, trials, 0
-    for level in rung_levels(options, epochs):
-        total += left * (level - reached)
-        left, reached = math.ceil(left / options.reduction_factor), level
-    return float(total + left * (epochs - reached))
-
-
 def build(options: Options, epochs: int) -> AshaPromotion:
     return AshaPromotion(options, epochs)

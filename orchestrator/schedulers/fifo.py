@@ -26,9 +26,5 @@ def check(options: Options, epochs: int) -> Iterable[Problem]:
     return ()
 
 
-def expected_epochs(options: Options, epochs: int, trials: int) -> float:
-    return float(epochs * trials)
-
-
 def build(options: Options, epochs: int) -> Fifo:
     return Fifo()

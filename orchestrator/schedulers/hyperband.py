@@ -43,15 +43,6 @@ def next_bracket(taken: Sequence[int], sizes: Sequence[int]) -> int:
     return max(range(len(sizes)), key=lambda bracket: sizes[bracket] * share - taken[bracket])
 
 
-def filled(options: Options, epochs: int, trials: int) -> list[int]:
-    """How many of a cell's trials each bracket gets."""
-    wanted = sizes(options, epochs)
-    taken = [0] * len(wanted)
-    for _ in range(trials):
-        taken[next_bracket(taken, wanted)] += 1
-    return taken
-
-
 def halvings(options: Options, epochs: int) -> list[asha_promotion.Options]:
     """Each bracket as an asha_promotion."""
     factor = options.reduction_factor
@@ -97,12 +88,6 @@ def check(options: Options, epochs: int) -> Iterable[Problem]:
             f"must be at most {there_are}, not {options.brackets}: with {epochs} epochs there are no more; "
             "give fewer, or a smaller grace or reduction_factor",
         )
-
-
-def expected_epochs(options: Options, epochs: int, trials: int) -> float:
-    """Exact, if no rung is decided early and no trial fails."""
-    brackets = zip(halvings(options, epochs), filled(options, epochs, trials), strict=True)
-    return sum(asha_promotion.expected_epochs(halving, epochs, count) for halving, count in brackets)
 
 
 def build(options: Options, epochs: int) -> Hyperband:

@@ -70,12 +70,5 @@ def check(options: Options, epochs: int) -> Iterable[Problem]:
         yield Problem("grace", f"{options.grace} leaves nothing to stop in {epochs} epochs; give less, or use fifo")
 
 
-def expected_epochs(options: Options, epochs: int, trials: int) -> float:
-    """Half of all but the first min_trials stop after the grace; rather too much, as later epochs stop some more."""
-    compared = max(0, trials - options.min_trials)
-    grace = min(options.grace, epochs)
-    return float(trials * epochs - compared * (epochs - grace) / 2)
-
-
 def build(options: Options, epochs: int) -> Median:
     return Median(options, epochs)

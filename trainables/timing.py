@@ -1,0 +1,85 @@
+"""How long a configuration trains and scores on this machine, told from a few of its steps."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterable, Iterator
+from itertools import chain, count, islice, pairwise
+from statistics import median
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import torch
+
+    from segsweep.trainables.batches import Batch
+    from segsweep.trainables.config import TrialConfig
+    from segsweep.trainables.experiment import Experiment
+
+WARM_UP = 2  # steps that allocate memory and choose kernels
+STEPS = 5
+
+
+class Pace(NamedTuple):
+    """What a trial takes of its worker."""
+
+    epoch_s: float
+    setup_s: float  # once in every attempt
+
+
+def measure(config: TrialConfig, *, cpus: int, gpus: float) -> Pace:
+    """Build the trial, train and score a few batches, and extrapolate the median of each to an epoch.
+
+    Writing checkpoints is left out. Data that are not in the cache yet are decoded into it, which does not count.
+    Raises what building and training raise.
+    """
+    from segsweep.trainables.batches import batches_per_epoch
+    from segsweep.trainables.experiment import build, pick_device
+    from segsweep.trainables.isolation import cpu_threads, seeded
+
+    device = pick_device(gpus)
+    longer = config.model_copy(update={"epochs": config.epochs + WARM_UP + STEPS})  # its LR schedule lasts long enough
+    with cpu_threads(cpus), seeded(config.seed, 0, device):
+        build(longer, device)  # decodes, and imports what the model needs, as only a worker's first trial does
+        began = time.perf_counter()
+        experiment = build(longer, device)
+        setup_s = time.perf_counter() - began
+        train_s = _train_step_s(experiment, longer, device) * batches_per_epoch(
+            len(experiment.train), config.batch_size
+        )
+        val_s = _val_image_s(experiment, longer, device) * len(experiment.val)
+    return Pace(train_s + val_s, setup_s)
+
+
+def _train_step_s(it: Experiment, config: TrialConfig, device: torch.device) -> float:
+    from segsweep.trainables.batches import train_batches
+    from segsweep.trainables.loop import train_epoch
+
+    def batches(epoch: int) -> Iterator[Batch]:
+        return train_batches(it.train, it.augment, config.batch_size, config.seed, epoch, device)
+
+    began: list[float] = []
+    few = islice(chain.from_iterable(map(batches, count(1))), WARM_UP + STEPS + 1)
+    train_epoch(it.model, it.loss, it.optimizer, it.lr_schedule, _clocked(few, began), epoch=1)
+    return median(later - earlier for earlier, later in pairwise(began[WARM_UP:]))
+
+
+def _clocked(batches: Iterable[Batch], began: list[float]) -> Iterator[Batch]:
+    """Note when each batch is asked for: the step before is over then, since the loss of the next needs its update."""
+    for batch in batches:
+        yield batch
+        began.append(time.perf_counter())
+
+
+def _val_image_s(it: Experiment, config: TrialConfig, device: torch.device) -> float:
+    """Of a few batches, each scored as a whole split is."""
+    from segsweep.trainables.loop import evaluate
+
+    images = min(config.batch_size, len(it.val))
+    few = dataclasses.replace(it.val, ids=it.val.ids[:images])
+    took: list[float] = []
+    for _ in range(1 + STEPS):
+        began = time.perf_counter()
+        evaluate(it.model, it.loss, few, len(it.classes), config.batch_size, device)
+        took.append(time.perf_counter() - began)
+    return median(took[1:]) / images
