@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from segsweep.trainables.components import VOID, DataError, Pair, Sample
+from segsweep.trainables.components import VOID, Color, DataError, Pair, Sample
 from segsweep.trainables.places import DATA_VARIABLE, data_folder
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ class MaskCodes:
 
     classes: tuple[str, ...]
     pairs: tuple[tuple[int, int], ...]  # (raw value, class index or VOID)
+    colored: bool = False  # the masks are RGB pictures; a raw value is 0xRRGGBB
+    remedy: str = ""  # for a mask with another value, where the user's options cannot give it a meaning
 
     @classmethod
     def of(cls, classes: Sequence[str], ignore: Sequence[int] = (), values: dict[int, int] | None = None) -> MaskCodes:
@@ -37,11 +40,31 @@ class MaskCodes:
         known = dict(values) if values else {index: index for index in range(len(classes))}
         return cls(tuple(classes), tuple(sorted({**known, **dict.fromkeys(ignore, VOID)}.items())))
 
+    @classmethod
+    def of_colors(cls, colors: Mapping[str, Color], ignore: Sequence[Color] = ()) -> MaskCodes:
+        """RGB masks: class names in their order with the colour of each; pixels of a colour in `ignore` become VOID."""
+        known = {_packed(color): index for index, color in enumerate(colors.values())}
+        return cls(tuple(colors), cls.of((), [_packed(color) for color in ignore], known).pairs, colored=True)
+
+    @cached_property
+    def digest(self) -> str:
+        """Short, and another one for other codes: samples by the hundred thousand carry it in their stamps."""
+        return hashlib.sha256(repr((self.classes, self.pairs, self.colored)).encode()).hexdigest()[:12]
+
     @property
     def allowed(self) -> str:
         """`0 = background, 1 = nucleus, 255 = void`, shortened in the middle."""
-        words = [f"{raw} = {'void' if code == VOID else self.classes[code]}" for raw, code in self.pairs]
+        words = [f"{self.written(raw)} = {'void' if code == VOID else self.classes[code]}" for raw, code in self.pairs]
         return ", ".join(words if len(words) <= 12 else [*words[:8], "...", *words[-3:]])
+
+    def written(self, raw: int) -> str:
+        """A raw value as users write it: `7`, or `[0, 128, 64]` for a colour."""
+        return str([raw >> 16, raw >> 8 & 255, raw & 255] if self.colored else raw)
+
+
+def _packed(color: Color) -> int:
+    red, green, blue = color
+    return red << 16 | green << 8 | blue
 
 
 def resolve_root(root: str) -> Path:
@@ -64,7 +87,7 @@ def existing_root(root: str) -> Path:
 
 def file_sample(id_: str, image: Path, mask: Path, codes: MaskCodes, group: str = "") -> Sample:
     """A sample of two files. Raises DataError if one of them is missing."""
-    return Sample(id_, f"{stamp(image)} {stamp(mask)} {codes.pairs}", partial(read_pair, image, mask, codes), group)
+    return Sample(id_, f"{stamp(image)} {stamp(mask)} {codes.digest}", partial(read_pair, image, mask, codes), group)
 
 
 def stamp(path: Path) -> str:
@@ -95,16 +118,22 @@ def read_image(path: Path) -> Uint8:
 
 def read_mask(path: Path, codes: MaskCodes) -> Uint8:
     """(H, W), class indices or VOID. Raises DataError that names a value which is no class."""
+    if path.suffix.lower() == ".npy":
+        return to_label(_raw_array(path), codes, str(path))
+    return to_label(_read(path, partial(raw_mask, codes=codes, place=str(path))), codes, str(path))
+
+
+def to_label(raw: npt.NDArray[np.int64], codes: MaskCodes, place: str) -> Uint8:
+    """Raw values (H, W) to class indices or VOID. Raises DataError that begins with `place`."""
     import numpy as np
 
-    raw = _read(path, partial(_raw_mask, path))
-    table = _table(codes)
-    known = (raw >= 0) & (raw < len(table))
-    label = table[np.where(known, raw, 0)]
-    bad = (label < 0) | ~known
+    keys, classes = _table(codes)
+    found = np.searchsorted(keys, raw).clip(max=len(keys) - 1) if codes.colored else raw.clip(0, len(keys) - 1)
+    bad = keys[found] != raw
     if bad.any():
-        raise DataError(_unknown_values(path, raw, bad, codes))
-    return label.astype(np.uint8)
+        raise DataError(_unknown_values(place, raw, bad, codes))
+    label: Uint8 = classes[found]
+    return label
 
 
 def _read(path: Path, decode: Callable[[Image], T]) -> T:
@@ -134,39 +163,70 @@ def _rgb(image: Image) -> Uint8:
     return np.array(upright.convert("RGB"))
 
 
-def _raw_mask(path: Path, image: Image) -> npt.NDArray[np.int64]:
-    """Values as stored. Never convert("L"/"RGB"): it would turn palette indices into colours."""
+def raw_mask(image: Image, codes: MaskCodes, place: str) -> npt.NDArray[np.int64]:
+    """Values as stored, (H, W); those of RGB masks as 0xRRGGBB. Raises DataError that begins with `place`.
+
+    Masks of values are never converted to "L" or "RGB": that would turn palette indices into colours.
+    """
     import numpy as np
 
+    if codes.colored:
+        if image.mode not in ("RGB", "RGBA", "P"):
+            raise DataError(f"{place}: `colors` needs colour masks (RGB), this one is of mode {image.mode}")
+        packed: npt.NDArray[np.int64] = np.asarray(image.convert("RGB")) @ np.array([1 << 16, 1 << 8, 1])
+        return packed
     if image.mode not in ("1", "L", "P", "I", "I;16", "I;16B"):
         raise DataError(
-            f"{path}: a mask needs one channel of class values (mode L, P or 16 bits), this one is {image.mode}. "
-            "Colour masks have to be converted to class indices first"
+            f"{place}: a mask needs one channel of class values (mode L, P or 16 bits), this one is {image.mode}. "
+            "Colour masks need a table `colors: {NAME: [R, G, B], ...}` where the dataset takes one (folder does)"
         )
     return np.asarray(image).astype(np.int64)
 
 
-@lru_cache(maxsize=16)
-def _table(codes: MaskCodes) -> npt.NDArray[np.int16]:
-    """Raw value -> class index or VOID, -1 where the value means nothing."""
+def _raw_array(path: Path) -> npt.NDArray[np.int64]:
     import numpy as np
 
-    table = np.full(max(raw for raw, _ in codes.pairs) + 1, -1, np.int16)
-    for raw, code in codes.pairs:
-        table[raw] = code
-    return table
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path}: cannot be read as an array ({error}). Replace the file or take it out") from error
+    if array.ndim != 2 or array.dtype.kind not in "iub":
+        raise DataError(f"{path}: a mask is an array (H, W) of whole numbers, this one is {array.shape} {array.dtype}")
+    return np.asarray(array, np.int64)
 
 
-def _unknown_values(path: Path, raw: npt.NDArray[np.int64], bad: npt.NDArray[np.bool_], codes: MaskCodes) -> str:
+@lru_cache(maxsize=16)
+def _table(codes: MaskCodes) -> tuple[npt.NDArray[np.int64], Uint8]:
+    """Sorted raw values and their classes. Values that are no colours stand at the place of their number."""
+    import numpy as np
+
+    raws, classes = np.array(codes.pairs, np.int64).T
+    if codes.colored:
+        return raws, classes.astype(np.uint8)
+    nothing = np.iinfo(np.int64).min
+    keys, values = np.full(raws[-1] + 1, nothing, np.int64), np.zeros(raws[-1] + 1, np.uint8)
+    keys[raws], values[raws] = raws, classes
+    return keys, values
+
+
+def _unknown_values(place: str, raw: npt.NDArray[np.int64], bad: npt.NDArray[np.bool_], codes: MaskCodes) -> str:
     import numpy as np
 
     values = np.unique(raw[bad]).tolist()
     y, x = (int(i) for i in np.argwhere(bad)[0])
-    some = ", ".join(map(str, values[:SHOWN])) + (f" and {len(values) - SHOWN} more" if len(values) > SHOWN else "")
-    hint = f"`ignore: [{values[0]}]` makes it void, `values` maps raw values to classes"
-    if values == [255] and len(codes.classes) == 2 and not np.any(raw == 1):
-        hint = "a black-and-white mask needs `values: {0: 0, 255: 1}`; if 255 means void, `ignore: [255]`"
-    return (
-        f"{path}: value {some} in {int(bad.sum())} pixels (first at x={x}, y={y}) is no class. "
-        f"Allowed: {codes.allowed}. Remedy: {hint}"
+    some = ", ".join(map(codes.written, values[:SHOWN])) + (
+        f" and {len(values) - SHOWN} more" if len(values) > SHOWN else ""
     )
+    kind = "colour" if codes.colored else "value"
+    return (
+        f"{place}: {kind} {some} in {int(bad.sum())} pixels (first at x={x}, y={y}) is no class. "
+        f"Allowed: {codes.allowed}. Remedy: {codes.remedy or _remedy(raw, values, codes)}"
+    )
+
+
+def _remedy(raw: npt.NDArray[np.int64], unknown: Sequence[int], codes: MaskCodes) -> str:
+    if codes.colored:
+        return "add it to `colors`, or to `ignore_colors` to make it void; JPEG and smooth scaling invent such colours"
+    if list(unknown) == [255] and len(codes.classes) == 2 and not (raw == 1).any():
+        return "a black-and-white mask needs `values: {0: 0, 255: 1}`; if 255 means void, `ignore: [255]`"
+    return f"`ignore: [{unknown[0]}]` makes it void, `values` maps raw values to classes"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
-from collections.abc import Collection, Mapping, Sequence
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Self
@@ -14,7 +17,14 @@ from segsweep.trainables.components import SPLITS, ComponentOptions, DataError, 
 from segsweep.trainables.datasets._files import SHOWN
 
 IMAGE_ENDINGS = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-MASK_ENDINGS = (".bmp", ".gif", ".png", ".tif", ".tiff")  # lossless ones: JPEG invents values between the classes
+MASK_ENDINGS = (
+    ".bmp",
+    ".gif",
+    ".npy",
+    ".png",
+    ".tif",
+    ".tiff",
+)  # lossless ones: JPEG invents values between the classes
 Ids = Mapping[Split, Sequence[str]]
 
 
@@ -34,12 +44,63 @@ class Fractions(ComponentOptions):
 
 
 @dataclass(frozen=True)
-class Layout:
-    """Two folders; a mask is named like its image plus `suffix`."""
+class Template:
+    """Where files lie: a folder, and `{id}` in the path below it, `{id}_mask.png`. Without ending, any known fits."""
 
-    images: Path
-    masks: Path
-    suffix: str
+    folder: Path
+    below: str
+    endings: tuple[str, ...]
+
+    @classmethod
+    def of(cls, root: Path, text: str, endings: tuple[str, ...], suffix: str = "") -> Template:
+        """`masks` is short for `masks/{id}`; suffix: what follows the id there."""
+        whole = text if "{id}" in text else f"{text}/{{id}}{suffix}"
+        fixed, _, _ = whole.partition("{id}")
+        folder = fixed.rpartition("/")[0]
+        below = whole.removeprefix(folder).removeprefix("/")
+        return cls(root / folder, below, () if Path(below).suffix.lower() in endings else endings)
+
+    def path(self, id_: str) -> Path:
+        """Where the id's file would be; .png where the ending is open."""
+        return self.folder / (self.below.replace("{id}", id_) + (".png" if self.endings else ""))
+
+    def found(self) -> Mapping[str, Path]:
+        """Every file by its id. Raises DataError where there is none, or two of one id."""
+        if not self.folder.is_dir():
+            raise DataError(f"{self.folder}: no such folder. `images` and `masks` say what lies where below `root`")
+        found: dict[str, Path] = {}
+        for id_, path in self._matches():
+            if id_ in found:
+                raise DataError(f"{path}: has the same name as {found[id_].name}; one image, one file")
+            found[id_] = path
+        if not found:
+            endings = f" with one of the endings {', '.join(self.endings)}" if self.endings else ""
+            raise DataError(f"{self.folder}: holds no file {self.below.replace('{id}', '*')}{endings}")
+        return found
+
+    def _matches(self) -> Iterator[tuple[str, Path]]:
+        ending = f"(?i:{'|'.join(map(re.escape, self.endings))})" if self.endings else ""
+        before, *between = map(re.escape, self.below.split("{id}"))
+        pattern = re.compile(f"{before}(?P<id>.+){'(?P=id)'.join(between)}{ending}")
+        for folder, subfolders, names in os.walk(self.folder):
+            subfolders.sort()
+            place = Path(folder).relative_to(self.folder).as_posix()
+            for name in sorted(name for name in names if not name.startswith(".")):  # macOS leaves ._a.png
+                match = pattern.fullmatch(name if place == "." else f"{place}/{name}")
+                if match:
+                    yield match["id"], Path(folder, name)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A mask belongs to the image with the same id."""
+
+    images: Template
+    masks: Template
+
+    @classmethod
+    def of(cls, root: Path, images: str, masks: str, suffix: str = "") -> Layout:
+        return cls(Template.of(root, images, IMAGE_ENDINGS), Template.of(root, masks, MASK_ENDINGS, suffix))
 
 
 @dataclass(frozen=True)
@@ -53,6 +114,12 @@ class Pairs:
     def files(self, id_: str) -> tuple[Path, Path]:
         return self.images[id_], self.masks[id_]
 
+    def complete(self) -> list[str]:
+        """The ids of all files, sorted. Raises DataError for those that miss an image or a mask."""
+        ids = sorted({*self.images, *self.masks})
+        self.require(ids, str(self.layout.images.folder))
+        return ids
+
     def require(self, ids: Collection[str], place: str) -> None:
         """Raise one DataError for all of `ids` that miss an image or a mask."""
         no_image = sorted({*ids} - self.images.keys())
@@ -60,11 +127,11 @@ class Pairs:
         problems = []
         if no_image:
             problems.append(
-                f"{place}: {_some(no_image)} without an image in {self.layout.images} ({', '.join(IMAGE_ENDINGS)}). "
-                "Add the image or take the name out"
+                f"{place}: {_some(no_image)} without an image in {self.layout.images.folder} "
+                f"({', '.join(IMAGE_ENDINGS)}). Add the image or take the name out"
             )
         if no_mask:
-            expected = self.layout.masks / f"{no_mask[0]}{self.layout.suffix}.png"
+            expected = self.layout.masks.path(no_mask[0])
             problems.append(
                 f"{place}: {_some(no_mask)} without a mask, such as {expected} ({', '.join(MASK_ENDINGS)}). "
                 "Add the mask or take the image out; `mask_suffix` names what masks have after the image's name"
@@ -75,17 +142,18 @@ class Pairs:
 
 def pair_up(layout: Layout) -> Pairs:
     """Find all images and masks. Raises DataError where a folder is missing or a name is there twice."""
-    return Pairs(layout, _by_id(layout.images, IMAGE_ENDINGS, ""), _by_id(layout.masks, MASK_ENDINGS, layout.suffix))
+    return Pairs(layout, layout.images.found(), layout.masks.found())
 
 
 def fractions(pairs: Pairs, split: Fractions) -> Ids:
     """Shuffle all pairs by the seed and cut. Every split that has a share gets a pair. Raises DataError."""
-    ids = sorted({*pairs.images, *pairs.masks})
-    pairs.require(ids, str(pairs.layout.images.parent))
+    ids = pairs.complete()
     wanted = {"val": split.val, "test": split.test}
     counts = {name: max(1, round(share * len(ids))) if share else 0 for name, share in wanted.items()}
     if sum(counts.values()) >= len(ids):
-        raise DataError(f"{pairs.layout.images}: {len(ids)} images are too few to be split in train, val and test")
+        raise DataError(
+            f"{pairs.layout.images.folder}: {len(ids)} images are too few to be split in train, val and test"
+        )
     random.Random(split.seed).shuffle(ids)
     val, test = ids[: counts["val"]], ids[counts["val"] : sum(counts.values())]
     return _without_empty({"train": ids[sum(counts.values()) :], "val": val, "test": test})
@@ -119,25 +187,8 @@ def _listed(path: Path) -> Sequence[str]:
     if not ids:
         raise DataError(f"{path}: names no image, so the split would be empty. List one image name a line")
     if len({*ids}) < len(ids):
-        raise DataError(f"{path}: '{next(i for i in ids if ids.count(i) > 1)}' is listed twice")
+        raise DataError(f"{path}: '{Counter(ids).most_common(1)[0][0]}' is listed twice")
     return ids
-
-
-def _by_id(folder: Path, endings: Collection[str], suffix: str) -> Mapping[str, Path]:
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder. `images` and `masks` name the two folders below `root`")
-    found: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        stem = path.relative_to(folder).with_suffix("").as_posix()
-        if path.name.startswith(".") or path.suffix.lower() not in endings or not stem.endswith(suffix):
-            continue  # "._a.png" is what macOS leaves beside a.png
-        id_ = stem.removesuffix(suffix)
-        if id_ in found:
-            raise DataError(f"{path}: has the same name as {found[id_].name}; one image, one file")
-        found[id_] = path
-    if not found:
-        raise DataError(f"{folder}: holds no file *{suffix} with one of the endings {', '.join(endings)}")
-    return found
 
 
 def _without_empty(ids: Ids) -> Ids:

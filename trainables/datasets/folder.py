@@ -66,7 +66,7 @@ def describe(options: Options) -> DatasetCard:
 def build(options: Options) -> Dataset:
     """Pair images with masks and split them. Raises DataError."""
     folder, codes = existing_root(options.root), _codes(options)
-    pairs = pair_up(Layout(folder / options.images, folder / options.masks, options.mask_suffix))
+    pairs = pair_up(Layout.of(folder, options.images, options.masks, options.mask_suffix))
     ids = fractions(pairs, options.split) if options.split else lists(pairs, folder / options.lists)
 
     def samples(chosen: Sequence[str]) -> Sequence[Sample]:
