@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-import importlib
 import os
-import pkgutil
 import sys
-from typing import cast
 
 import click
 
 from segsweep.orchestrator import commands
+from segsweep.orchestrator.commands._verbs import VerbGroup
 from segsweep.orchestrator.errors import ExitCode, InputError
 
 # pydantic would read the metadata of every installed package to look for plug-ins of its own: 30 ms a start.
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 
-class VerbGroup(click.Group):
-    """Finds verbs by file name: commands/launch.py holds the click command `launch`."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(m.name for m in pkgutil.iter_modules(commands.__path__) if not m.name.startswith("_"))
-
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name not in self.list_commands(ctx):
-            return None
-        module = importlib.import_module(f"{commands.__name__}.{name}")
-        return cast(click.Command, module.command)
-
-
-@click.command(cls=VerbGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.command(
+    cls=VerbGroup,
+    package=commands.__name__,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(package_name="segsweep")
 def cli() -> None:
     """Sweep segmentation models over datasets and get a leaderboard that you can trust.

@@ -71,7 +71,7 @@ def create(
     mistakes = [*checked.missing, *_unfit(checked.spec, capacity, machinery), *unusable(storage, name)]
     InputError.raise_if(mistakes)
     spec = absolute_roots(checked.spec)
-    fingerprints = check_data(spec, announce, decode=here)
+    fingerprints = check_data(spec, announce, decode=here, quiet=machinery.quiet)
     uri = resolve_uri(spec.tracking.uri, Path.cwd())
     check_store(uri)  # makes a new SQLite file, hence last
     folder = claim_folder(storage, spec.name, name)

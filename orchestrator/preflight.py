@@ -6,14 +6,19 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from segsweep.orchestrator.capacity import Capacity
 from segsweep.orchestrator.errors import InputError, Mistake
 from segsweep.orchestrator.next_step import resume_command
+from segsweep.orchestrator.progress import Progress
 from segsweep.orchestrator.ray_session import check_port
 from segsweep.orchestrator.spec import ComponentSpec, Resources, SweepSpec, sweep_name
 from segsweep.trainables.catalog import DATASETS
 from segsweep.trainables.components import DataError, Dataset, Split
+
+if TYPE_CHECKING:
+    from segsweep.trainables.cache import CachedSplit
 
 Announce = Callable[[str], None]
 TRIAL_SPLITS: tuple[Split, ...] = ("train", "val")  # what trials read; the test split is for the winner alone
@@ -95,31 +100,34 @@ def claim_folder(storage: Path, default: str, name: str | None) -> Path:
         raise InputError(Mistake(str(storage), f"cannot be written: {error.strerror}; give --storage DIR")) from None
 
 
-def check_data(spec: SweepSpec, announce: Announce, *, decode: bool) -> list[str]:
+def check_data(spec: SweepSpec, announce: Announce, *, decode: bool, quiet: bool = False) -> list[str]:
     """Check pairing, splits and lists of every dataset; fingerprints such as "camvid/val:62d0196a7652f05e".
 
     decode: also fill this node's cache, which reads every image; without it there are no fingerprints.
     """
     mistakes: list[Mistake] = []
-    fingerprints: list[str] = []
+    cached: dict[str, CachedSplit] = {}  # all of them until the end: one that made room for another would be missed
     for i, dataset in enumerate(spec.datasets):
         component = DATASETS.get(dataset.type)
         try:
             built = component.build(component.Options(**dataset.options))
             if decode:
-                fingerprints += _fill_cache(built, dataset, dataset.image_size or spec.image_size, announce)
+                cached |= _fill_cache(built, dataset, dataset.image_size or spec.image_size, announce, quiet)
         except DataError as error:
             mistakes.append(Mistake(f"datasets[{i}] ({dataset.name})", str(error)))
     InputError.raise_if(mistakes)
-    return fingerprints
+    return [f"{name}:{split.fingerprint}" for name, split in cached.items()]
 
 
 def _fill_cache(
-    built: Dataset, dataset: ComponentSpec, image_size: tuple[int, int], announce: Announce
-) -> Iterator[str]:
+    built: Dataset, dataset: ComponentSpec, image_size: tuple[int, int], announce: Announce, quiet: bool
+) -> Iterator[tuple[str, CachedSplit]]:
     from segsweep.trainables.cache import open_split
 
     for split in TRIAL_SPLITS:
-        announce(f"{dataset.name}: {len(built.splits.get(split, ()))} {split} images")
-        cached = open_split(built, dataset.name, split, image_size)
-        yield f"{dataset.name}/{split}:{cached.fingerprint}"
+        what = f"{dataset.name}: {len(built.splits.get(split, ()))} {split} images"
+        with Progress(what, quiet=quiet) as progress:
+            opened = open_split(built, dataset.name, split, image_size, progress=progress)
+        if not progress.began:
+            announce(f"{what} (cached)")
+        yield f"{dataset.name}/{split}", opened

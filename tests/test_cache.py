@@ -5,20 +5,18 @@ from __future__ import annotations
 import os
 import pickle
 import resource
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from segsweep.trainables.cache import CachedSplit, open_split
-from segsweep.trainables.cache_files import damage
 from segsweep.trainables.components import VOID, DataError, Dataset, DatasetCard, Pair, Sample
 from segsweep.trainables.datasets import camvid, streets
 from segsweep.trainables.places import cache_folder, variables
@@ -53,6 +51,13 @@ def dataset(*reads: Callable[[], Pair], stamp: str = "") -> Dataset:
 THREE = dataset(Drawn(10, 20), Drawn(64, 96), Drawn(33, 7))
 
 
+def _refuse() -> Pair:
+    raise AssertionError("read again")
+
+
+UNREADABLE = dataset(_refuse, _refuse, _refuse)  # the same to the cache as THREE
+
+
 def cached(folder: Path, data: Dataset = THREE, size: tuple[int, int] = SIZE) -> CachedSplit:
     return open_split(data, "drawn", "train", size, folder)
 
@@ -62,21 +67,25 @@ def built(folder: Path) -> list[str]:
     return sorted(p.name for p in folder.iterdir() if p.suffix != ".lock") if folder.exists() else []
 
 
+def pixels(split: CachedSplit) -> npt.NDArray[np.uint8]:
+    """(N, h, w, 4): all images, and the labels as a fourth channel."""
+    return np.stack([np.dstack(split.pair(i)) for i in range(len(split))])
+
+
 def test_images_and_labels_have_the_working_size_and_scoring_labels_their_own(tmp_path: Path) -> None:
     split = cached(tmp_path)
     assert split.ids == ("s0", "s1", "s2")
     assert len(split) == 3
-    assert split.images.shape == (3, *SIZE, 3)
-    assert split.labels.shape == (3, *SIZE)
     for index, sample in enumerate(THREE.splits["train"]):
+        assert split.pair(index).image.shape == (*SIZE, 3)
+        assert split.pair(index).label.shape == SIZE
         assert np.array_equal(split.original_label(index), sample.read().label)
 
 
 def test_arrays_are_mapped_and_cannot_be_written(tmp_path: Path) -> None:
-    split = cached(tmp_path)
-    assert isinstance(split.images, np.memmap)
-    with pytest.raises(ValueError, match="read-only"):
-        split.labels[0] = 0
+    for array in (*cached(tmp_path).pair(1), cached(tmp_path).original_label(1)):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 0
 
 
 def test_pixels_are_counted_at_original_size_without_void(tmp_path: Path) -> None:
@@ -88,21 +97,9 @@ def test_pixels_are_counted_at_original_size_without_void(tmp_path: Path) -> Non
 def test_a_second_opening_reads_no_sample(tmp_path: Path) -> None:
     first = cached(tmp_path)
 
-    def refuse() -> Pair:
-        raise AssertionError("read again")
-
-    again = cached(tmp_path, dataset(refuse, refuse, refuse))
-    assert np.array_equal(first.images, again.images)
+    again = cached(tmp_path, UNREADABLE)
+    assert np.array_equal(pixels(first), pixels(again))
     assert first.fingerprint == again.fingerprint
-
-
-def test_an_opened_cache_needs_no_right_to_write(tmp_path: Path) -> None:
-    cached(tmp_path)
-    for lock in tmp_path.glob("*.lock"):
-        lock.unlink()
-    before = {path: path.stat().st_mtime_ns for path in [tmp_path, *tmp_path.rglob("*")]}
-    cached(tmp_path)
-    assert {path: path.stat().st_mtime_ns for path in [tmp_path, *tmp_path.rglob("*")]} == before
 
 
 def test_every_change_of_content_or_setting_is_another_cache(tmp_path: Path) -> None:
@@ -132,32 +129,47 @@ def _flip_a_byte(path: Path) -> None:
     path.write_bytes(data)
 
 
-@pytest.mark.parametrize("name", ["images", "labels", "originals", "manifest.json"])
+@pytest.mark.parametrize("name", ["00001", "cache.jsonl"])
 @pytest.mark.parametrize(
     "spoil",
     [_flip_a_byte, Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-1])],
     ids=["byte", "missing", "short"],
 )
-def test_a_damaged_cache_is_rebuilt(tmp_path: Path, name: str, spoil: Callable[[Path], object]) -> None:
-    whole = cached(tmp_path)
-    images, labels = np.array(whole.images), np.array(whole.labels)
-    spoil(whole.folder / name)
-    again = cached(tmp_path)
-    assert np.array_equal(again.images, images)
-    assert np.array_equal(again.labels, labels)
-    assert np.array_equal(again.original_label(1), Drawn(64, 96)().label)
-    assert built(tmp_path) == [whole.folder.name]
+def test_a_damaged_cache_is_repaired(tmp_path: Path, name: str, spoil: Callable[[Path], object]) -> None:
+    many = dataset(*[Drawn(8 + i, 20) for i in range(40)])
+    before = cached(tmp_path, many)
+    images, files = pixels(before), list(before.folder.iterdir())
+    spoil(before.folder / name)
+    again = cached(tmp_path, many)
+    assert np.array_equal(pixels(again), images)
+    assert np.array_equal(again.original_label(17), Drawn(25, 20)().label)
+    assert again.fingerprint == before.fingerprint
+    assert built(tmp_path) == [before.folder.name]
+    assert sorted(before.folder.iterdir()) == sorted(files)
+
+
+def test_of_a_damaged_cache_only_what_is_damaged_is_decoded_again(tmp_path: Path) -> None:
+    whole = cached(tmp_path, dataset(*[Drawn(8, 20)] * 40))
+    _flip_a_byte(whole.folder / "00001")
+    progress: list[tuple[int, int]] = []
+    reads = [Drawn(8, 20) if 16 <= i < 32 else _refuse for i in range(40)]  # 00001 holds these sixteen
+    again = open_split(dataset(*reads), "drawn", "train", SIZE, tmp_path, progress=lambda *it: progress.append(it))
+    assert again.fingerprint == whole.fingerprint
+    assert progress == [(24, 40), (40, 40)]
 
 
 def test_a_copied_cache_is_used_after_its_bytes_were_checked(tmp_path: Path) -> None:
     split = cached(tmp_path)
-    os.utime(split.folder / "images", (1, 1))  # as copying without times does
-    assert damage(split.folder) is None
+    os.utime(split.folder / "00000", (1, 1))  # as copying without times does
+    assert np.array_equal(pixels(cached(tmp_path, UNREADABLE)), pixels(split))
+    assert (split.folder / "00000").stat().st_mtime > 1  # so that the next opening need not read all of it again
 
 
 def test_a_cache_folder_that_cannot_be_written_is_named_with_the_remedy(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match=r"file/cache: the image cache cannot be written.*SEGSWEEP_CACHE"):
+    with pytest.raises(
+        DataError, match=r"file/cache: the image cache cannot be written .* lacks drawn-train.*SEGSWEEP_CACHE"
+    ):
         cached(tmp_path / "file/cache")
 
 
@@ -175,6 +187,19 @@ def test_a_full_disk_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
 
 def _unreadable() -> Pair:
     raise DataError("bad/a.png: cannot be read")
+
+
+def test_a_disk_that_is_too_small_is_found_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gib = 2**30
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=gib))
+    # 640 labels of 1000 x 1200 are 0.715 GiB, and at 512 x 640 images and labels together 0.781 GiB
+    with pytest.raises(
+        DataError, match=r"takes about 1\.5 GiB; 1 GiB of the disk .*SEGSWEEP_CACHE_GIB.*SEGSWEEP_CACHE "
+    ):
+        cached(tmp_path, dataset(*[Drawn(1000, 1200)] * 640), (512, 640))
+    assert built(tmp_path) == []
 
 
 def test_unusable_samples_are_all_named_and_leave_nothing(tmp_path: Path) -> None:
@@ -221,7 +246,7 @@ def test_pickling_sends_the_folder_and_not_the_pixels(tmp_path: Path) -> None:
     split = cached(tmp_path)
     sent = pickle.dumps(split)
     assert len(sent) < 500
-    assert np.array_equal(pickle.loads(sent).images, split.images)
+    assert np.array_equal(pixels(pickle.loads(sent)), pixels(split))
 
 
 def test_the_default_folder_follows_the_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -242,65 +267,6 @@ def test_places_given_relatively_are_found_from_another_current_folder(
     monkeypatch.setenv("SEGSWEEP_CACHE", "caches")
     monkeypatch.delenv("SEGSWEEP_DATA", raising=False)
     assert variables() == {"SEGSWEEP_DATA": str(tmp_path), "SEGSWEEP_CACHE": str(tmp_path / "caches")}
-
-
-# --- several processes -------------------------------------------------------------------------------------------
-
-BUILDER = """
-import os, sys, time
-from pathlib import Path
-import numpy as np
-from segsweep.trainables.cache import open_split
-from segsweep.trainables.components import Dataset, DatasetCard, Pair, Sample
-
-folder, log = Path(sys.argv[1]), sys.argv[2]
-
-def read():
-    with open(log, "a") as file:
-        file.write(f"{os.getpid()}\\n")
-    time.sleep(0.1)
-    return Pair(np.full((8, 8, 3), 7, np.uint8), np.ones((8, 8), np.uint8))
-
-card = DatasetCard(("a", "b"), ((0, 0, 0), (1, 1, 1)))
-data = Dataset(card, {"train": [Sample(str(i), "", read) for i in range(10)]})
-split = open_split(data, "slow", "train", (8, 8), folder)
-print(split.fingerprint, (split.folder / "images").stat().st_ino, int(split.images.sum()))
-"""
-
-
-def start_builder(folder: Path, log: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", BUILDER, str(folder), str(log)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-
-
-def reads(log: Path) -> list[str]:
-    return log.read_text().splitlines() if log.exists() else []
-
-
-def test_of_several_processes_one_builds_and_the_others_wait_and_read(tmp_path: Path) -> None:
-    folder, log = tmp_path / "cache", tmp_path / "log"
-    processes = [start_builder(folder, log) for _ in range(3)]
-    outputs = {process.communicate(timeout=60)[0] for process in processes}
-    assert [process.returncode for process in processes] == [0, 0, 0]
-    assert len(reads(log)) == 10  # every sample once
-    assert len(set(reads(log))) == 1  # by one process
-    assert len(outputs) == 1  # and all see the same file
-    assert outputs.pop().endswith(f" {10 * 8 * 8 * 3 * 7}\n")
-
-
-def test_after_a_killed_builder_the_next_one_starts_afresh(tmp_path: Path) -> None:
-    folder, log = tmp_path / "cache", tmp_path / "log"
-    killed = start_builder(folder, log)
-    while len(reads(log)) < 3:
-        time.sleep(0.01)
-    killed.send_signal(signal.SIGKILL)
-    killed.communicate()
-    assert built(folder)[0].endswith(".building")  # killed amid its work
-    log.unlink()
-    successor = start_builder(folder, log)
-    assert successor.communicate(timeout=60)[0].endswith(f" {10 * 8 * 8 * 3 * 7}\n")
-    assert len(reads(log)) == 10
-    assert [name.startswith("slow-train-8x8-") for name in built(folder)] == [True]
 
 
 # --- resizing ----------------------------------------------------------------------------------------------------
@@ -363,5 +329,5 @@ def test_streets_can_be_cached_at_another_size(tmp_path: Path) -> None:
     data = streets.build(streets.Options(train=2))
     split = open_split(data, "streets", "train", (48, 80), tmp_path)
     assert split.original_label(1).shape == (96, 160)
-    assert split.labels.shape == (2, 48, 80)
+    assert split.pair(1).label.shape == (48, 80)
     assert split.class_counts.shape == (8,)

@@ -542,11 +542,12 @@ def test_an_image_gets_another_augmentation_seed_in_every_epoch_and_the_same_one
 def test_batches_are_normalised_as_pretrained_encoders_expect() -> None:
     split = streets("val")
     (batch,) = eval_batches(split, 8, CPU)
-    expected = (np.asarray(split.images) / 255 - IMAGENET_MEAN) / IMAGENET_STD
+    images, labels = zip(*(split.pair(i) for i in range(len(split))), strict=True)
+    expected = (np.stack(images) / 255 - IMAGENET_MEAN) / IMAGENET_STD
     assert batch.images.dtype == torch.float32
     assert np.allclose(batch.images.numpy(), expected.transpose(0, 3, 1, 2), atol=1e-6)
     assert batch.labels.dtype == torch.int64
-    assert np.array_equal(batch.labels.numpy(), split.labels)
+    assert np.array_equal(batch.labels.numpy(), np.stack(labels))
 
 
 def test_an_all_void_batch_costs_nothing_and_breaks_nothing() -> None:

@@ -5,15 +5,18 @@ So a resumed trial needs no stored data order, and two trials of one seed see th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import copy
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import closing
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from segsweep.trainables.components import Augmentation, Pair
+from segsweep.trainables.components import Augmentation, DataError, Pair
+from segsweep.trainables.prefetch import in_order
 
 if TYPE_CHECKING:
     from segsweep.trainables.cache import CachedSplit
@@ -30,16 +33,44 @@ class Batch(NamedTuple):
 
 
 def train_batches(
-    split: CachedSplit, augment: Augmentation, batch_size: int, seed: int, epoch: int, device: torch.device
-) -> Iterator[Batch]:
-    """One epoch: every image once, shuffled and augmented; `batches_per_epoch` batches."""
+    split: CachedSplit,
+    augment: Augmentation,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    device: torch.device,
+    threads: int = 0,
+) -> Generator[Batch]:
+    """One epoch: every image once, shuffled and augmented; `batches_per_epoch` batches.
+
+    threads: how many prepare batches ahead. The batches are the same for any number.
+    """
     rng = np.random.default_rng((seed, epoch))
     order = rng.permutation(len(split))
-    augmentation_seeds = rng.integers(2**31, size=len(split))
-    for batch in range(batches_per_epoch(len(split), batch_size)):
-        indices = order[batch * batch_size : (batch + 1) * batch_size].tolist()
-        pairs = [augment(Pair(split.images[i], split.labels[i]), int(augmentation_seeds[i])) for i in indices]
-        yield to_batch([pair.image for pair in pairs], [pair.label for pair in pairs], indices, device)
+    seeds = rng.integers(2**31, size=len(split))
+    idle: SimpleQueue[Augmentation] = SimpleQueue()
+    for number in range(max(1, threads)):
+        idle.put(copy.deepcopy(augment) if number else augment)  # it draws from a state of its own while it works
+
+    def augmented(indices: Sequence[int]) -> list[Pair]:
+        own = idle.get()
+        try:
+            return [_augmented(split, own, i, int(seeds[i])) for i in indices]
+        finally:
+            idle.put(own)
+
+    batches = [
+        order[batch * batch_size : (batch + 1) * batch_size].tolist()
+        for batch in range(batches_per_epoch(len(split), batch_size))
+    ]
+    yield from _batches(augmented, batches, device, threads)
+
+
+def _augmented(split: CachedSplit, augment: Augmentation, index: int, seed: int) -> Pair:
+    try:
+        return augment(split.pair(index), seed)
+    except Exception as error:
+        raise DataError(f"{split.ids[index]}: cannot be augmented, with seed {seed} ({error!r})") from error
 
 
 def batches_per_epoch(images: int, batch_size: int) -> int:
@@ -52,26 +83,42 @@ def batches_per_epoch(images: int, batch_size: int) -> int:
     return full + (rest >= 2 or (rest == 1 and full == 0))
 
 
-def eval_batches(split: CachedSplit, batch_size: int, device: torch.device) -> Iterator[Batch]:
+def eval_batches(split: CachedSplit, batch_size: int, device: torch.device) -> Generator[Batch]:
     """Every image once, in order, as it is in the cache."""
-    for start in range(0, len(split), batch_size):
-        indices = range(start, min(start + batch_size, len(split)))
-        yield to_batch([split.images[i] for i in indices], [split.labels[i] for i in indices], indices, device)
+    batches = [range(start, min(start + batch_size, len(split))) for start in range(0, len(split), batch_size)]
+    yield from _batches(lambda indices: [split.pair(i) for i in indices], batches, device, prefetch_threads(device, 1))
 
 
-def to_batch(
-    images: Sequence[npt.NDArray[np.uint8]],
-    labels: Sequence[npt.NDArray[np.uint8]],
-    indices: Sequence[int],
+def prefetch_threads(device: torch.device, cpus: int) -> int:
+    """How many threads of a trial prepare batches: none on a CPU, where they would take turns with the training."""
+    return cpus if device.type == "cuda" else 0
+
+
+def _batches(
+    pairs: Callable[[Sequence[int]], Sequence[Pair]],
+    batches: Iterable[Sequence[int]],
     device: torch.device,
-) -> Batch:
-    """images: N of (h, w, 3) RGB; labels: N of (h, w). They travel to the device as bytes, a quarter of the size."""
-    pixels = torch.from_numpy(np.stack(images)).to(device).permute(0, 3, 1, 2)
-    return Batch(normalize(pixels), torch.from_numpy(np.stack(labels)).to(device).long(), tuple(indices))
+    threads: int,
+) -> Generator[Batch]:
+    """Images travel to the device as bytes, a quarter of the size, while it still computes on the batch before."""
+
+    def prepare(indices: Sequence[int]) -> tuple[Tensor, Tensor, Sequence[int]]:
+        images, labels = zip(*pairs(indices), strict=True)
+        pixels, classes = torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(labels))
+        if device.type == "cuda":  # only pinned memory can be copied while the program goes on
+            return pixels.pin_memory(), classes.pin_memory(), indices
+        return pixels, classes, indices
+
+    with closing(in_order(prepare, batches, threads)) as prepared:
+        for pixels, classes, indices in prepared:
+            images = normalize(pixels.to(device, non_blocking=True).permute(0, 3, 1, 2))
+            yield Batch(images, classes.to(device, non_blocking=True).long(), tuple(indices))
 
 
 def normalize(pixels: Tensor) -> Tensor:
     """(N, 3, h, w) uint8 RGB -> float32 with ImageNet's mean and standard deviation taken out."""
     mean = torch.tensor(IMAGENET_MEAN, device=pixels.device).view(3, 1, 1)
     std = torch.tensor(IMAGENET_STD, device=pixels.device).view(3, 1, 1)
-    return (pixels.contiguous().float() / 255 - mean) / std
+    images = torch.empty(pixels.shape, device=pixels.device)
+    # in place, and filled before it is computed on: a quarter of the time, since memory is what it waits for
+    return images.copy_(pixels).sub_(255 * mean).mul_(1 / (255 * std))

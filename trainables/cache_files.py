@@ -1,182 +1,215 @@
-"""The files of one cached split: written in one pass, described by a manifest, checked before use."""
+"""The files of one cached split: chunks of images, and a log that says what each of them holds.
+
+    camvid-train-360x480-0123456789abcdef0123/
+      cache.jsonl    a header, then a line for every chunk that is whole
+      00000 ...      a chunk: image and label of every sample at the working size, then its labels at original size
+
+A chunk is written under another name, flushed and renamed, and logged after that. So whatever a killed process leaves
+can be gone on from, and a damaged chunk can be written again alone.
+"""
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
-import shutil
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from segsweep.trainables.components import VOID, DataError, Dataset, Sample, Split
-from segsweep.trainables.places import CACHE_VARIABLE
+from segsweep.trainables.components import VOID, DataError, Sample, Split
 from segsweep.trainables.resize import resize_pair
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from segsweep.trainables.components import Pair, Uint8
+    from segsweep.trainables.components import Pair
 
-ARRAYS = ("images", "labels", "originals")
-MANIFEST = "manifest.json"
+LOG = "cache.jsonl"
+UNFINISHED = ".part"
+FEWEST_IMAGES = 16  # in a chunk
+MOST_CHUNKS = 128  # of a split: a mapped file takes a descriptor, and 1024 is a common limit
 SHOWN_ERRORS = 5  # after as many unusable samples, building stops
 
 
-class FileState(BaseModel):
-    """What a file must look like. As long as its size and time are unchanged, its bytes are not read again."""
+class NotWholeError(Exception):
+    """Why a folder is no cached split that could be used: not there, unfinished, damaged."""
 
+
+class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Header(Record):
+    """What the whole folder holds."""
+
+    VERSION: ClassVar[int] = 2  # raised when the files or the resizing change
+
+    dataset: str
+    split: Split
+    image_size: tuple[int, int]
+    images: int
+    classes: tuple[str, ...]
+
+    @property
+    def chunk_images(self) -> int:
+        """Images in every chunk but the last."""
+        return max(FEWEST_IMAGES, -(-self.images // MOST_CHUNKS))
+
+    @property
+    def chunks(self) -> int:
+        return -(-self.images // self.chunk_images)
+
+    @property
+    def frame_bytes(self) -> int:
+        """Of an image and its label at the working size."""
+        return self.image_size[0] * self.image_size[1] * 4
+
+
+class Chunk(Record):
+    """What one chunk holds, and how its file must look."""
+
+    number: int
+    ids: tuple[str, ...]
+    shapes: tuple[tuple[int, int], ...]  # (height, width) of each label at original size
+    class_counts: tuple[int, ...]  # pixels of each class at original size
+    content: str  # sha256 of ids and pixels at original size
     size: int
     mtime_ns: int
     sha256: str
 
-    def matches(self, path: Path) -> bool:
+    def intact(self, place: Path) -> bool:
         """The cheap check first: hashing 1 GB takes seconds, and every trial opens the cache."""
-        status = path.stat()
-        if status.st_size != self.size:
+        path = place / chunk_name(self.number)
+        try:
+            status = path.stat()
+            if status.st_size != self.size:
+                return False
+            if status.st_mtime_ns == self.mtime_ns:
+                return True
+            if _sha256(path) != self.sha256:
+                return False
+        except OSError:
             return False
-        return status.st_mtime_ns == self.mtime_ns or _sha256(path) == self.sha256
+        with suppress(OSError):  # copied without its time: given back, or every opening would read all of it
+            os.utime(path, ns=(status.st_atime_ns, self.mtime_ns))
+        return True
 
 
-class Manifest(BaseModel):
-    """All that is known of a cached split besides the arrays."""
+@dataclass(frozen=True)
+class Log:
+    header: Header
+    chunks: dict[int, Chunk]  # by number
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    VERSION: ClassVar[int] = 1  # raised when the files or the resizing change
 
-    ids: tuple[str, ...]
+class Task(NamedTuple):
+    """A chunk to be written."""
+
+    place: Path
+    number: int
+    samples: Sequence[Sample]
     image_size: tuple[int, int]
-    shapes: tuple[tuple[int, int], ...]  # (height, width) of each label at original size
-    class_counts: tuple[int, ...]
-    fingerprint: str
-    files: dict[str, FileState]
+    classes: int
 
 
-class Writer:
-    """Appends to a file, so that a full disk is an OSError here and no SIGBUS in a mapped page, and hashes along."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file = path.open("wb")
-        self._digest = hashlib.sha256()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-    def write(self, array: Uint8) -> None:
-        data = array.tobytes()
-        self._file.write(data)
-        self._digest.update(data)
-
-    def finish(self) -> FileState:
-        """Flush to the disk itself: after a power cut the rename may be there and the bytes not."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        status = self._path.stat()
-        return FileState(size=status.st_size, mtime_ns=status.st_mtime_ns, sha256=self._digest.hexdigest())
+def chunk_name(number: int) -> str:
+    return f"{number:05}"
 
 
-@contextmanager
-def exclusive(place: Path) -> Iterator[None]:
-    """Hold the lock of one cache folder; waits. A process that dies gives it back. Raises DataError."""
+def read_log(place: Path) -> Log:
+    """Header and chunks; a line that was torn by a crash says nothing. Raises NotWholeError."""
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        lock = (place.parent / f"{place.name}.lock").open("w")
+        first, *lines = (place / LOG).read_bytes().splitlines()
+        header = Header.model_validate_json(first)
     except OSError as error:
-        raise DataError(
-            f"{place.parent}: the image cache cannot be written ({error.strerror}). "
-            f"Set {CACHE_VARIABLE} to a folder that can, on a disk with room"
-        ) from error
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        raise NotWholeError(error.strerror) from None
+    except (ValueError, ValidationError):
+        raise NotWholeError(f"{LOG} is damaged") from None
+    chunks = []
+    for line in lines:
+        with suppress(ValidationError):
+            chunks.append(Chunk.model_validate_json(line))
+    return Log(header, {chunk.number: chunk for chunk in chunks})
 
 
-def damage(place: Path) -> str | None:
-    """Why the cached split cannot be used, or None if it can."""
-    try:
-        manifest = read_manifest(place)
-        wrong = [name for name in ARRAYS if not manifest.files[name].matches(place / name)]
-    except (OSError, ValidationError, KeyError) as error:
-        return str(error)
-    return f"{', '.join(wrong)} changed" if wrong else None
+def whole(place: Path) -> Log:
+    """The log of a split whose every chunk is there and unchanged. Raises NotWholeError."""
+    log = read_log(place)
+    if missing := log.header.chunks - len(log.chunks):
+        raise NotWholeError(f"{missing} of {log.header.chunks} parts are missing")
+    changed = [chunk_name(chunk.number) for chunk in log.chunks.values() if not chunk.intact(place)]
+    if changed:
+        raise NotWholeError(f"{', '.join(changed[:SHOWN_ERRORS])} changed")
+    return log
 
 
-def read_manifest(place: Path) -> Manifest:
-    return Manifest.model_validate_json((place / MANIFEST).read_bytes())
+def start_log(place: Path, header: Header, chunks: Iterable[Chunk]) -> None:
+    """A new log of the chunks that are there, in place of any old one."""
+    beside = place / f"{LOG}{UNFINISHED}"
+    beside.write_text("".join(f"{record.model_dump_json()}\n" for record in (header, *chunks)))
+    beside.replace(place / LOG)
 
 
-def map_file(path: Path, shape: tuple[int, ...]) -> Uint8:
+def log_chunk(place: Path, chunk: Chunk) -> None:
+    with (place / LOG).open("a") as log:
+        log.write(f"{chunk.model_dump_json()}\n")
+        log.flush()
+        os.fsync(log.fileno())
+
+
+def write_chunk(task: Task) -> Chunk | list[str]:
+    """Decode, resize and store the samples of one chunk, one at a time. Or what is wrong with them.
+
+    Written and not mapped: a full disk is an OSError here, and would be a SIGBUS in a mapped page.
+    """
     import numpy as np
 
-    return np.memmap(path, np.uint8, "r", shape=shape)
-
-
-def build(place: Path, dataset: Dataset, split: Split, image_size: tuple[int, int]) -> None:
-    """Write the split beside `place`, then rename. The caller holds the lock. Raises DataError; leaves nothing then."""
-    beside = place.with_name(f".{place.name}.building")  # one name: what a killed process left is overwritten
-    shutil.rmtree(beside, ignore_errors=True)
-    try:
-        beside.mkdir()
-        manifest = _write(beside, dataset, split, image_size)
-        with (beside / MANIFEST).open("w") as file:
-            file.write(manifest.model_dump_json())
-            file.flush()
-            os.fsync(file.fileno())
-        shutil.rmtree(place, ignore_errors=True)  # damaged; processes that mapped it keep their pages
-        beside.rename(place)
-    except OSError as error:
-        raise DataError(f"{place.parent}: the image cache cannot be written ({error}). Set {CACHE_VARIABLE}") from error
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-
-
-def _write(beside: Path, dataset: Dataset, split: Split, image_size: tuple[int, int]) -> Manifest:
-    """One sample after the other: only one is in memory."""
-    import numpy as np
-
-    samples = dataset.splits[split]
-    counts, shapes, errors = np.zeros(256, np.int64), [], []
-    content = hashlib.sha256(repr(dataset.card.classes).encode())
-    with ExitStack() as stack:
-        files = {name: stack.enter_context(Writer(beside / name)) for name in ARRAYS}
-        for sample in samples:
+    h, w = task.image_size
+    counts, shapes, errors = np.zeros(task.classes, np.int64), [], []
+    content = hashlib.sha256()
+    beside = task.place / f"{chunk_name(task.number)}{UNFINISHED}"
+    with beside.open("wb") as file:
+        end = len(task.samples) * h * w * 4
+        for index, sample in enumerate(task.samples):
             try:
                 pair = sample.read()
-                counts += _counted(sample, pair, dataset)
+                counts += _counted(sample, pair, task.classes)
             except DataError as error:
                 errors.append(str(error))
                 if len(errors) == SHOWN_ERRORS:
                     break
                 continue
             content.update(repr((sample.id, pair.label.shape)).encode() + pair.image.tobytes() + pair.label.tobytes())
-            small = resize_pair(pair, image_size)
-            for name, array in zip(ARRAYS, (small.image, small.label, pair.label), strict=True):
-                files[name].write(array)
+            small = resize_pair(pair, task.image_size)
+            file.seek(index * h * w * 4)
+            file.write(small.image.tobytes() + small.label.tobytes())
+            file.seek(end)
+            end += file.write(pair.label.tobytes())
             shapes.append((pair.label.shape[0], pair.label.shape[1]))
-        _raise_if(errors, counts, split)
-        states = {name: file.finish() for name, file in files.items()}
-    return Manifest(
-        ids=tuple(sample.id for sample in samples),
-        image_size=image_size,
+        file.flush()
+        os.fsync(file.fileno())  # after a power cut the renamed file may be there and its bytes not
+    if errors:
+        return errors
+    status, sha256 = beside.stat(), _sha256(beside)
+    beside.replace(task.place / chunk_name(task.number))
+    return Chunk(
+        number=task.number,
+        ids=tuple(sample.id for sample in task.samples),
         shapes=tuple(shapes),
-        class_counts=tuple(counts[: len(dataset.card.classes)].tolist()),
-        fingerprint=content.hexdigest(),
-        files=states,
+        class_counts=tuple(counts.tolist()),
+        content=content.hexdigest(),
+        size=status.st_size,
+        mtime_ns=status.st_mtime_ns,
+        sha256=sha256,
     )
 
 
-def _counted(sample: Sample, pair: Pair, dataset: Dataset) -> npt.NDArray[np.int64]:
-    """(256,) pixels of each label. Raises DataError where image and label are not what `Pair` promises."""
+def _counted(sample: Sample, pair: Pair, classes: int) -> npt.NDArray[np.int64]:
+    """(classes,) labelled pixels. Raises DataError where image and label are not what `Pair` promises."""
     import numpy as np
 
     image, label = pair
@@ -186,22 +219,13 @@ def _counted(sample: Sample, pair: Pair, dataset: Dataset) -> npt.NDArray[np.int
             f"these are {image.shape} {image.dtype} and {label.shape} {label.dtype}"
         )
     counts = np.bincount(label.reshape(-1), minlength=256)
-    beyond = np.flatnonzero(counts[len(dataset.card.classes) : VOID])
+    beyond = np.flatnonzero(counts[classes:VOID])
     if beyond.size:
-        value = int(beyond[0]) + len(dataset.card.classes)
         raise DataError(
-            f"{sample.id}: label {value} is no class; "
-            f"allowed are 0..{len(dataset.card.classes) - 1} and {VOID} for void"
+            f"{sample.id}: label {int(beyond[0]) + classes} is no class; "
+            f"allowed are 0..{classes - 1} and {VOID} for void"
         )
-    return counts
-
-
-def _raise_if(errors: list[str], counts: npt.NDArray[np.int64], split: Split) -> None:
-    if errors:
-        more = f"\n(stopped after {SHOWN_ERRORS}; there may be more)" if len(errors) == SHOWN_ERRORS else ""
-        raise DataError("\n".join(errors) + more)
-    if not counts[:VOID].any():
-        raise DataError(f"split '{split}': every pixel is void, so there is nothing to learn or to score")
+    return counts[:classes]
 
 
 def _sha256(path: Path) -> str:

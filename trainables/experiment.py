@@ -39,6 +39,8 @@ def build(config: TrialConfig, device: torch.device) -> Experiment:
     dataset = data.build(data_options)
     train = open_split(dataset, config.dataset.name, "train", config.image_size)
     val = open_split(dataset, config.dataset.name, "val", config.image_size)
+    for split in (train, val):
+        split.map()  # so that whoever clears the cache by force does not end the trial
     augmentation, augmentation_options = _chosen(catalog.AUGMENTATIONS, config.augmentation)
     augment = augmentation.build(augmentation_options, config.image_size)
 

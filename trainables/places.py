@@ -1,4 +1,4 @@
-"""Where data and caches lie: two environment variables, each with a default."""
+"""Where data and caches lie: environment variables, each with a default."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 DATA_VARIABLE = "SEGSWEEP_DATA"
 CACHE_VARIABLE = "SEGSWEEP_CACHE"
+CACHE_LIMIT_VARIABLE = "SEGSWEEP_CACHE_GIB"
 
 
 def data_folder() -> Path:

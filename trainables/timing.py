@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Iterable, Iterator
 from itertools import chain, count, islice, pairwise
@@ -44,19 +43,21 @@ def measure(config: TrialConfig, *, cpus: int, gpus: float) -> Pace:
         began = time.perf_counter()
         experiment = build(longer, device)
         setup_s = time.perf_counter() - began
-        train_s = _train_step_s(experiment, longer, device) * batches_per_epoch(
+        train_s = _train_step_s(experiment, longer, device, cpus) * batches_per_epoch(
             len(experiment.train), config.batch_size
         )
         val_s = _val_image_s(experiment, longer, device) * len(experiment.val)
     return Pace(train_s + val_s, setup_s)
 
 
-def _train_step_s(it: Experiment, config: TrialConfig, device: torch.device) -> float:
-    from segsweep.trainables.batches import train_batches
+def _train_step_s(it: Experiment, config: TrialConfig, device: torch.device, cpus: int) -> float:
+    from segsweep.trainables.batches import prefetch_threads, train_batches
     from segsweep.trainables.loop import train_epoch
 
+    threads = prefetch_threads(device, cpus)
+
     def batches(epoch: int) -> Iterator[Batch]:
-        return train_batches(it.train, it.augment, config.batch_size, config.seed, epoch, device)
+        return train_batches(it.train, it.augment, config.batch_size, config.seed, epoch, device, threads)
 
     began: list[float] = []
     few = islice(chain.from_iterable(map(batches, count(1))), WARM_UP + STEPS + 1)
@@ -76,7 +77,7 @@ def _val_image_s(it: Experiment, config: TrialConfig, device: torch.device) -> f
     from segsweep.trainables.loop import evaluate
 
     images = min(config.batch_size, len(it.val))
-    few = dataclasses.replace(it.val, ids=it.val.ids[:images])
+    few = it.val.first(images)
     took: list[float] = []
     for _ in range(1 + STEPS):
         began = time.perf_counter()

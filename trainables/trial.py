@@ -37,7 +37,7 @@ import platform
 import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -45,7 +45,7 @@ from typing import Self
 import torch
 
 from segsweep.trainables import catalog
-from segsweep.trainables.batches import batches_per_epoch, train_batches
+from segsweep.trainables.batches import batches_per_epoch, prefetch_threads, train_batches
 from segsweep.trainables.checkpoint import BEST, CheckpointFolder
 from segsweep.trainables.config import Objective, TrialConfig
 from segsweep.trainables.experiment import build, gmacs, pick_device
@@ -90,7 +90,7 @@ class Trial:
         """
         began = time.perf_counter()
         self.config = config
-        self._device = pick_device(gpus)
+        self._device, self._cpus = pick_device(gpus), cpus
         with ExitStack() as undo:
             undo.enter_context(cpu_threads(cpus))
             self._folder = CheckpointFolder(folder, attempt)
@@ -161,8 +161,11 @@ class Trial:
 
     def _trained(self, epoch: int) -> Metrics:
         it, config, began = self._experiment, self.config, time.perf_counter()
-        batches = train_batches(it.train, it.augment, config.batch_size, config.seed, epoch, self._device)
-        trained = train_epoch(it.model, it.loss, it.optimizer, it.lr_schedule, batches, epoch=epoch)
+        threads = prefetch_threads(self._device, self._cpus)
+        with closing(
+            train_batches(it.train, it.augment, config.batch_size, config.seed, epoch, self._device, threads)
+        ) as batches:
+            trained = train_epoch(it.model, it.loss, it.optimizer, it.lr_schedule, batches, epoch=epoch)
         images_per_second = trained.images / (time.perf_counter() - began)
         return {"train_loss": trained.loss, "lr": trained.lr, "images_per_second": images_per_second}
 

@@ -1,0 +1,103 @@
+"""What `segsweep data cache` shows and removes."""
+
+from __future__ import annotations
+
+import fnmatch
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal, TypedDict
+
+from segsweep.orchestrator.errors import InputError, Mistake
+from segsweep.trainables.cache_entries import GIB, Entry, entries
+from segsweep.trainables.cache_files import NotWholeError, read_log, whole
+from segsweep.trainables.cache_locks import is_used, remove
+
+State = Literal["whole", "unfinished", "damaged"]
+COLUMNS = ("dataset", "split", "size", "images", "GiB", "last used", "")
+
+
+class Cached(TypedDict):
+    """One cached split, for programs."""
+
+    dataset: str
+    split: str
+    image_size: tuple[int, int] | None  # (height, width)
+    images: int
+    gib: float
+    last_used: str  # ISO 8601, UTC
+    in_use: bool
+    state: State
+    folder: str
+
+
+def facts(folder: Path) -> list[Cached]:
+    """All entries, the last used first."""
+    return [_facts(entry) for entry in reversed(entries(folder))]
+
+
+def _facts(entry: Entry) -> Cached:
+    header = entry.header
+    return {
+        "dataset": header.dataset if header else entry.folder.name,
+        "split": header.split if header else "?",
+        "image_size": header.image_size if header else None,
+        "images": header.images if header else 0,
+        "gib": entry.size / GIB,
+        "last_used": datetime.fromtimestamp(entry.last_used, UTC).isoformat(timespec="seconds"),
+        "in_use": is_used(entry.folder),
+        "state": _state(entry.folder),
+        "folder": str(entry.folder),
+    }
+
+
+def _state(folder: Path) -> State:
+    try:
+        whole(folder)
+    except NotWholeError:
+        try:
+            log = read_log(folder)
+        except NotWholeError:
+            return "damaged"
+        return "damaged" if len(log.chunks) == log.header.chunks else "unfinished"
+    return "whole"
+
+
+def as_lines(found: list[Cached]) -> list[str]:
+    """A table with a line for each entry."""
+    rows = [COLUMNS, *(_row(entry) for entry in found)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
+    right = {COLUMNS.index("images"), COLUMNS.index("GiB")}
+    return [
+        "  ".join(
+            cell.rjust(w) if i in right else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _row(entry: Cached) -> tuple[str, ...]:
+    size = "x".join(map(str, entry["image_size"])) if entry["image_size"] else "?"
+    remarks = ["in use"] * entry["in_use"] + [entry["state"]] * (entry["state"] != "whole")
+    last_used = datetime.fromisoformat(entry["last_used"]).astimezone().strftime("%Y-%m-%d %H:%M")
+    gib = f"{entry['gib']:.2f}"
+    return entry["dataset"], entry["split"], size, str(entry["images"]), gib, last_used, ", ".join(remarks)
+
+
+def clear(folder: Path, pattern: str, *, force: bool) -> tuple[list[Cached], list[Cached]]:
+    """Remove the entries of data sets that match; removed ones and those that had to stay.
+
+    Raises InputError where no data set matches or a folder cannot be written.
+    """
+    found = facts(folder)
+    matching = [entry for entry in found if fnmatch.fnmatchcase(entry["dataset"], pattern)]
+    if found and not matching:
+        names = ", ".join(sorted({entry["dataset"] for entry in found}))
+        raise InputError(Mistake(str(folder), f"no data set matches {pattern!r}; there are: {names}"))
+    removed: list[Cached] = []
+    kept: list[Cached] = []
+    for entry in matching:
+        try:
+            (removed if remove(Path(entry["folder"]), force=force) else kept).append(entry)
+        except OSError as error:
+            raise InputError(Mistake(entry["folder"], f"cannot be removed ({error.strerror})")) from None
+    return removed, kept

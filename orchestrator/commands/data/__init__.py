@@ -1,0 +1,12 @@
+"""segsweep data: its verbs are the files of this folder"""
+
+from __future__ import annotations
+
+import click
+
+from segsweep.orchestrator.commands._verbs import VerbGroup
+
+
+@click.command("data", cls=VerbGroup, package=__name__, short_help="Look after data sets and their cache.")
+def command() -> None:
+    """Look after data sets and the cache of their decoded images."""
