@@ -191,9 +191,11 @@ class Checks:
     def _scored_class(self, dataset: ComponentSpec, card: DatasetCard) -> Iterator[Mistake]:
         metric = self.spec.objective.metric
         name = metric.removeprefix(class_iou(""))
-        if is_class_iou(metric) and name not in card.classes:
-            hint = did_you_mean(name, card.classes)
-            message = f"{dataset.name} has no class '{name}'.{hint} It has: {', '.join(card.classes)}"
+        scored = [card.classes[index] for index in card.scored] if card.scored else card.classes
+        if is_class_iou(metric) and name not in scored:
+            hint = did_you_mean(name, scored)
+            noun = "no class" if name not in card.classes else "no score of class"
+            message = f"{dataset.name} has {noun} '{name}'.{hint} It has: {', '.join(scored)}"
             yield self._at(("objective", "metric"), message)
 
     def _problems(self, path: KeyPath, problems: Any) -> Iterator[Mistake]:

@@ -118,6 +118,33 @@ def test_the_prefix_names_the_split() -> None:
     assert "test_iou/a" in metrics.scores(torch.eye(2, dtype=torch.int64), ["a", "b"], prefix="test_")
 
 
+def test_where_some_classes_are_scored_the_truth_of_others_is_void_and_their_prediction_a_miss() -> None:
+    # rows are truth: 0 is scored, 1 is scored and never true, 2 is not scored
+    confusion = torch.tensor([[6, 1, 3], [0, 0, 0], [50, 7, 90]])
+    found = metrics.scores(confusion, ["direct", "alternative", "background"], scored=(0, 1))
+    assert math.isnan(found.pop("val_iou/alternative"))
+    assert math.isnan(found.pop("val_iou/background"))
+    assert found == pytest.approx(
+        {
+            "val_miou": 6 / 10,  # 50 false alarms on background cost nothing; 1 + 3 misses do
+            "val_miou_all_classes": (6 / 60 + 0 / 8 + 90 / 150) / 3,
+            "val_pixel_accuracy": 6 / 10,
+            "val_mean_accuracy": 6 / 10,
+            "val_fwiou": 6 / 10,
+            "val_dice": 12 / 16,
+            "val_classes": 1,
+            "val_iou/direct": 6 / 10,
+        },
+        abs=1e-12,
+    )
+    assert all(name in METRICS or is_class_iou(name) for name in found)
+
+
+def test_a_split_without_a_scored_class_has_no_score() -> None:
+    with pytest.raises(ValueError, match="nothing to score"):
+        metrics.scores(torch.tensor([[0, 0, 0], [0, 0, 0], [1, 2, 3]]), ["a", "b", "c"], scored=(0, 1))
+
+
 def test_class_names_must_be_as_many_as_classes() -> None:
     with pytest.raises(ValueError, match="zip"):
         metrics.scores(BY_HAND, ["road"])

@@ -59,6 +59,7 @@ class DatasetCard:
 
     classes: tuple[str, ...]
     colors: tuple[Color, ...]
+    scored: tuple[int, ...] | None = None  # all are learned, these are scored: see metrics.scored_part; None: all
 
 
 class Pair(NamedTuple):

@@ -24,6 +24,7 @@ class Experiment:
     """All that a configuration stands for, built and ready to train."""
 
     classes: tuple[str, ...]
+    scored: tuple[int, ...] | None  # see DatasetCard
     train: CachedSplit
     val: CachedSplit
     augment: Augmentation
@@ -57,7 +58,7 @@ def build(config: TrialConfig, device: torch.device) -> Experiment:
     schedule, schedule_options = _chosen(catalog.LR_SCHEDULES, config.lr_schedule)
     steps = batches_per_epoch(len(train), config.batch_size)
     lr_schedule = schedule.build(schedule_options, optimizer, steps, config.epochs)
-    return Experiment(classes, train, val, augment, model, criterion, optimizer, lr_schedule)
+    return Experiment(classes, dataset.card.scored, train, val, augment, model, criterion, optimizer, lr_schedule)
 
 
 def pick_device(gpus: float) -> torch.device:

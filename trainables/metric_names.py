@@ -23,6 +23,7 @@ METRICS: Mapping[str, MetricName] = {
     "val_dice": MetricName(judges=True),
     "val_loss": MetricName("min", judges=True),
     "train_loss": MetricName("min", judges=True),
+    "val_miou_all_classes": MetricName(),  # where the dataset's own score, val_miou, leaves classes out
     "val_classes": MetricName(),  # how many classes the means are taken over
     "lr": MetricName(),
     "images_per_second": MetricName(unit="images/s"),

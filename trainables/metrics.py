@@ -2,7 +2,8 @@
 
 The matrix is summed over the whole split at original label size; VOID pixels never count. A class that occurs neither
 in truth nor in prediction has no IoU (NaN) and is left out of means; one that is predicted although it does not occur
-has IoU 0 and counts, as in the Cityscapes and mmsegmentation scorers.
+has IoU 0 and counts, as in the Cityscapes and mmsegmentation scorers. Datasets whose official score looks at some of
+their classes only are scored on `scored_part` of the matrix.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ class ConfusionMatrix(Metric):
 def iou_per_class(confusion: Tensor) -> Tensor:
     """(C,) float64 TP / (TP + FP + FN); NaN where a class is neither in truth nor in prediction."""
     hits = confusion.diagonal().double()
-    return hits / (confusion.sum(0) + confusion.sum(1) - hits)
+    return hits / (_predicted(confusion) + confusion.sum(1) - hits)
 
 
 def mean_iou(confusion: Tensor) -> float:
@@ -81,7 +82,7 @@ def mean_iou(confusion: Tensor) -> float:
 
 def classes_scored(confusion: Tensor) -> int:
     """How many classes the means over IoU and Dice are taken over."""
-    return int((confusion.sum(0) + confusion.sum(1) > 0).sum())
+    return int((_predicted(confusion) + confusion.sum(1) > 0).sum())
 
 
 def pixel_accuracy(confusion: Tensor) -> float:
@@ -110,16 +111,38 @@ def mean_dice(confusion: Tensor) -> float:
     """Mean Dice, which is F1: 2 TP / (2 TP + FP + FN), over the classes of mean_iou. Raises ValueError likewise."""
     _check_labelled(confusion)
     hits = confusion.diagonal().double()
-    return float((2 * hits / (confusion.sum(0) + confusion.sum(1))).nanmean())
+    return float((2 * hits / (_predicted(confusion) + confusion.sum(1))).nanmean())
 
 
-def scores(confusion: Tensor, classes: Sequence[str], prefix: str = "val_") -> dict[str, float]:
+def scored_part(confusion: Tensor, scored: Sequence[int]) -> Tensor:
+    """(K, K + 1) int64: what is left of (C, C) where only the K classes `scored` count; every score takes it as it is.
+
+    Truth of any other class is void, so a false alarm on it costs nothing; the last column holds what was taken for one
+    of them. Source: evaluate_drivable of the BDD100K toolkit, where background is not scored.
+    """
+    rows = confusion[list(scored)]
+    part = rows[:, list(scored)]
+    return torch.cat([part, (rows.sum(1) - part.sum(1))[:, None]], dim=1)
+
+
+def scores(
+    confusion: Tensor, classes: Sequence[str], prefix: str = "val_", scored: Sequence[int] | None = None
+) -> dict[str, float]:
     """Every score under the name that MLflow shows. Raises ValueError if no pixel is labelled.
 
     confusion: (C, C) int64; classes: the C names. `PREFIXiou/CLASS` of an absent class is NaN.
+    scored: where the official score looks at these classes only (see `scored_part`), and among them, as the BDD100K
+    toolkit does, at those that are in truth. `PREFIXmiou_all_classes` is then the mean IoU of the whole matrix.
     """
-    confusion = confusion.cpu()
-    named = {
+    confusion, whole = confusion.cpu(), {}
+    ious = torch.full((len(confusion),), torch.nan, dtype=torch.float64)
+    counted: Sequence[int] = range(len(confusion))
+    if scored is not None:
+        whole = {"miou_all_classes": mean_iou(confusion)}
+        counted = [index for index in scored if confusion[index].any()]
+        confusion = scored_part(confusion, counted)
+    ious[counted] = iou_per_class(confusion)
+    named = whole | {
         "miou": mean_iou(confusion),
         "pixel_accuracy": pixel_accuracy(confusion),
         "mean_accuracy": mean_accuracy(confusion),
@@ -127,9 +150,13 @@ def scores(confusion: Tensor, classes: Sequence[str], prefix: str = "val_") -> d
         "dice": mean_dice(confusion),
         "classes": float(classes_scored(confusion)),
     }
-    ious = iou_per_class(confusion)
     per_class = {class_iou(name, prefix): float(iou) for name, iou in zip(classes, ious, strict=True)}
     return {prefix + name: value for name, value in named.items()} | per_class
+
+
+def _predicted(confusion: Tensor) -> Tensor:
+    """(C,) how often each class of truth was predicted; the last column of `scored_part` is none of them."""
+    return confusion.sum(0)[: len(confusion)]
 
 
 def _check_labelled(confusion: Tensor) -> None:

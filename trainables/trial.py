@@ -175,7 +175,7 @@ class Trial:
         if not math.isfinite(scored.loss):
             lr = float(it.optimizer.param_groups[0]["lr"])
             raise DivergedError(scored.loss, epoch, batches_per_epoch(len(it.train), batch_size), lr, "val")
-        return {"val_loss": scored.loss, **scores(scored.confusion, it.classes)}
+        return {"val_loss": scored.loss, **scores(scored.confusion, it.classes, scored=it.scored)}
 
     def _save(self) -> None:
         """Best first: a kill between the two files leaves an epoch to train again, and never a best that is missing."""
@@ -213,7 +213,8 @@ class Trial:
 
     def _facts(self, cpus: int, gpus: float) -> dict[str, float | str]:
         it = self._experiment
-        fingerprint = hashlib.sha256((it.train.fingerprint + it.val.fingerprint).encode()).hexdigest()[:16]
+        scored = "" if it.scored is None else f"scored {it.scored}"  # not to be compared either
+        fingerprint = hashlib.sha256((it.train.fingerprint + it.val.fingerprint + scored).encode()).hexdigest()[:16]
         return {
             "params_m": sum(p.numel() for p in it.model.parameters()) / 1e6,
             "gmacs": gmacs(it.model, self.config.image_size, self._device),
