@@ -10,7 +10,7 @@ more. What is measured, against the full grid:
     missing      share of architectures without a finished trial
     regret       best of the full grid over all architectures minus the value of the winner
 
-    SEGSWEEP_DATA=... python benchmarks/search.py [--instances 34] [--seeds 5] [--check]
+    SEGSWEEP_DATA=... python benchmarks/search.py [--instances 34] [--seeds 5] [--allocation 20] [--check]
 """
 
 from __future__ import annotations
@@ -194,13 +194,12 @@ def ours(searcher: dict[str, Any], scheduler: dict[str, Any], **more: Any) -> Ca
                 ComponentSpec(type="lcbench_mlp", name=str(n), options={"layers": n, **domains}) for n in LAYERS
             ),
             optimizers=(ComponentSpec(type="sgd", name="sgd", options={"lr": 1.0, "weight_decay": 0.0}),),
-            trials=POOL,
             epochs=EPOCHS,
             image_size=(64, 64),
             objective=Objective(metric="val_accuracy"),
             searcher=component(searcher, seed=seed),
             scheduler=component(scheduler),
-            **more,
+            **({"trials": POOL} | more),
         )
         left = budget()
 
@@ -312,11 +311,18 @@ COLUMNS: dict[str, Callable[[Pool, int], Outcome]] = {
 }
 
 
+def allocations(trials: int) -> dict[str, Callable[[Pool, int], Outcome]]:
+    """So many trials an architecture, allotted evenly and adaptively."""
+    kinds = ("even", "adaptive")
+    return {kind: ours({"type": "tpe"}, {"type": "asha_promotion"}, trials=trials, allocation=kind) for kind in kinds}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--curves", type=Path, default=data_folder() / "lcbench", help="folder with model.onnx")
     parser.add_argument("--instances", type=int, default=34)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--allocation", type=int, metavar="TRIALS", help="compare even and adaptive, instead")
     parser.add_argument("--check", action="store_true", help="exit with 1 where a bar is missed")
     given = parser.parse_args()
     if not (given.curves / "model.onnx").is_file():
@@ -327,7 +333,7 @@ def main() -> int:
     instances = surrogate.names[: given.instances]
     print(f"{len(instances)} instances x {given.seeds} seeds, {WORKERS} workers, {BUDGET:.0%} of the grid's epochs")
     rows = {}
-    for column, run in COLUMNS.items():
+    for column, run in (allocations(given.allocation) if given.allocation else COLUMNS).items():
         began = time.perf_counter()
         scores = [
             score(pool, run(pool, seed))
@@ -338,7 +344,7 @@ def main() -> int:
         rows[column] = {key: float(np.nanmean([found[key] for found in scores])) for key in scores[0]}
         shown = "  ".join(f"{key} {value:6.3f}" for key, value in rows[column].items())
         print(f"{column:36} {shown}  ({time.perf_counter() - began:.0f} s)", flush=True)
-    missed = misses(rows)
+    missed = [] if given.allocation else misses(rows)
     for miss in missed:
         print(f"missed: {miss}")
     return int(given.check and bool(missed))

@@ -81,7 +81,8 @@ def make_board(rows: Iterable[TrialRow], metric: str, sort: str = "value") -> Bo
         for model in sorted({model for model, _ in cells})
     ]
     ordered = sorted(lines, key=_sort_key(sort, datasets, mode))
-    return Board(metric, mode, datasets, tuple(ordered), tuple(_unlike_data(rows, datasets)))
+    warnings = (*_unlike_data(rows, datasets), *_uneven(rows))
+    return Board(metric, mode, datasets, tuple(ordered), warnings)
 
 
 def _unlike_data(rows: Sequence[TrialRow], datasets: Sequence[str]) -> Iterator[str]:
@@ -94,6 +95,15 @@ def _unlike_data(rows: Sequence[TrialRow], datasets: Sequence[str]) -> Iterator[
         if len(sweeps) > 1:
             seen = "; ".join(f"{print_} in {', '.join(sorted(names))}" for print_, names in sorted(sweeps.items()))
             yield f"'{dataset}' names different data ({seen}): values in its column do not compare; name one SWEEP"
+
+
+def _uneven(rows: Sequence[TrialRow]) -> Iterator[str]:
+    """The trials of a model say how good it was, not only how it was tried."""
+    if sweeps := sorted({row.sweep for row in rows if row.allocation == "adaptive"}):
+        yield (
+            f"{', '.join(sweeps)} allotted its trials adaptively: models that were better early got more (see trials), "
+            "so the others may have more in them than they show"
+        )
 
 
 def _score(trials: list[TrialRow], mode: Mode) -> Score:

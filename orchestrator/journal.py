@@ -109,6 +109,16 @@ class AttemptEnded(_Event):
     lost: Literal["", "worker", "driver"] = ""  # who died; a driver's death is written by the next one, when it may
 
 
+class RoundClosed(_Event):
+    """A round of adaptive allocation is decided: who goes on with how many trials, who gets no more."""
+
+    event: Literal["round"] = "round"
+    dataset: str
+    round: int  # 1, 2 ... of the dataset
+    best: dict[str, float | None]  # by model, the best first: its best finished trial; everyone who was in the round
+    trials: dict[str, int]  # by model: further trials of those that go on; the others get no more
+
+
 class DriverStopped(_Event):
     event: Literal["driver_stopped"] = "driver_stopped"
     status: Literal["done", "interrupted", "crashed"]
@@ -123,6 +133,7 @@ Event = Annotated[
     | TrialFacts
     | EpochDone
     | AttemptEnded
+    | RoundClosed
     | DriverStopped,
     Field(discriminator="event"),
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from segsweep.orchestrator.allocation import limits
 from segsweep.orchestrator.capacity import Capacity
 from segsweep.orchestrator.durations import duration
 from segsweep.orchestrator.paces import Paces
@@ -28,12 +29,17 @@ def summary(plan: SweepPlan, capacity: Capacity, paces: Paces | None = None) -> 
     spec = plan.spec
     at_once = concurrency(spec, capacity)
     gpus = capacity.gpus_per_trial(spec.resources)
+    trials = limits(plan).values()
     rehearsal = rehearse(plan, max(1, at_once), paces.cells if paces else None)
     return {
         "sweep": spec.name,
-        "cells": [_cell(plan, cell, expected, paces) for cell, expected in rehearsal.cells.items()],
+        "cells": [
+            {**_cell(plan, cell, expected, paces), "trials_at_least": fewest, "trials_at_most": most}
+            for (cell, expected), (fewest, most) in zip(rehearsal.cells.items(), trials, strict=True)
+        ],
         "combinations": len(plan.combinations),
         "trials": plan.trials,
+        "allocation": spec.allocation,
         "epochs_per_trial": spec.epochs,
         "epochs_at_most": plan.epochs_at_most,
         "epochs_expected": round(rehearsal.epochs, 1),
@@ -62,7 +68,7 @@ def _cell(plan: SweepPlan, cell: Cell, expected: Expected, paces: Paces | None) 
         "dataset": cell.dataset,
         "model": cell.model,
         "combinations": len(plan.cells[cell]),
-        "trials": plan.trials_of(cell),
+        "trials": round(expected.trials, 1),
         "epochs_expected": round(expected.epochs, 1),
     }
     if paces is None:
@@ -112,8 +118,10 @@ def _time_lines(facts: dict[str, Any]) -> Iterator[str]:
 
 
 def _per_cell(facts: dict[str, Any]) -> str:
-    counts = sorted({cell["trials"] for cell in facts["cells"]})
-    return str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    fewest = min(cell["trials_at_least"] for cell in facts["cells"])
+    most = max(cell["trials_at_most"] for cell in facts["cells"])
+    counts = str(most) if fewest == most else f"{fewest} to {most}"
+    return f"adaptively {counts}" if facts["allocation"] == "adaptive" else counts
 
 
 def _count(number: float, noun: str) -> str:

@@ -152,16 +152,23 @@ def _trials(cell: Cell, plan: SweepPlan, part: SweepPlan, tally: Tally, orders: 
 
 
 def _part(plan: SweepPlan, limit: int) -> SweepPlan:
-    """The first cells that have up to `limit` trials together; one with fewer trials where it has more alone."""
+    """Cells that have up to `limit` trials together; if one has more alone, that one with fewer trials.
+
+    Where cells compete for trials, this holds for datasets.
+    """
+    spec = plan.spec
+    groups: dict[tuple[str, ...], list[Cell]] = {}
+    for cell in plan.cells:
+        groups.setdefault(cell if spec.allocation == "even" else (cell.dataset,), []).append(cell)
     kept: list[Cell] = []
     trials = 0
-    for cell in plan.cells:
-        if not kept or trials + plan.trials_of(cell) <= limit:
-            kept.append(cell)
-            trials += plan.trials_of(cell)
+    for cells in groups.values():
+        more = sum(map(plan.trials_of, cells))
+        if not kept or trials + more <= limit:
+            kept += cells
+            trials += more
     if trials <= limit and len(kept) == len(plan.cells):
         return plan
-    spec = plan.spec
     if trials > limit:
         spec = spec.model_copy(update={"trials": max(spec.min_finished, spec.trials * limit // trials)})
     return SweepPlan(spec, tuple(replace(c, spec=spec) for cell in kept for c in plan.cells[cell][:limit]))

@@ -75,6 +75,7 @@ class SweepSpec(Frozen):
     augmentations: tuple[ComponentSpec, ...] = (ComponentSpec(type="light", name="light"),)
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
     trials: PositiveInt = 8  # per combination
+    allocation: Literal["even", "adaptive"] = "even"  # adaptive: the same number in all, more to promising cells
     epochs: Annotated[int, Field(ge=1, examples=[30])]
     batch_size: Annotated[PositiveInt | dict[str, JsonValue], Field(examples=[{"choice": [4, 8]}])] = 8
     image_size: Annotated[ImageSize, Field(examples=[[512, 1024]])]  # height, width

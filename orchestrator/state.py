@@ -21,6 +21,7 @@ from segsweep.orchestrator.journal import (
     DriverStopped,
     EpochDone,
     Event,
+    RoundClosed,
     Stop,
     SweepCreated,
     TrialCreated,
@@ -86,6 +87,10 @@ class TrialState:
         """It ended, and not only for now."""
         return self.status in ("finished", "stopped", "failed", "infeasible")
 
+    def due_again(self, max_failures: int) -> bool:
+        """It shall be tried again: interrupted, never started, or crashed no more often than that."""
+        return self.status in ("interrupted", "created") or (self.status == "failed" and self.failures <= max_failures)
+
     def best_until(self, epoch: int) -> float:
         """The best objective of the first `epoch` epochs; the worst there is if none was a number."""
         maximise = self.config.objective.mode == "max"
@@ -150,6 +155,7 @@ class SweepState:
     drivers: int = 0
     driver: DriverStarted | None = None
     ended: DriverStopped | None = None
+    rounds: list[RoundClosed] = field(default_factory=list)  # of adaptive allocation, all datasets in journal order
     last_time: float = 0.0
     _cells: dict[Cell, list[TrialState]] = field(default_factory=dict)
     _counts: Counter[tuple[Cell, Status]] = field(default_factory=Counter)
@@ -190,6 +196,8 @@ class SweepState:
                 self.drivers, self.driver, self.ended = self.drivers + 1, event, None
             case DriverStopped():
                 self.ended = event
+            case RoundClosed():
+                self.rounds.append(event)
             case TrialCreated():
                 self._add(TrialState(event.config, event.values, len(self.trials)))
             case AttemptStarted() | TrialFacts() | EpochDone() | AttemptEnded():

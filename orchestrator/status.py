@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from segsweep.orchestrator.allocation import Allotment, told
+from segsweep.orchestrator.journal import RoundClosed
 from segsweep.orchestrator.next_step import leaderboard_command, resume_command
 from segsweep.orchestrator.plan import SweepPlan
 from segsweep.orchestrator.recorded import recorded
@@ -19,6 +21,7 @@ def facts(folder: Path) -> dict[str, Any]:
     spec, created = recorded(folder)
     plan = SweepPlan.of(spec)
     state = SweepState.load(folder / "journal.jsonl")
+    allotted = Allotment.replay(plan, state.rounds).trials
     trials = list(state.trials.values())
     phase = _phase(folder, state)
     return {
@@ -31,7 +34,9 @@ def facts(folder: Path) -> dict[str, Any]:
         "epochs": sum(trial.epoch for trial in trials),
         "busy_s": round(sum(trial.seconds for trial in trials), 1),
         "redone_s": round(sum(trial.redone_s for trial in trials), 1),
-        "cells": [_cell_facts(cell.dataset, cell.model, state.cell(cell), plan.trials_of(cell)) for cell in plan.cells],
+        "allocation": spec.allocation,
+        "rounds": [closed.model_dump(include={"dataset", "round", "best", "trials"}) for closed in state.rounds],
+        "cells": [_cell_facts(cell.dataset, cell.model, state.cell(cell), allotted[cell]) for cell in plan.cells],
         "tracking_uri": created.tracking_uri,
     }
 
@@ -77,12 +82,15 @@ def _cell_facts(dataset: str, model: str, trials: list[TrialState], planned: int
 def as_lines(found: dict[str, Any]) -> Iterator[str]:
     """The facts for people."""
     counts = ", ".join(f"{count} {status}" for status, count in found["by_status"].items()) or "none yet"
-    yield f"{found['sweep']}: {found['state']}. {found['trials']} of {found['planned']} trials ({counts})"
+    adaptively = ", allotted adaptively" if found["allocation"] == "adaptive" else ""
+    yield f"{found['sweep']}: {found['state']}. {found['trials']} of {found['planned']} trials ({counts}){adaptively}"
     width = max(len(f"{cell['dataset']} {cell['model']}") for cell in found["cells"])
     for cell in found["cells"]:
         value = f"{cell['best']:.4f} (#{cell['trial']})" if cell["best"] is not None else "-"
         name = f"{cell['dataset']} {cell['model']}".ljust(width)
         yield f"  {name}  {value:16}  {cell['trials']}/{cell['planned']} trials, {cell['finished']} finished"
+    for closed in found["rounds"]:
+        yield f"  {told(RoundClosed(**closed))}"
     if found["state"] in ("created", "killed", "interrupted", "crashed"):
         yield f"Next: {resume_command(Path(found['folder']))}"
     elif found["state"] == "done":

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from segsweep.orchestrator.allocation import Allotment, falls_short
 from segsweep.orchestrator.journal import (
     AttemptEnded,
     AttemptStarted,
@@ -23,6 +24,7 @@ from segsweep.orchestrator.journal import (
     EpochDone,
     Event,
     Journal,
+    RoundClosed,
     Stop,
     TrialCreated,
     TrialFacts,
@@ -76,7 +78,9 @@ class Sweep:
         self._listeners = listeners
         self._scheduler, self._searcher = _build_search(plan)
         self._created: Counter[CombinationKey] = Counter()
-        self._position = 0  # in plan.order: everything before it has its trial
+        self.allotment = Allotment(plan)
+        self._position = 0  # in the allotment's order: everything before it has its trial
+        self._passed: Counter[CombinationKey] = Counter()  # what is before it
         self._verdicts: dict[str, Verdict] = {}  # ends that are due but not journalled yet
         self._due: dict[str, TrialState] = {}  # trials that shall be tried again
         self._settled: set[tuple[Cell, bool]] = set()  # of these cells, idle or not, the scheduler promotes nothing
@@ -93,6 +97,8 @@ class Sweep:
             return self._start(trial, "retry" if trial.status == "failed" else "resume")
         if (trial := self._promoted(idle=False)) is not None:
             return self._start(trial, "promote")
+        for closed in list(self.allotment.due(self.state)):
+            self.record(closed)
         if (combination := self._missing()) is not None:
             with self.journal.together():
                 return self._start(self._create(combination), "new")
@@ -113,7 +119,8 @@ class Sweep:
             return False
         paused = any(self.state.count(cell, "paused") for cell in self.plan.cells)
         open_trials = paused or self._missing() is not None or self._waiting() is not None
-        return self.stopping or not (open_trials or self._needed_by_its_cell() is not None)
+        open_trials = open_trials or self._needed_by_its_cell() is not None
+        return self.stopping or not (open_trials or any(self.allotment.due(self.state)))
 
     def facts(self, assignment: Assignment, facts: Mapping[str, float | str]) -> None:
         """What a worker knows once the trial is built."""
@@ -167,12 +174,13 @@ class Sweep:
     # -- how it decides -----------------------------------------------------------------------------------------
 
     def _missing(self) -> Combination | None:
-        """The next combination in the plan's order that has fewer trials than it should."""
-        order = self.plan.order
+        """The first in the allotted order that has no trial yet: a combination is in it once for each."""
+        order = self.allotment.order
         while self._position < len(order):
             combination = order[self._position]
-            if self._created[combination.key] < combination.trials:
+            if self._created[combination.key] <= self._passed[combination.key]:
                 return combination
+            self._passed[combination.key] += 1
             self._position += 1
         return None
 
@@ -197,7 +205,7 @@ class Sweep:
     def _promoted(self, *, idle: bool) -> TrialState | None:
         """The first trial that its rung promotes; those that rungs stop are journalled on the way."""
         for cell in self._undecided(idle):
-            view = CellView(self.state.cell(cell), self.plan.trials_of(cell), self.plan.spec.min_finished)
+            view = CellView(self.state.cell(cell), self.allotment.trials[cell], self.plan.spec.min_finished)
             self._settled.add((cell, idle))  # until something happens in the cell, such as the stops below
             promoted = None
             for trial, stop in list(self._scheduler.decide(view, idle=idle)):
@@ -221,8 +229,7 @@ class Sweep:
     def _needed_by_its_cell(self) -> TrialState | None:
         """The best stopped trial of a cell that would otherwise end with fewer than min_finished."""
         for cell in self.plan.cells:
-            alive = self.state.count(cell, "finished", "running", "paused")
-            if alive < self.plan.spec.min_finished and self.state.count(cell, "stopped"):
+            if falls_short(cell, self.plan, self.state):
                 return best_of([trial for trial in self.state.cell(cell) if trial.status == "stopped"])
         return None
 
@@ -237,12 +244,6 @@ class Sweep:
         self.record(
             AttemptEnded(trial=trial.id, attempt=trial.attempt, status=status, reason=reason, stop=stop, lost=lost)
         )
-
-    def _due_again(self, trial: TrialState) -> bool:
-        """True for a trial that shall be tried again."""
-        if trial.status == "failed":
-            return trial.failures <= self.plan.spec.max_failures
-        return trial.status in ("interrupted", "created")
 
     def record(self, event: Event) -> None:
         """Journal an event, then let it take effect."""
@@ -263,6 +264,8 @@ class Sweep:
                 key = key_of(event.config)
                 self._created[key] += 1
                 self._searcher.recall(self.plan.by_key[key], event.trial, event.values)
+            case RoundClosed():
+                self.allotment.absorb(event)
             case EpochDone():
                 verdict = verdict_on(self.state.trials[event.trial], event, self._scheduler)
                 if verdict is not None:
@@ -270,13 +273,13 @@ class Sweep:
             case AttemptEnded():
                 self._verdicts.pop(event.trial, None)
                 trial = self.state.trials[event.trial]
-                if not self._due_again(trial):
+                if not trial.due_again(self.plan.spec.max_failures):
                     self._searcher.observe(trial)
 
     def _note(self, trial: TrialState) -> None:
         """Something happened to the trial."""
         self._settled -= {(trial.cell, True), (trial.cell, False)}
-        if self._due_again(trial):
+        if trial.due_again(self.plan.spec.max_failures):
             self._due[trial.id] = trial
         else:
             self._due.pop(trial.id, None)

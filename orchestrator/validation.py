@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import JsonValue, ValidationError
 
+from segsweep.orchestrator.allocation import no_choice
 from segsweep.orchestrator.domains import DomainError
 from segsweep.orchestrator.entries import Entries, sampled_options
 from segsweep.orchestrator.errors import InputError, Mistake
@@ -158,8 +159,11 @@ class Checks:
 
     def _budget(self) -> Iterator[Mistake]:
         with contextlib.suppress(DomainError):  # reported elsewhere
-            for message in SweepPlan.of(self.spec).too_small():
+            plan = SweepPlan.of(self.spec)
+            for message in plan.too_small():
                 yield self._at(("min_finished",), message)
+            for message in no_choice(plan):
+                yield self._at(("allocation",), message)
 
     def _card(self, index: int, dataset: ComponentSpec, mistakes: list[Mistake]) -> DatasetCard | None:
         component = DATASETS.get(dataset.type)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,9 +14,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from segsweep.orchestrator.allocation import told
 from segsweep.orchestrator.durations import duration
 from segsweep.orchestrator.errors import ExitCode
-from segsweep.orchestrator.journal import AttemptEnded, AttemptStarted, EpochDone, Event
+from segsweep.orchestrator.journal import AttemptEnded, AttemptStarted, EpochDone, Event, RoundClosed
 from segsweep.orchestrator.next_step import leaderboard_command, resume_command
 from segsweep.orchestrator.state import Cell, SweepState, TrialState, best_of
 from segsweep.orchestrator.sweep import Sweep
@@ -63,11 +64,12 @@ class View:
             print(line, file=sys.stderr, flush=True)
 
     def _line(self, event: Event) -> str | None:
+        if isinstance(event, RoundClosed):
+            return f"{_clock(event)} {told(event)}"
         if self._sweep is None or not isinstance(event, AttemptStarted | AttemptEnded | EpochDone):
             return None
         trial = self._sweep.state.trials[event.trial]
-        clock = time.strftime("%H:%M:%S", time.localtime(event.time))
-        who = f"{clock} {trial.config.label} on {trial.cell.dataset}"
+        who = f"{_clock(event)} {trial.config.label} on {trial.cell.dataset}"
         match event:
             case AttemptStarted(cause="promote") | AttemptEnded(status="paused"):
                 return None  # every trial pauses at every rung: nothing to watch
@@ -117,7 +119,7 @@ class View:
         for column in ("dataset", "model", plan.spec.objective.metric, "trial", "trials", "finished"):
             table.add_column(column, justify="right" if column in ("trials", "finished") else "left")
         for cell in plan.cells:
-            table.add_row(*self._row(cell, state.cell(cell), plan.trials_of(cell)))
+            table.add_row(*self._row(cell, state.cell(cell), self._sweep.allotment.trials[cell]))
         return table
 
     def _row(self, cell: Cell, trials: list[TrialState], planned: int) -> list[str]:
@@ -125,6 +127,10 @@ class View:
         finished = sum(t.status == "finished" for t in trials)
         value, name = (_number(best.best), f"#{best.id}") if best and best.best is not None else ("-", "")
         return [cell.dataset, cell.model, value, name, f"{len(trials)}/{planned}", str(finished)]
+
+
+def _clock(event: Event) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(event.time))
 
 
 _SHOWN = ("running", "finished", "stopped", "paused", "failed", "infeasible", "interrupted")
@@ -158,4 +164,7 @@ def last_words(state: SweepState, code: int, folder: Path) -> str:
     for dataset, best in winners(state).items():
         metric = best.config.objective.metric
         parts.append(f"{dataset}: {best.cell.model} best, {metric} {_number(best.best)} (trial {best.id}).")
+    if state.rounds:
+        counts = Counter(trial.cell for trial in trials).values()
+        parts.append(f"Trials were allotted adaptively, {min(counts)} to {max(counts)} a cell.")
     return " ".join([*parts, f"Next: {leaderboard_command(name, state.created.tracking_uri)}"])

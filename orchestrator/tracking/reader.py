@@ -65,6 +65,7 @@ class TrialRow:
     metrics: frozenset[str]  # what can be asked for
     params: Mapping[str, str]
     config: TrialConfig | None  # None if another version wrote it
+    allocation: str = "even"  # of its sweep's trials
 
 
 class Reader:
@@ -130,6 +131,7 @@ class Reader:
             metrics=frozenset(records.metric_name(key) for key in metrics if not key.startswith("best_val")),
             params=dict(run.data.params),
             config=_config(tags),
+            allocation=tags.get("segsweep.allocation", "even"),
         )
 
     def _value(self, run: Run, metric: str, best_epoch: float | None) -> float | None:

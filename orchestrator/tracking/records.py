@@ -152,6 +152,7 @@ def trial_tags(config: TrialConfig, created: SweepCreated) -> dict[str, str]:
         "segsweep.architecture": config.model.type,
         "segsweep.encoder": encoder(config.model),
         "segsweep.objective": f"{config.objective.mode} {config.objective.metric}",
+        "segsweep.allocation": str(created.spec.get("allocation", "even")),
         **long_tags("segsweep.config", config.model_dump_json()),
     }
 
