@@ -1,13 +1,14 @@
 """Recorded learning curves, and trials that replay them: what a simulated sweep trains.
 
 A proposed configuration stands for the nearest one that was recorded in its cell. A recording answers as long as it
-goes: curves that end before the epoch limit, as stopped trials leave them, are refused rather than made up.
+goes: curves that end before the epoch limit, as stopped trials leave them, are refused rather than made up, unless the
+user says that they shall go on at their best value so far.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +33,7 @@ class Curve:
     trial: TrialState
     ends: int  # the epoch after which a trial with this curve finishes, under the simulated sweep's rules
     values: tuple[float, ...]  # the objective after epoch 1, 2 ...; NaN where it was not a number
+    metrics: tuple[Mapping[str, float | None], ...]  # as many
 
     @property
     def failed(self) -> bool:
@@ -46,9 +48,13 @@ class Curve:
 class Recording:
     """The curves of every cell of a plan."""
 
-    def __init__(self, plan: SweepPlan, sources: Iterable[Path]) -> None:
-        """sources: journals or sweep folders. Raises InputError with every cell whose curves do not suffice."""
+    def __init__(self, plan: SweepPlan, sources: Iterable[Path], *, continue_stopped: bool = False) -> None:
+        """sources: journals or sweep folders; continue_stopped: curves of stopped trials go on at their best value.
+
+        Raises InputError with every cell whose curves do not suffice.
+        """
         self.plan = plan
+        self._continue_stopped = continue_stopped
         self.curves: dict[Cell, list[Curve]] = {cell: [] for cell in plan.cells}
         mistakes: dict[Cell, Mistake] = {}
         for source in map(_journal, sources):
@@ -74,9 +80,15 @@ class Recording:
         return None
 
     def _add(self, source: Path, trial: TrialState) -> None:
-        numbers = [metrics[self.plan.spec.objective.metric] for metrics in trial.metrics]
-        values = tuple(math.nan if value is None else value for value in numbers)
-        self.curves[trial.cell].append(Curve(source, trial, _ends(values, self.plan.spec), values))
+        spec = self.plan.spec
+        metrics: list[Mapping[str, float | None]] = list(trial.metrics)
+        values = [math.nan if (value := found[spec.objective.metric]) is None else value for found in metrics]
+        if self._continue_stopped and trial.status == "stopped" and (best := _best_epoch(values, spec.objective)):
+            missing = spec.epochs - len(values)
+            values += [values[best - 1]] * missing
+            metrics += [metrics[best - 1]] * missing
+        curve = Curve(source, trial, _ends(values, spec), tuple(values), tuple(metrics))
+        self.curves[trial.cell].append(curve)
 
     def _gap(self, cell: Cell) -> Mistake | None:
         """Why the cell's curves do not answer for every trial."""
@@ -90,9 +102,13 @@ class Recording:
         return Mistake(
             _called(cell),
             f"{len(short)} of {len(curves)} recorded curves end before epoch {epochs} (trial {shortest.trial.id} of "
-            f"{shortest.source} after epoch {len(shortest.values)}); simulate fewer epochs, or record a sweep with "
-            "`scheduler: fifo`",
+            f"{shortest.source} after epoch {len(shortest.values)}); simulate fewer epochs, record a sweep with "
+            f"`scheduler: fifo`{self._remedy(short)}",
         )
+
+    def _remedy(self, short: Iterable[Curve]) -> str:
+        helps = not self._continue_stopped and any(curve.trial.status == "stopped" for curve in short)
+        return ", or let stopped ones stay at their best value with --continue-stopped" if helps else ""
 
     def best(self, cell: Cell) -> float | None:
         """The best value that any recorded trial of the cell reaches; None if all fail before they have one."""
@@ -151,7 +167,7 @@ def _called(cell: Cell) -> str:
     return f"{cell.model} on {cell.dataset}"
 
 
-def _ends(values: tuple[float, ...], spec: SweepSpec) -> int:
+def _ends(values: Sequence[float], spec: SweepSpec) -> int:
     """The epoch limit, or the epoch in which patience runs out."""
     for epoch in range(1, min(len(values), spec.epochs) + 1):
         if spec.patience is not None and epoch - _best_epoch(values[:epoch], spec.objective) >= spec.patience:
@@ -159,7 +175,8 @@ def _ends(values: tuple[float, ...], spec: SweepSpec) -> int:
     return spec.epochs
 
 
-def _best_epoch(values: tuple[float, ...], objective: Objective) -> int:
+def _best_epoch(values: Sequence[float], objective: Objective) -> int:
+    """0 if no value is a number."""
     best, found = None, 0
     for epoch, value in enumerate(values, 1):
         if objective.better(value, best):
@@ -188,9 +205,9 @@ class ReplayedTrial:
         if self._epoch >= len(curve.values):
             raise RuntimeError(f"recorded trial {curve.trial.id} failed here: {curve.trial.reason}")
         self._epoch += 1
-        recorded = curve.trial.metrics[self._epoch - 1]
+        recorded = curve.metrics[self._epoch - 1]
         metrics = {name: math.nan if value is None else value for name, value in recorded.items()}
-        metrics.setdefault("epoch_s", curve.trial.seconds / len(curve.values))
+        metrics.setdefault("epoch_s", curve.trial.seconds / curve.trial.epoch)
         done = self._epoch == curve.ends
         return ReplayedEpoch(self._epoch, metrics, done, f"finished in epoch {self._epoch}" if done else "")
 

@@ -28,14 +28,17 @@ def simulate(recording: Recording, workers: int) -> dict[str, Any]:
         Journal(Path(folder) / "journal.jsonl", clock=backend.clock, fsync=False) as journal,
     ):
         sweep = Sweep(plan, journal)
+        recorded: dict[str, int] = {}  # epochs of the curve that each trial replays
 
         def replay(assignment: Assignment) -> ReplayedTrial:
             trial = sweep.state.trials[assignment.trial]
             curve = recording.nearest(trial, plan.by_key[key_of(trial.config)])
+            recorded[trial.id] = curve.trial.epoch
             return ReplayedTrial(curve, assignment.reported)
 
         backend.run(sweep, replay)
-    return _facts(plan, recording, sweep.state, workers, backend.now)
+    unrecorded = sum(max(0, sweep.state.trials[trial].epoch - epochs) for trial, epochs in recorded.items())
+    return {**_facts(plan, recording, sweep.state, workers, backend.now), "epochs_unrecorded": unrecorded}
 
 
 def _facts(plan: SweepPlan, recording: Recording, state: SweepState, workers: int, took_s: float) -> dict[str, Any]:
@@ -83,6 +86,8 @@ def as_lines(found: dict[str, Any]) -> Iterator[str]:
         f"{found['epochs']} of {found['epochs_at_most']} epochs ({share:.0%}), {duration(found['virtual_s'])} "
         f"with {found['workers']} worker{'s' * (found['workers'] != 1)}"
     )
+    if found["epochs_unrecorded"]:
+        yield f"  {found['epochs_unrecorded']} of these epochs were never recorded: trials stayed at their best value"
     names = [f"{cell['dataset']} {cell['model']}" for cell in found["cells"]]
     width = max(map(len, names))
     yield f"  {'':{width}}  finished  stopped  failed  {found['objective']['metric']:>10}  recorded      lost"

@@ -19,7 +19,7 @@ from segsweep.orchestrator.domains import Choice, Range
 from segsweep.orchestrator.errors import InputError
 from segsweep.orchestrator.journal import Journal
 from segsweep.orchestrator.plan import SweepPlan
-from segsweep.orchestrator.simulation import simulate
+from segsweep.orchestrator.simulation import as_lines, simulate
 from segsweep.orchestrator.source import parse
 from segsweep.orchestrator.state import Cell, SweepState, TrialState
 from segsweep.orchestrator.sweep import Assignment, Sweep
@@ -181,6 +181,27 @@ def test_curves_that_end_too_early_are_refused(recorded: Path, tmp_path: Path) -
     stopped = record(tmp_path / "stopped", SPACE.replace("fifo", "{type: asha, grace: 2}"))
     assert any("end before epoch 8" in message and "after epoch 2)" in message for message in mistakes(SPACE, stopped))
     Recording(plan_of(SPACE.replace("epochs: 8", "epochs: 2")), [stopped])
+
+
+def test_curves_of_stopped_trials_may_go_on_at_their_best_value(tmp_path: Path) -> None:
+    early = SPACE.replace("fifo", "{type: asha, grace: 2}")
+    stopped = record(tmp_path / "stopped", early)
+    assert all(
+        ", or let stopped ones stay at their best value with --continue-stopped" in m for m in mistakes(SPACE, stopped)
+    )
+    found = simulate(Recording(plan_of(), [stopped], continue_stopped=True), workers=1)
+    trials = [*trials_of(stopped, UNET), *trials_of(stopped, FPN)]
+    missing = sum(8 - trial.epoch for trial in trials if trial.status == "stopped")
+    assert missing > 0
+    assert found["epochs_unrecorded"] == missing  # the same searcher proposes the same trials, and now none is stopped
+    assert found["epochs"] == sum(trial.epoch for trial in trials) + missing
+    assert all(cell["finished"] == 6 - cell["failed"] for cell in found["cells"])
+    assert f"  {missing} of these epochs were never recorded" in "\n".join(as_lines(found))
+    again = simulate(Recording(plan_of(early), [stopped], continue_stopped=True), workers=1)
+    assert (again["epochs_unrecorded"], again["epochs"]) == (0, sum(trial.epoch for trial in trials))
+    patient = SPACE.replace("epochs: 8", "epochs: 8\npatience: 1")
+    waiting = simulate(Recording(plan_of(patient), [stopped], continue_stopped=True), workers=1)
+    assert waiting["epochs_unrecorded"] == sum(trial.status == "stopped" for trial in trials)
 
 
 def test_an_objective_that_was_not_recorded_is_refused(recorded: Path) -> None:

@@ -22,9 +22,9 @@ image_size: [64, 96]
 """
 ONE_GPU = "since a trial uses one GPU or a share of one"
 TOP_LEVEL = (
-    "name, datasets, models, losses, optimizers, lr_schedules, augmentations, seeds, trials, allocation, epochs, batch_size, "
-    "image_size, patience, objective, searcher, scheduler, min_finished, max_failures, resources, max_concurrent, "
-    "tracking, plugins"
+    "name, datasets, models, losses, optimizers, lr_schedules, augmentations, seeds, trials, allocation, epochs, "
+    "batch_size, image_size, patience, objective, searcher, scheduler, min_finished, max_failures, resources, "
+    "max_concurrent, tracking, plugins"
 )
 
 

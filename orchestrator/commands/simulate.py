@@ -17,15 +17,21 @@ from segsweep.orchestrator.commands._options import as_json, overrides, search_s
     type=click.Path(path_type=Path),
     multiple=True,
     required=True,
-    help="A sweep's folder or journal that ran its trials to the end; may be given several times.",
+    help="A sweep's folder or journal, its trials run to the end; may be given several times.",
 )
+@click.option("--continue-stopped", is_flag=True, help="Let curves of stopped trials go on at their best value so far.")
 @click.option(
     "--workers", type=click.IntRange(1), help="Trials at once. Default: as many as `launch` would run on this machine."
 )
 @overrides
 @as_json
 def command(
-    file: Path, sources: tuple[Path, ...], workers: int | None, assignments: tuple[str, ...], as_json: bool
+    file: Path,
+    sources: tuple[Path, ...],
+    continue_stopped: bool,
+    workers: int | None,
+    assignments: tuple[str, ...],
+    as_json: bool,
 ) -> None:
     """Run the searcher and scheduler of FILE on recorded curves, in virtual time: nothing is trained or kept.
 
@@ -45,7 +51,7 @@ def command(
     from segsweep.orchestrator.simulation import as_lines, simulate
 
     plan = SweepPlan.of(checked(file, assignments).spec)
-    recording = Recording(plan, sources)
+    recording = Recording(plan, sources, continue_stopped=continue_stopped)
     found = simulate(recording, workers or max(1, concurrency(plan.spec, local_capacity())))
     if as_json:
         click.echo(json.dumps(found))
