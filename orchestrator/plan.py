@@ -96,6 +96,7 @@ class Combination:
             image_size=self.dataset.image_size or self.spec.image_size,
             seed=self.seed,
             objective=self.spec.objective,
+            evaluation=self.spec.evaluation,
             patience=self.spec.patience,
             plugins=self.spec.plugins,
         )

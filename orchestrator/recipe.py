@@ -10,7 +10,7 @@ from pydantic import JsonValue, ValidationError
 from segsweep.orchestrator.entries import default_name
 from segsweep.orchestrator.spec import CROSSING, SECTIONS
 from segsweep.trainables.catalog import UnknownComponentError
-from segsweep.trainables.config import Entry, Objective, TrialConfig
+from segsweep.trainables.config import Entry, Evaluation, Objective, TrialConfig
 
 KINDS = {
     "datasets": "dataset",
@@ -31,6 +31,8 @@ def recipe(config: TrialConfig) -> dict[str, JsonValue]:
         tree["patience"] = config.patience
     if config.objective != Objective():
         tree["objective"] = config.objective.model_dump(mode="json")
+    if config.evaluation != Evaluation():
+        tree["evaluation"] = config.evaluation.model_dump(mode="json", exclude_defaults=True)
     if config.plugins:
         tree["plugins"] = list(config.plugins)
     return tree

@@ -20,7 +20,7 @@ from segsweep.trainables.catalog import (
     OPTIMIZERS,
     Catalog,
 )
-from segsweep.trainables.config import Frozen, Objective
+from segsweep.trainables.config import Evaluation, Frozen, Objective
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 
@@ -81,6 +81,7 @@ class SweepSpec(Frozen):
     image_size: Annotated[ImageSize, Field(examples=[[512, 1024]])]  # height, width
     patience: PositiveInt | None = None
     objective: Annotated[Objective, Field(examples=[{"metric": "val_miou"}])] = Objective()
+    evaluation: Annotated[Evaluation, Field(examples=[{"flip": True}])] = Evaluation()
     searcher: ComponentSpec = ComponentSpec(type="tpe", name="tpe")
     scheduler: ComponentSpec = ComponentSpec(type="asha_promotion", name="asha_promotion")
     min_finished: PositiveInt = 1  # per cell

@@ -124,6 +124,8 @@ class Checks:
             yield self._at(("objective", "mode"), f"{metric} is better when {metric_named(metric).better}, not {mode}")
         if spec.tracking.uri and spec.tracking.uri != without_password(spec.tracking.uri):
             yield self._at(("tracking", "uri"), HOLDS_PASSWORD)
+        if metric.startswith("val_boundary") and not spec.evaluation.boundary:
+            yield self._at(("objective", "metric"), f"{metric} is measured with `evaluation: {{boundary: true}}` only")
         yield from self._domain_of_ints("batch_size")
         for i, entry in enumerate(spec.lr_schedules):
             schedule: Any = LR_SCHEDULES.get(entry.type)
@@ -183,6 +185,7 @@ class Checks:
     def _against(self, dataset: ComponentSpec, card: DatasetCard) -> Iterator[Mistake]:
         yield from self._scored_class(dataset, card)
         size = dataset.image_size or self.spec.image_size
+        yield from self._window(dataset, size)
         for batch in _sound_samples({"batch_size": self.spec.batch_size}):
             batch_size: Any = batch["batch_size"]
             task = Task(len(card.classes), size, batch_size)
@@ -201,6 +204,12 @@ class Checks:
             noun = "no class" if name not in card.classes else "no score of class"
             message = f"{dataset.name} has {noun} '{name}'.{hint} It has: {', '.join(scored)}"
             yield self._at(("objective", "metric"), message)
+
+    def _window(self, dataset: ComponentSpec, size: tuple[int, int]) -> Iterator[Mistake]:
+        window = self.spec.evaluation.window
+        if window and (window[0] > size[0] or window[1] > size[1]):
+            allowed = f"at most [{size[0]}, {size[1]}], the image_size of {dataset.name}"
+            yield self._at(("evaluation", "window"), f"must be {allowed}, not {shown(list(window))}")
 
     def _problems(self, path: KeyPath, problems: Any) -> Iterator[Mistake]:
         for problem in problems:

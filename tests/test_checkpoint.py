@@ -13,6 +13,9 @@ import torch
 
 from segsweep.trainables import checkpoint
 from segsweep.trainables.checkpoint import Best, CheckpointError, CheckpointFolder, Last, StaleAttemptError
+from segsweep.trainables.confusions import Confusions
+
+NO_IMAGES = Confusions((), (), 1, ())
 
 
 def last(epoch: int) -> Last:
@@ -58,7 +61,7 @@ def test_a_new_folder_has_nothing_to_resume(tmp_path: Path) -> None:
 
 def test_best_is_plain_data(tmp_path: Path) -> None:
     best: Best = {"config": "{}", "classes": ["a"], "epoch": 2, "metrics": {"val_miou": 0.5}, "model": {}}
-    CheckpointFolder(tmp_path, 1).save_best(best)
+    CheckpointFolder(tmp_path, 1).save_best(best, NO_IMAGES)
     assert checkpoint.load(tmp_path / "best.pt") == best
 
 
@@ -111,7 +114,7 @@ def test_an_older_attempt_may_not_write(tmp_path: Path) -> None:
     with pytest.raises(StaleAttemptError, match="attempt 2 owns this trial now; attempt 1 may no longer write"):
         old.save_last(last(9))
     with pytest.raises(StaleAttemptError):
-        old.save_best({"config": "{}", "classes": [], "epoch": 9, "metrics": {}, "model": {}})
+        old.save_best({"config": "{}", "classes": [], "epoch": 9, "metrics": {}, "model": {}}, NO_IMAGES)
     assert epochs_in(new) == 1
     assert sorted(p.name for p in tmp_path.iterdir()) == ["attempt", "last.pt"]
 

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torchmetrics.classification import MulticlassJaccardIndex
+from torchmetrics.classification import (
+    MulticlassAccuracy,
+    MulticlassConfusionMatrix,
+    MulticlassF1Score,
+    MulticlassJaccardIndex,
+    MulticlassPrecision,
+    MulticlassRecall,
+)
 
 from segsweep.trainables import metrics
 from segsweep.trainables.components import VOID
@@ -90,6 +99,8 @@ def test_scores_by_hand() -> None:
             "val_mean_accuracy": (3 / 4 + 2 / 4) / 2,
             "val_fwiou": 0.5 * 3 / 4 + 0.5 * 2 / 5,
             "val_dice": (6 / 7 + 4 / 7 + 0) / 3,
+            "val_precision": (3 / 3 + 2 / 3 + 0) / 3,
+            "val_recall": (3 / 4 + 2 / 4 + 0) / 3,  # pole is never true: 0, as in its IoU
             "val_classes": 3,
             "val_iou/road": 3 / 4,
             "val_iou/car": 2 / 5,
@@ -132,6 +143,8 @@ def test_where_some_classes_are_scored_the_truth_of_others_is_void_and_their_pre
             "val_mean_accuracy": 6 / 10,
             "val_fwiou": 6 / 10,
             "val_dice": 12 / 16,
+            "val_precision": 1,
+            "val_recall": 6 / 10,
             "val_classes": 1,
             "val_iou/direct": 6 / 10,
         },
@@ -151,7 +164,16 @@ def test_class_names_must_be_as_many_as_classes() -> None:
 
 
 @pytest.mark.parametrize(
-    "score", [metrics.mean_iou, metrics.pixel_accuracy, metrics.mean_accuracy, metrics.fw_iou, metrics.mean_dice]
+    "score",
+    [
+        metrics.mean_iou,
+        metrics.pixel_accuracy,
+        metrics.mean_accuracy,
+        metrics.fw_iou,
+        metrics.mean_dice,
+        metrics.mean_precision,
+        metrics.mean_recall,
+    ],
 )
 def test_an_all_void_split_raises(score: object) -> None:
     assert callable(score)
@@ -186,3 +208,134 @@ def test_scores_agree_with_scikit_learn() -> None:
     assert metrics.mean_dice(matrix) == pytest.approx(f1_score(truth, predicted, average="macro"), abs=1e-9)
     assert metrics.pixel_accuracy(matrix) == pytest.approx(accuracy_score(truth, predicted), abs=1e-9)
     assert metrics.mean_accuracy(matrix) == pytest.approx(balanced_accuracy_score(truth, predicted), abs=1e-9)
+
+
+def adversarial_split(num_classes: int, seed: int) -> list[tuple[Tensor, Tensor]]:
+    """Images of several sizes, one all void; class 0 is nowhere, 1 is never predicted, 3 is never true."""
+    generator = torch.Generator().manual_seed(seed)
+    split = []
+    for shape in ((7, 9), (1, 13), (16, 4), (5, 5)):
+        prediction = torch.randint(num_classes, shape, generator=generator)
+        label = torch.randint(num_classes, shape, generator=generator).byte()
+        label[torch.rand(shape, generator=generator) < 0.2] = VOID
+        prediction[prediction <= 1] = 2
+        label[label == 0], label[label == 3] = 2, 4
+        split.append((prediction, label))
+    split[1][1].fill_(VOID)
+    return split
+
+
+def summed(split: list[tuple[Tensor, Tensor]], num_classes: int) -> Tensor:
+    metric = ConfusionMatrix(num_classes)
+    for prediction, label in split:
+        metric.update(prediction, label)
+    return metric.compute()
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (metrics.mean_iou, MulticlassJaccardIndex),
+        (metrics.mean_precision, MulticlassPrecision),
+        (metrics.mean_recall, MulticlassRecall),
+        (metrics.mean_dice, MulticlassF1Score),
+        (metrics.pixel_accuracy, lambda **given: MulticlassAccuracy(**given, average="micro")),
+    ],
+)
+@pytest.mark.parametrize("seed", range(3))
+def test_scores_agree_with_torchmetrics_on_adversarial_maps(ours: Any, theirs: Any, seed: int) -> None:
+    split = adversarial_split(8, seed)
+    metric = theirs(num_classes=8, ignore_index=VOID)
+    counts = MulticlassConfusionMatrix(num_classes=8, ignore_index=VOID)
+    for prediction, label in split:
+        metric.update(prediction[None], label.long()[None])
+        counts.update(prediction[None], label.long()[None])
+    matrix = summed(split, 8)
+    assert torch.equal(matrix, counts.compute())
+    assert ours(matrix) == pytest.approx(float(metric.compute()), abs=1e-6)  # theirs divides in float32
+
+
+def voc_by_definition(split: list[tuple[Tensor, Tensor]], num_classes: int) -> list[float]:
+    """IoU of each class that occurs: right / (in truth + in prediction - right) over all pixels of all images.
+
+    Source: VOCevalseg.m of the VOC 2012 development kit; border pixels (255) are in no count.
+    """
+    right, true, predicted = ([0] * num_classes for _ in range(3))
+    for prediction, label in split:
+        for p, t in zip(prediction.flatten().tolist(), label.flatten().tolist(), strict=True):
+            if t != 255:
+                true[t] += 1
+                predicted[p] += 1
+                right[t] += t == p
+    unions = [t + p - r for t, p, r in zip(true, predicted, right, strict=True)]
+    return [r / union for r, union in zip(right, unions, strict=True) if union]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_voc_scores_agree_with_their_definition(seed: int) -> None:
+    split = adversarial_split(21, seed)
+    ious = voc_by_definition(split, 21)
+    matrix = summed(split, 21)
+    assert metrics.classes_scored(matrix) == len(ious) == 20
+    assert metrics.mean_iou(matrix) == pytest.approx(sum(ious) / len(ious), abs=1e-12)
+
+
+def ade_by_definition(split: list[tuple[Tensor, Tensor]], num_classes: int) -> tuple[float, float]:
+    """Mean IoU and pixel accuracy with the benchmark's own ids: 0 is unlabelled, classes are 1 and up.
+
+    A prediction on unlabelled ground truth becomes 0 and is in no count; intersections and unions are summed over the
+    images before they are divided. Source: intersectionAndUnion.m and pixelAccuracy.m of sceneparsing. Classes that
+    occur nowhere are skipped (mmsegmentation's nanmean); the original counts them as 0, which its 2,000 images hide.
+    """
+    intersections, areas_predicted, areas_true = ([0] * (num_classes + 1) for _ in range(3))
+    for prediction, label in split:
+        for p, t in zip((prediction + 1).flatten().tolist(), label.flatten().tolist(), strict=True):
+            id_true = 0 if t == VOID else t + 1
+            id_predicted = p * (id_true > 0)
+            areas_true[id_true] += 1
+            areas_predicted[id_predicted] += 1
+            intersections[id_true] += id_true == id_predicted
+    columns = list(zip(intersections, areas_predicted, areas_true, strict=True))[1:]
+    ious = [i / (p + t - i) for i, p, t in columns if p + t]
+    return sum(ious) / len(ious), sum(intersections[1:]) / sum(areas_true[1:])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_ade20k_scores_agree_with_their_definition(seed: int) -> None:
+    split = adversarial_split(150, seed)
+    matrix = summed(split, 150)
+    expected = ade_by_definition(split, 150)
+    assert (metrics.mean_iou(matrix), metrics.pixel_accuracy(matrix)) == pytest.approx(expected, abs=1e-12)
+
+
+def test_an_image_without_labels_changes_no_score() -> None:
+    split = adversarial_split(6, seed=0)
+    without = [pair for i, pair in enumerate(split) if i != 1]
+    assert torch.equal(summed(split, 6), summed(without, 6))
+
+
+def test_a_call_returns_the_matrix_of_that_image_and_adds_it() -> None:
+    split = adversarial_split(6, seed=1)
+    metric = ConfusionMatrix(6)
+    images = [metric(prediction, label) for prediction, label in split]
+    assert all(torch.equal(m, confusion_matrix(p, t, 6)) for m, (p, t) in zip(images, split, strict=True))
+    assert torch.equal(sum(images[1:], images[0]), metric.compute())
+    assert not images[1].any()
+
+
+def count_a_share(rank: int, meeting: str, folder: str) -> None:
+    """One of two processes: counts every second image, and leaves what it sees of the whole."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
+    metric = ConfusionMatrix(6)
+    for prediction, label in adversarial_split(6, seed=2)[rank::2]:
+        metric.update(prediction, label)
+    torch.save(metric.compute(), f"{folder}/{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_two_processes_sum_up_to_the_matrix_of_one(tmp_path: Path) -> None:
+    arguments = (str(tmp_path / "meeting"), str(tmp_path))
+    torch.multiprocessing.spawn(count_a_share, arguments, nprocs=2)
+    expected = summed(adversarial_split(6, seed=2), 6)
+    assert all(torch.equal(torch.load(tmp_path / f"{rank}.pt", weights_only=True), expected) for rank in (0, 1))

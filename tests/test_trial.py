@@ -26,9 +26,10 @@ from segsweep.trainables.batches import IMAGENET_MEAN, IMAGENET_STD, batches_per
 from segsweep.trainables.cache import CachedSplit, open_split
 from segsweep.trainables.checkpoint import StaleAttemptError
 from segsweep.trainables.components import VOID, ComponentOptions, Dataset, LossContext, Pair, Split, Task
-from segsweep.trainables.config import Entry, Objective, TrialConfig
+from segsweep.trainables.config import Entry, Evaluation, Objective, TrialConfig
+from segsweep.trainables.confusions import load_confusions
 from segsweep.trainables.experiment import gmacs
-from segsweep.trainables.loop import DivergedError, evaluate, predicted_classes, train_epoch
+from segsweep.trainables.loop import DivergedError, evaluate, train_epoch
 from segsweep.trainables.masked_loss import build_loss
 from segsweep.trainables.metric_names import METRICS
 from segsweep.trainables.trial import EpochReport, ObjectiveError, Trial, best_epoch, verdict
@@ -102,6 +103,7 @@ def straight(tmp_path_factory: pytest.TempPathFactory, cache: None) -> tuple[Pat
 
 def test_every_epoch_has_the_metrics_of_the_contract(straight: tuple[Path, list[EpochReport]]) -> None:
     scores = {"val_miou", "val_pixel_accuracy", "val_mean_accuracy", "val_fwiou", "val_dice", "val_classes"}
+    scores |= {"val_precision", "val_recall"}
     classes = {f"val_iou/{name}" for name in catalog.DATASETS.get("streets").describe(options_of(STREETS)).classes}
     for report in straight[1]:
         assert set(report.metrics) == scores | classes | CLOCKS | {"train_loss", "val_loss", "lr"}
@@ -138,6 +140,7 @@ def test_facts_describe_the_trial(tmp_path: Path) -> None:
     assert (facts["train_images"], facts["val_images"], facts["cpus"], facts["gpus"]) == (7, 3, 1, 0)
     assert facts["device"] == "cpu"
     assert facts["checkpoint"] == str(tmp_path / "best.pt")
+    assert facts["confusions"] == str(tmp_path / "confusions.npz")
     assert isinstance(facts["setup_s"], float)
     assert len(str(facts["data_fingerprint"])) == 16
     assert [name for name, fact in facts.items() if not isinstance(fact, str) and not METRICS[name].per_trial] == []
@@ -222,7 +225,12 @@ def test_a_worker_of_an_older_attempt_may_not_write(tmp_path: Path) -> None:
 
 
 def test_a_finished_trial_keeps_only_last_and_best(straight: tuple[Path, list[EpochReport]]) -> None:
-    assert sorted(path.name for path in straight[0].iterdir()) == ["attempt", "best.pt", "last.pt"]
+    assert sorted(path.name for path in straight[0].iterdir()) == [
+        "attempt",
+        "best.pt",
+        "confusions.npz",
+        "last.pt",
+    ]
 
 
 # -- when it ends -----------------------------------------------------------------------------------------------------
@@ -448,6 +456,31 @@ def test_the_reported_miou_is_what_numpy_counts_from_the_best_checkpoint(
     assert recount(folder, (48, 64)) == pytest.approx(best, abs=1e-9)
 
 
+def test_the_matrices_of_the_images_are_those_of_the_best_epoch_and_sum_up_to_its_score(
+    straight: tuple[Path, list[EpochReport]],
+) -> None:
+    folder, reports = straight
+    confusions = load_confusions(folder / "confusions.npz")
+    best = checkpoint.load(folder / "best.pt")
+    assert (confusions.epoch, list(confusions.classes)) == (best["epoch"], best["classes"])
+    assert list(confusions.ids) == [sample.id for sample in dataset_of(config()).splits["val"]]
+    total = torch.from_numpy(confusions.total())
+    found = metrics.scores(total, confusions.classes)
+    assert {name: reports[best["epoch"] - 1].metrics[name] for name in found} == pytest.approx(
+        found, abs=0, nan_ok=True
+    )
+
+
+def test_flip_windows_and_boundaries_are_scored_as_the_configuration_says(tmp_path: Path) -> None:
+    more = Evaluation(method="sliding_window", window=(32, 32), flip=True, scales=(0.5, 1.0), boundary=True)
+    plain, other = run(config(epochs=1), tmp_path / "a"), run(config(epochs=1, evaluation=more), tmp_path / "b")
+    assert other[0].metrics["train_loss"] == plain[0].metrics["train_loss"]
+    assert other[0].metrics["val_miou"] != plain[0].metrics["val_miou"]
+    new = set(other[0].metrics) - set(plain[0].metrics)
+    assert new == {"val_boundary_iou", "val_boundary_f1"} <= METRICS.keys()
+    assert all(0 < other[0].metrics[name] < 1 for name in new)
+
+
 @pytest.fixture
 def mixed_sizes(tmp_path: Path) -> Entry:
     """A folder of six images of different sizes and shapes, with void."""
@@ -469,7 +502,8 @@ def test_images_of_mixed_sizes_are_scored_at_their_own_size(mixed_sizes: Entry, 
     mixed = config(dataset=mixed_sizes, epochs=1)
     with Trial(mixed, tmp_path / "trial") as it:
         report = it.step()
-        scored = evaluate(it._experiment.model, it._experiment.loss, it._experiment.val, 3, 4, CPU)
+        parts = it._experiment
+        scored = evaluate(parts.model, parts.loss, parts.val, Evaluation(), batch_size=4, device=CPU)
     labels = [sample.read().label for sample in dataset_of(mixed).splits["val"]]
     assert {label.shape for label in labels} == {(64, 64), (121, 83), (40, 160), (60, 80)}
     labelled = np.concatenate([label[label != VOID] for label in labels])
@@ -482,21 +516,13 @@ def test_a_split_without_labelled_pixels_cannot_be_scored() -> None:
         metrics.scores(torch.zeros(2, 2, dtype=torch.int64), ["a", "b"])
 
 
-@pytest.mark.parametrize("classes_at_once", [1, 2, 3, 5, 7])
-def test_upsampling_classes_a_few_at_a_time_changes_nothing(
-    classes_at_once: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    logits = torch.randn(7, 9, 12, generator=torch.Generator().manual_seed(0)).round(decimals=1)
-    logits[4] = logits[2]  # ties go to the lower class, wherever the chunks end
-    whole = F.interpolate(logits[None], (37, 51), mode="bilinear", align_corners=False)[0].argmax(0)
-    monkeypatch.setattr("segsweep.trainables.loop.UPSAMPLED_BYTES", classes_at_once * 4 * 37 * 51)
-    assert torch.equal(predicted_classes(logits, (37, 51)), whole)
-
-
 def test_val_loss_does_not_depend_on_the_batch_size(tmp_path: Path) -> None:
     with Trial(config(), tmp_path) as it:
         parts = it._experiment
-        losses = [evaluate(parts.model, parts.loss, parts.val, 8, size, CPU).loss for size in (1, 2, 3)]
+        losses = [
+            evaluate(parts.model, parts.loss, parts.val, Evaluation(), batch_size=size, device=CPU).loss
+            for size in (1, 2, 3)
+        ]
     assert losses == pytest.approx([losses[0]] * 3, rel=1e-5)
 
 

@@ -23,8 +23,8 @@ image_size: [64, 96]
 ONE_GPU = "since a trial uses one GPU or a share of one"
 TOP_LEVEL = (
     "name, datasets, models, losses, optimizers, lr_schedules, augmentations, seeds, trials, allocation, epochs, "
-    "batch_size, image_size, patience, objective, searcher, scheduler, min_finished, max_failures, resources, "
-    "max_concurrent, tracking, plugins"
+    "batch_size, image_size, patience, objective, evaluation, searcher, scheduler, min_finished, max_failures, "
+    "resources, max_concurrent, tracking, plugins"
 )
 
 
@@ -167,10 +167,40 @@ def spec_of(text: str) -> SweepSpec:
         (
             "objective: {metric: val_mio}",
             "objective.metric: no metric 'val_mio'. Did you mean 'val_miou'? Known: val_miou, val_pixel_accuracy, "
-            "val_mean_accuracy, val_fwiou, val_dice, val_loss, train_loss",
+            "val_mean_accuracy, val_fwiou, val_dice, val_precision, val_recall, val_boundary_iou, val_boundary_f1, "
+            "val_loss, train_loss",
         ),
         ("objective: {metric: val_loss}", "objective.mode: val_loss is better when min, not max"),
         ("objective: {mode: mim}", "objective.mode: must be 'min' or 'max', not 'mim'. Did you mean 'min'?"),
+        (
+            "objective: {metric: val_boundary_iou}",
+            "objective.metric: val_boundary_iou is measured with `evaluation: {boundary: true}` only",
+        ),
+        # evaluation
+        ("evaluation: {method: slide}", "evaluation.method: must be 'whole' or 'sliding_window', not 'slide'"),
+        ("evaluation: {window: [512]}", "evaluation.window[1]: is missing"),
+        (
+            "evaluation: {method: sliding_window}",
+            "evaluation: needs `window: [height, width]` with `method: sliding_window`, and only there, "
+            "not {method: sliding_window}",
+        ),
+        (
+            "evaluation: {method: sliding_window, window: [64, 128]}",
+            "evaluation.window: must be at most [64, 96], the image_size of streets, not [64, 128]",
+        ),
+        ("evaluation: {overlap: 1}", "evaluation.overlap: must be below 1, not 1"),
+        ("evaluation: {scales: []}", "evaluation.scales: must be a list of at least 1, not []"),
+        ("evaluation: {scales: [1.0, 9]}", "evaluation.scales[1]: must be at most 4, not 9"),
+        (
+            "evaluation: {scales: [1.0, 1.0]}",
+            "evaluation: must name each of its `scales` once, not {scales: [1.0, 1.0]}",
+        ),
+        ("evaluation: {flip: 1}", "evaluation.flip: must be true or false, not 1"),
+        (
+            "evaluation: {flipp: true}",
+            "evaluation.flipp: unknown key. Did you mean 'flip'? Known: method, window, "
+            "overlap, blend, flip, scales, boundary, boundary_distance",
+        ),
         (
             "objective: {metric: val_iou/skyy}",
             "objective.metric: streets has no class 'skyy'. Did you mean 'sky'? "

@@ -1,4 +1,5 @@
-"""A trial's folder on disk: `last.pt` (all that exact resume needs), `best.pt` (all that prediction needs), `attempt`.
+"""A trial's folder on disk: `last.pt` (all that exact resume needs), `best.pt` (all that prediction needs),
+`confusions.npz` (the matrix of every image, of the epoch in best.pt), `attempt`.
 
 Files are replaced atomically, so a kill at any moment leaves the old or the new one, never half of one. The `last.pt`
 before the present one is kept as `last.prev.pt`: should storage lose the newest, one epoch is lost and not the trial.
@@ -18,9 +19,12 @@ from typing import IO, Any, TypedDict, cast
 
 import torch
 
+from segsweep.trainables.confusions import Confusions, save_confusions
+
 logger = logging.getLogger(__name__)
 
 LAST, PREVIOUS, BEST, ATTEMPT = "last.pt", "last.prev.pt", "best.pt", "attempt"
+CONFUSIONS = "confusions.npz"
 
 
 class Last(TypedDict):
@@ -84,8 +88,9 @@ class CheckpointFolder:
         """Replace last.pt durably, keeping the one before. Raises StaleAttemptError, OSError."""
         self._replace(LAST, lambda file: torch.save(state, file), keep=PREVIOUS)
 
-    def save_best(self, state: Best) -> None:
-        """Replace best.pt durably. Raises StaleAttemptError, OSError."""
+    def save_best(self, state: Best, confusions: Confusions) -> None:
+        """Replace confusions.npz, then best.pt, durably. Raises StaleAttemptError, OSError."""
+        self._replace(CONFUSIONS, lambda file: save_confusions(file, confusions))
         self._replace(BEST, lambda file: torch.save(state, file))
 
     def load_last(self) -> Last | None:

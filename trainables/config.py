@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+
+Side = Annotated[int, Field(ge=8)]
+Scale = Annotated[float, Field(ge=0.25, le=4)]
 
 
 class Frozen(BaseModel):
@@ -30,6 +33,46 @@ class Objective(Frozen):
         return value > than if self.mode == "max" else value < than
 
 
+class Evaluation(Frozen):
+    """How a split is scored: always on the labels at original size, whatever the network is fed.
+
+    Windows are cut from the image at `image_size` and their logits averaged; views (scales, mirrored) are averaged as
+    softmax probabilities. What comes out at `image_size` is resized to the label, then the likeliest class is taken.
+    """
+
+    method: Literal["whole", "sliding_window"] = "whole"
+    window: Annotated[tuple[Side, Side] | None, Field(examples=[[512, 512]])] = None  # (height, width)
+    overlap: Annotated[float, Field(ge=0, lt=1)] = 0.25  # share of a window that the next one covers again
+    blend: Literal["mean", "gaussian"] = "mean"  # gaussian: a window's centre counts more than its rim
+    flip: bool = False  # mirrored as well
+    scales: Annotated[tuple[Scale, ...], Field(min_length=1)] = (1.0,)  # of image_size
+    boundary: bool = False  # val_boundary_iou and val_boundary_f1 too
+    boundary_distance: Annotated[float, Field(gt=0, le=0.5)] = 0.02  # share of the image's diagonal
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if (self.method == "sliding_window") != (self.window is not None):
+            raise ValueError("needs `window: [height, width]` with `method: sliding_window`, and only there")
+        if len(set(self.scales)) < len(self.scales):
+            raise ValueError("must name each of its `scales` once")
+        return self
+
+    @property
+    def views(self) -> int:
+        """How many predictions of an image are averaged."""
+        return len(self.scales) * (1 + self.flip)
+
+    def __str__(self) -> str:
+        """What decides the scores that every trial has: "whole", "sliding_window 512x512 overlap 0.25 mean, flip"."""
+        parts: list[str] = [self.method]
+        if self.window:
+            parts = [f"{self.method} {self.window[0]}x{self.window[1]} overlap {self.overlap:g} {self.blend}"]
+        parts += ["flip"] * self.flip
+        if self.scales != (1.0,):
+            parts.append(f"scales {' '.join(f'{scale:g}' for scale in self.scales)}")
+        return ", ".join(parts)
+
+
 class TrialConfig(Frozen):
     """One configuration to train once."""
 
@@ -45,6 +88,7 @@ class TrialConfig(Frozen):
     image_size: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]  # height, width fed to the network
     seed: Annotated[int, Field(ge=0)]
     objective: Objective = Objective()
+    evaluation: Evaluation = Evaluation()
     patience: Annotated[int, Field(ge=1)] | None = None  # epochs without a new best before the trial finishes
     plugins: tuple[str, ...] = ()
 

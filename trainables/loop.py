@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from segsweep.trainables.batches import Batch, eval_batches
+from segsweep.trainables.boundaries import BoundaryCounts, boundary_scores
 from segsweep.trainables.components import VOID
+from segsweep.trainables.config import Evaluation
+from segsweep.trainables.confusions import SparseMatrix, sparse
+from segsweep.trainables.inference import predict, predicted_classes
 from segsweep.trainables.metrics import ConfusionMatrix
 
 if TYPE_CHECKING:
     from segsweep.trainables.cache import CachedSplit
-
-UPSAMPLED_BYTES = 256 * 2**20  # of logits at original size, at once: bounds memory for 150 classes on large photos
 
 
 class DivergedError(RuntimeError):
@@ -37,9 +38,11 @@ class TrainedEpoch(NamedTuple):
     lr: float  # of the last update, first parameter group
 
 
-class Evaluation(NamedTuple):
+class ScoredSplit(NamedTuple):
     loss: float  # mean over labelled pixels, at the size the network is fed
     confusion: Tensor  # (C, C) int64 on the CPU, at original label size; rows are truth
+    images: tuple[SparseMatrix, ...]  # the same of each image; they sum up to `confusion`
+    boundaries: Mapping[str, float]  # boundary_iou and boundary_f1 if they are asked for, else nothing
 
 
 def train_epoch(
@@ -71,43 +74,35 @@ def train_epoch(
 
 @torch.inference_mode()
 def evaluate(
-    model: nn.Module, loss: nn.Module, split: CachedSplit, num_classes: int, batch_size: int, device: torch.device
-) -> Evaluation:
+    model: nn.Module,
+    loss: nn.Module,
+    split: CachedSplit,
+    evaluation: Evaluation,
+    *,
+    batch_size: int,
+    device: torch.device,
+) -> ScoredSplit:
     """Score every image of a split: logits resized bilinearly to the original label, argmax, one confusion matrix.
 
     Labels are never resized for the score: at a quarter of the size a perfect predictor would lose 0.16 mIoU on thin
     objects, and nobody would see it.
     """
     model.eval()
-    metric = ConfusionMatrix(num_classes).to(device)
-    total, pixels = 0.0, 0
+    num_classes = len(split.class_counts)
+    confusion = ConfusionMatrix(num_classes).to(device)
+    boundaries = BoundaryCounts(num_classes, evaluation.boundary_distance) if evaluation.boundary else None
+    total, pixels, images = 0.0, 0, []
     for batch in eval_batches(split, batch_size, device):
-        logits = model(batch.images)
+        logits = predict(model, batch.images, evaluation)
         labelled = int((batch.labels != VOID).sum())
         total, pixels = total + float(loss(logits, batch.labels)) * labelled, pixels + labelled
         # one image at a time: sizes may differ, memory is bounded, and upsampling a batch is no faster (11 classes,
         # 180x240 to 360x480, one core: 3.2 ms an image alone, 6.6 in a batch of 8 that no longer fits the caches)
         for image_logits, index in zip(logits, batch.indices, strict=True):
             label = torch.from_numpy(np.array(split.original_label(index))).to(device)  # a copy: the map is read-only
-            metric.update(predicted_classes(image_logits, (label.shape[0], label.shape[1])), label)
-    return Evaluation(total / max(pixels, 1), metric.compute().cpu())
-
-
-def predicted_classes(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """(H, W) int64: the argmax of logits (C, h, w) upsampled bilinearly to `size`; equal logits go to the lower class.
-
-    Classes are upsampled a few at a time where all of them at once would take more than UPSAMPLED_BYTES.
-    """
-    at_once = max(1, UPSAMPLED_BYTES // (4 * size[0] * size[1]))
-    best, winner = _best_of(logits[:at_once], size)
-    for first in range(at_once, len(logits), at_once):
-        value, candidate = _best_of(logits[first : first + at_once], size)
-        better = value > best
-        best, winner = torch.where(better, value, best), torch.where(better, candidate + first, winner)
-    return winner
-
-
-def _best_of(logits: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    upsampled = F.interpolate(logits[None].float(), size=size, mode="bilinear", align_corners=False)[0]
-    value, winner = upsampled.max(dim=0)  # argmax alone takes five times as long on a CPU
-    return value, winner
+            classes = predicted_classes(image_logits, (label.shape[0], label.shape[1]))
+            images.append(sparse(confusion(classes, label).numpy(force=True)))  # adds to the sum as well
+            if boundaries is not None:
+                boundaries.update(classes, label)
+    scored = boundary_scores(boundaries.compute()) if boundaries is not None else {}
+    return ScoredSplit(total / max(pixels, 1), confusion.compute().cpu(), tuple(images), scored)

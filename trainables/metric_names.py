@@ -21,6 +21,10 @@ METRICS: Mapping[str, MetricName] = {
     "val_mean_accuracy": MetricName(judges=True),
     "val_fwiou": MetricName(judges=True),
     "val_dice": MetricName(judges=True),
+    "val_precision": MetricName(judges=True),
+    "val_recall": MetricName(judges=True),
+    "val_boundary_iou": MetricName(judges=True),  # with `evaluation: {boundary: true}`
+    "val_boundary_f1": MetricName(judges=True),  # likewise
     "val_loss": MetricName("min", judges=True),
     "train_loss": MetricName("min", judges=True),
     "val_miou_all_classes": MetricName(),  # where the dataset's own score, val_miou, leaves classes out

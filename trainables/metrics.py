@@ -21,29 +21,40 @@ from segsweep.trainables.metric_names import class_iou
 def confusion_matrix(prediction: Tensor, label: Tensor, num_classes: int) -> Tensor:
     """(C, C) int64 pixel counts; rows are truth, columns prediction.
 
-    prediction, label: integers of one shape, any; prediction 0..C-1, label 0..C-1 or VOID.
+    prediction, label: integers of one shape, any; prediction 0..C-1, label 0..C-1 or VOID. uint8 is fastest.
     Raises ValueError for any other value or for different shapes.
     """
     if prediction.shape != label.shape:
         raise ValueError(f"prediction is {tuple(prediction.shape)}, label is {tuple(label.shape)}: sizes must agree")
-    labelled = label != VOID
-    truth, predicted = label[labelled].long(), prediction[labelled].long()
-    _check_range("label", truth, num_classes)
-    _check_range("prediction", predicted, num_classes)
-    return torch.bincount(truth * num_classes + predicted, minlength=num_classes**2).reshape(num_classes, num_classes)
+    _check_range("prediction", prediction, num_classes - 1, num_classes)
+    _check_range("label", label, VOID, num_classes)
+    # A row for every byte that a label may hold: void is counted too and then left out, which takes a tenth of the time
+    # of picking the labelled pixels first (19 classes, 1024x2048, one core: 4 ms, else 36).
+    pairs = label.int() * num_classes + prediction.int()
+    counts = torch.bincount(pairs.flatten(), minlength=(VOID + 1) * num_classes).reshape(VOID + 1, num_classes)
+    no_class = counts[num_classes:VOID].any(dim=1)
+    if no_class.any():
+        raise _no_class("label", num_classes + int(no_class.nonzero()[-1]), num_classes)
+    return counts[:num_classes].clone()
 
 
-def _check_range(noun: str, values: Tensor, num_classes: int) -> None:
+def _check_range(noun: str, values: Tensor, highest: int, num_classes: int) -> None:
     if not values.numel():
         return
     low, high = map(int, torch.aminmax(values))
-    if low < 0 or high >= num_classes:
-        wrong = high if high >= num_classes else low
-        raise ValueError(f"{noun} {wrong} is no class: allowed are 0..{num_classes - 1}, and {VOID} (void) in labels")
+    if low < 0 or high > highest:
+        raise _no_class(noun, high if high > highest else low, num_classes)
+
+
+def _no_class(noun: str, value: int, num_classes: int) -> ValueError:
+    return ValueError(f"{noun} {value} is no class: allowed are 0..{num_classes - 1}, and {VOID} (void) in labels")
 
 
 class ConfusionMatrix(Metric):
-    """`confusion_matrix` summed over updates and, where a trial is distributed, over processes."""
+    """`confusion_matrix` summed over updates and, where a trial is distributed, over processes.
+
+    Called like a function, it returns the matrix of that call alone and adds it to the sum.
+    """
 
     is_differentiable = False
     higher_is_better = None
@@ -81,7 +92,7 @@ def mean_iou(confusion: Tensor) -> float:
 
 
 def classes_scored(confusion: Tensor) -> int:
-    """How many classes the means over IoU and Dice are taken over."""
+    """How many classes the means over IoU, Dice, precision and recall are taken over."""
     return int((_predicted(confusion) + confusion.sum(1) > 0).sum())
 
 
@@ -112,6 +123,36 @@ def mean_dice(confusion: Tensor) -> float:
     _check_labelled(confusion)
     hits = confusion.diagonal().double()
     return float((2 * hits / (_predicted(confusion) + confusion.sum(1))).nanmean())
+
+
+def precision_per_class(confusion: Tensor) -> Tensor:
+    """(C,) float64 TP / (TP + FP); 0 where a class is in truth and never predicted, NaN where it is in neither."""
+    return _share_of_hits(confusion, _predicted(confusion))
+
+
+def recall_per_class(confusion: Tensor) -> Tensor:
+    """(C,) float64 TP / (TP + FN); 0 where a class is predicted and never in truth, NaN where it is in neither."""
+    return _share_of_hits(confusion, confusion.sum(1))
+
+
+def _share_of_hits(confusion: Tensor, of: Tensor) -> Tensor:
+    shares = confusion.diagonal().double() / of.clamp(min=1)
+    return shares.where(_predicted(confusion) + confusion.sum(1) > 0, torch.nan)
+
+
+def mean_precision(confusion: Tensor) -> float:
+    """Mean precision over the classes of mean_iou, in [0, 1]. Raises ValueError if no pixel is labelled."""
+    _check_labelled(confusion)
+    return float(precision_per_class(confusion).nanmean())
+
+
+def mean_recall(confusion: Tensor) -> float:
+    """Mean recall over the classes of mean_iou, in [0, 1]. Raises ValueError if no pixel is labelled.
+
+    A class that is predicted and never in truth counts as 0 here; mean_accuracy skips it.
+    """
+    _check_labelled(confusion)
+    return float(recall_per_class(confusion).nanmean())
 
 
 def scored_part(confusion: Tensor, scored: Sequence[int]) -> Tensor:
@@ -148,6 +189,8 @@ def scores(
         "mean_accuracy": mean_accuracy(confusion),
         "fwiou": fw_iou(confusion),
         "dice": mean_dice(confusion),
+        "precision": mean_precision(confusion),
+        "recall": mean_recall(confusion),
         "classes": float(classes_scored(confusion)),
     }
     per_class = {class_iou(name, prefix): float(iou) for name, iou in zip(classes, ious, strict=True)}

@@ -81,6 +81,6 @@ def _val_image_s(it: Experiment, config: TrialConfig, device: torch.device) -> f
     took: list[float] = []
     for _ in range(1 + STEPS):
         began = time.perf_counter()
-        evaluate(it.model, it.loss, few, len(it.classes), config.batch_size, device)
+        evaluate(it.model, it.loss, few, config.evaluation, batch_size=config.batch_size, device=device)
         took.append(time.perf_counter() - began)
     return median(took[1:]) / images

@@ -46,8 +46,9 @@ import torch
 
 from segsweep.trainables import catalog
 from segsweep.trainables.batches import batches_per_epoch, prefetch_threads, train_batches
-from segsweep.trainables.checkpoint import BEST, CheckpointFolder
+from segsweep.trainables.checkpoint import BEST, CONFUSIONS, CheckpointFolder
 from segsweep.trainables.config import Objective, TrialConfig
+from segsweep.trainables.confusions import Confusions, SparseMatrix
 from segsweep.trainables.experiment import build, gmacs, pick_device
 from segsweep.trainables.isolation import cpu_threads, seeded
 from segsweep.trainables.loop import DivergedError, evaluate, train_epoch
@@ -151,12 +152,14 @@ class Trial:
         epoch, began = self.epoch + 1, time.perf_counter()
         reset_peak(self._device)
         with seeded(self.config.seed, epoch, self._device):
-            metrics = self._trained(epoch) | self._scored(epoch)
+            trained = self._trained(epoch)
+            scored, images = self._scored(epoch)
+        metrics = trained | scored
         metrics["peak_memory_gib"] = peak_gib(self._device)
         _check_objective(metrics, self.config.objective, epoch)
         metrics["epoch_s"] = time.perf_counter() - began
         self._history.append(metrics)
-        self._save()
+        self._save(images)
         metrics["epoch_s"] = time.perf_counter() - began  # now with the time that saving took
 
     def _trained(self, epoch: int) -> Metrics:
@@ -169,22 +172,28 @@ class Trial:
         images_per_second = trained.images / (time.perf_counter() - began)
         return {"train_loss": trained.loss, "lr": trained.lr, "images_per_second": images_per_second}
 
-    def _scored(self, epoch: int) -> Metrics:
-        it, batch_size = self._experiment, self.config.batch_size
-        scored = evaluate(it.model, it.loss, it.val, len(it.classes), batch_size, self._device)
+    def _scored(self, epoch: int) -> tuple[Metrics, Sequence[SparseMatrix]]:
+        """The scores of the validation split, and the confusion matrix of each of its images."""
+        it, config = self._experiment, self.config
+        scored = evaluate(
+            it.model, it.loss, it.val, config.evaluation, batch_size=config.batch_size, device=self._device
+        )
         if not math.isfinite(scored.loss):
             lr = float(it.optimizer.param_groups[0]["lr"])
-            raise DivergedError(scored.loss, epoch, batches_per_epoch(len(it.train), batch_size), lr, "val")
-        return {"val_loss": scored.loss, **scores(scored.confusion, it.classes, scored=it.scored)}
+            raise DivergedError(scored.loss, epoch, batches_per_epoch(len(it.train), config.batch_size), lr, "val")
+        boundaries = {f"val_{name}": value for name, value in scored.boundaries.items()}
+        named = scores(scored.confusion, it.classes, scored=it.scored)
+        return {"val_loss": scored.loss, **named, **boundaries}, scored.images
 
-    def _save(self) -> None:
-        """Best first: a kill between the two files leaves an epoch to train again, and never a best that is missing."""
+    def _save(self, images: Sequence[SparseMatrix]) -> None:
+        """Best first: a kill between the files leaves an epoch to train again, and never a best that is missing."""
         it, config = self._experiment, self.config.model_dump_json()
         model = it.model.state_dict()
         if best_epoch(self._history, self.config.objective) == self.epoch:
             metrics, classes = self._history[-1], list(it.classes)
             self._folder.save_best(
-                {"config": config, "classes": classes, "epoch": self.epoch, "metrics": metrics, "model": model}
+                {"config": config, "classes": classes, "epoch": self.epoch, "metrics": metrics, "model": model},
+                Confusions(it.val.ids, it.classes, self.epoch, tuple(images)),
             )
         optimizer, lr_schedule = it.optimizer.state_dict(), it.lr_schedule.state_dict()
         history = self._history
@@ -228,6 +237,7 @@ class Trial:
             "pid": str(os.getpid()),
             "torch": torch.__version__,
             "checkpoint": str(self._folder.path / BEST),
+            "confusions": str(self._folder.path / CONFUSIONS),
         }
 
 
