@@ -81,20 +81,27 @@ def make_board(rows: Iterable[TrialRow], metric: str, sort: str = "value") -> Bo
         for model in sorted({model for model, _ in cells})
     ]
     ordered = sorted(lines, key=_sort_key(sort, datasets, mode))
-    warnings = (*_unlike_data(rows, datasets), *_uneven(rows))
-    return Board(metric, mode, datasets, tuple(ordered), warnings)
+    return Board(metric, mode, datasets, tuple(ordered), tuple(_warnings(rows, datasets)))
 
 
-def _unlike_data(rows: Sequence[TrialRow], datasets: Sequence[str]) -> Iterator[str]:
-    """One warning for every column in which trials saw different images under the same name."""
+def _warnings(rows: Sequence[TrialRow], datasets: Sequence[str]) -> Iterator[str]:
+    """Why the values of a column may not compare."""
     for dataset in datasets:
-        built = [row for row in rows if row.dataset == dataset and row.data_fingerprint]
-        sweeps: dict[str, set[str]] = {}
-        for row in built:
-            sweeps.setdefault(row.data_fingerprint, set()).add(row.sweep)
-        if len(sweeps) > 1:
-            seen = "; ".join(f"{print_} in {', '.join(sorted(names))}" for print_, names in sorted(sweeps.items()))
-            yield f"'{dataset}' names different data ({seen}): values in its column do not compare; name one SWEEP"
+        here = [row for row in rows if row.dataset == dataset]
+        yield from _unlike(here, lambda row: row.data_fingerprint, f"'{dataset}' names different data")
+        yield from _unlike(here, lambda row: row.evaluation, f"'{dataset}' was scored in different ways")
+    yield from _uneven(rows)
+
+
+def _unlike(rows: Iterable[TrialRow], what: Callable[[TrialRow], str], says: str) -> Iterator[str]:
+    """One warning if trials of a column differ in `what`, naming their sweeps; "" is a trial that never got so far."""
+    sweeps: dict[str, set[str]] = {}
+    for row in rows:
+        if known := what(row):
+            sweeps.setdefault(known, set()).add(row.sweep)
+    if len(sweeps) > 1:
+        seen = "; ".join(f"{known} in {', '.join(sorted(names))}" for known, names in sorted(sweeps.items()))
+        yield f"{says} ({seen}): values in its column do not compare; name one SWEEP"
 
 
 def _uneven(rows: Sequence[TrialRow]) -> Iterator[str]:

@@ -136,6 +136,7 @@ def _records(board: Board) -> Iterator[dict[str, Any]]:
                 "sweep_uid": best.sweep_uid if best else None,
                 "trial": best.trial_id if best else None,
                 "best_epoch": best.best_epoch if best else None,
+                "evaluation": best.evaluation if best else None,
                 "run_id": best.run_id if best else None,
                 "checkpoint": best.checkpoint if best else None,
             }

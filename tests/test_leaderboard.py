@@ -38,7 +38,7 @@ from segsweep.orchestrator.tracking.reader import Reader, TrialRow
 from segsweep.orchestrator.tracking.store import resolve_uri
 from segsweep.orchestrator.tracking.writer import sync
 from segsweep.orchestrator.validation import check
-from segsweep.trainables.config import Entry, Objective, TrialConfig
+from segsweep.trainables.config import Entry, Evaluation, Objective, TrialConfig
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning",  # MLflow imports pydantic, starlette and sqlalchemy features that are going away
@@ -463,12 +463,33 @@ def test_different_data_under_one_name_are_pointed_out(twins: str, store: str) -
     assert read_board(store).warnings == ()  # two sweeps, one kind of data
 
 
+def scored_by(evaluation: Evaluation, sweep: str) -> TrialRow:
+    return row("unet", "day", 0.5, sweep=sweep, config=a_config("001", "day", "unet", evaluation=evaluation))
+
+
+def test_trials_that_were_scored_differently_are_pointed_out_and_named() -> None:
+    rows = [scored_by(Evaluation(), "plain-1"), scored_by(Evaluation(flip=True, scales=(0.5, 1)), "tta-1")]
+    board = make_board([*rows, row("unet", "night", 0.4)], "val_miou")
+    expected = "'day' was scored in different ways (whole in plain-1; whole, flip, scales 0.5 1 in tta-1): "
+    assert [warning.startswith(expected) for warning in board.warnings] == [True]
+    assert (
+        json.loads(as_json(make_board(rows[1:], "val_miou")))["cells"][0]["evaluation"] == "whole, flip, scales 0.5 1"
+    )
+    assert "evaluation" in as_csv(board).splitlines()[0].split(",")
+
+
+def test_boundary_scores_beside_the_others_make_no_difference_to_them() -> None:
+    rows = [scored_by(Evaluation(), "a-1"), scored_by(Evaluation(boundary=True), "b-1")]
+    assert make_board(rows, "val_miou").warnings == ()
+
+
 FULL = a_config(
     "001",
     "night",
     "unet",
     patience=4,
     objective=Objective(metric="val_loss", mode="min"),
+    evaluation=Evaluation(method="sliding_window", window=(32, 24), overlap=0.5, scales=(0.5, 1.0), boundary=True),
     loss=Entry(type="focal", name="yes", options={"gamma": 2.5}),
     lr_schedule=Entry(type="cosine", name="null", options={"warmup_epochs": 1.0}),
 )

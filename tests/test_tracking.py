@@ -24,6 +24,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -51,6 +52,7 @@ from segsweep.orchestrator.tracking.runs import Runs
 from segsweep.orchestrator.tracking.store import check, connect, resolve_uri
 from segsweep.orchestrator.tracking.writer import TrackingWriter, exclusive, sync
 from segsweep.trainables.config import Entry, TrialConfig
+from segsweep.trainables.confusions import Confusions, load_confusions, save_confusions, sparse
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning",  # MLflow imports pydantic, starlette and sqlalchemy features that are going away
@@ -238,6 +240,48 @@ def test_artifacts_hold_the_yaml_the_spec_and_the_plan(recorder: Recorder) -> No
     assert (folder / "search_space.yaml").read_text(encoding="utf-8") == "datasets: [camvid]  # ünïcode\n"
     assert json.loads((folder / "spec.json").read_text()) == {"epochs": 3}
     assert json.loads((folder / "plan.json").read_text()) == {"trials": 4}
+
+
+def leave_confusions(recorder: Recorder, trial: str, epoch: int) -> Confusions:
+    """What a worker leaves beside best.pt, and the fact that says where."""
+    path = recorder.folder / "trials" / trial / "confusions.npz"
+    path.parent.mkdir(parents=True)
+    confusions = Confusions(("a", "b"), ("road", "sky"), epoch, (sparse(np.eye(2, dtype=np.int64)),) * 2)
+    with path.open("wb") as file:
+        save_confusions(file, confusions)
+    recorder.journal.append(TrialFacts(trial=trial, attempt=1, facts={"confusions": str(path)}))
+    return confusions
+
+
+def test_the_matrices_of_the_best_epoch_are_an_artifact_of_the_trial(recorder: Recorder) -> None:
+    recorder.create()
+    left = {}
+    for trial, epoch in (("001", 2), ("002", 1)):  # 002: killed after it wrote a better epoch that nobody heard of
+        recorder.start(trial)
+        left[trial] = leave_confusions(recorder, trial, epoch)
+        recorder.epochs(trial, [0.4, 0.6, 0.5])
+        recorder.end(trial)
+    recorder.trial("003", [0.5])  # of a version that left none
+    sync(recorder.folder)
+    artifacts = recorder.folder.parents[1] / "mlruns" / "segsweep"
+    runs = runs_of(recorder.uri)
+    found = {trial: artifacts / runs[trial].info.run_id / "artifacts/confusions.npz" for trial in ("001", "002", "003")}
+    assert [path.exists() for path in found.values()] == [True, False, False]
+    sent = load_confusions(found["001"])
+    assert (sent.ids, sent.epoch, sent.total().tolist()) == (("a", "b"), 2, left["001"].total().tolist())
+    assert runs["001"].data.tags["segsweep.confusions"].endswith("001/confusions.npz")
+
+
+def test_a_damaged_file_of_matrices_holds_nothing_back(recorder: Recorder, caplog: pytest.LogCaptureFixture) -> None:
+    recorder.create()
+    recorder.start("001")
+    leave_confusions(recorder, "001", 1)
+    (recorder.folder / "trials/001/confusions.npz").write_bytes(b"half")
+    recorder.epochs("001", [0.6])
+    recorder.end("001")
+    sync(recorder.folder)
+    assert runs_of(recorder.uri)["001"].data.metrics["best_val_miou"] == 0.6
+    assert "no readable confusion matrices" in caplog.text
 
 
 @pytest.mark.parametrize("name", ODD_CLASSES)

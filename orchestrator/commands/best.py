@@ -43,6 +43,7 @@ def command(
         "model": row.model,
         metric: row.value,
         "epoch": row.best_epoch,
+        "evaluation": row.evaluation or None,
         "run_id": row.run_id,
         "tracking_uri": uri,
         "checkpoint": row.checkpoint or None,

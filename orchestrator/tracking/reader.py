@@ -67,6 +67,11 @@ class TrialRow:
     config: TrialConfig | None  # None if another version wrote it
     allocation: str = "even"  # of its sweep's trials
 
+    @property
+    def evaluation(self) -> str:
+        """How it was scored; "" if another version wrote it."""
+        return str(self.config.evaluation) if self.config else ""
+
 
 class Reader:
     def __init__(self, uri: str) -> None:

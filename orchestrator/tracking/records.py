@@ -116,6 +116,7 @@ def trial_params(config: TrialConfig) -> dict[str, str]:
     params |= {"image_size": list(config.image_size), "objective": config.objective.metric}
     options["model"].pop("encoder", None)
     params |= {f"{kind}.type": entry.type for kind, entry in entries.items()}
+    params |= {f"evaluation.{name}": value for name, value in config.evaluation.model_dump(mode="json").items()}
     further = {f"{kind}.{path}": value for kind in options for path, value in flat(options[kind])}
     return {metric_key(key): text(value) for key, value in (params | further).items() if value is not None}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segsweep.orchestrator.journal import SweepCreated
@@ -62,6 +63,21 @@ class Runs:
         self._in_doubt = bool(unknown)  # until all of them are made and the ledger knows it
         self._make(unknown)
         self._in_doubt = False
+        for trial, update in updates.items():
+            if trial and update.confusions:
+                self._attach(trial, Path(update.confusions), update.best_epoch)
+
+    def _attach(self, trial: str, confusions: Path, best_epoch: int | None) -> None:
+        """Copy the matrices of a trial's best epoch to its run; a trial without them is no reason to stop."""
+        from segsweep.trainables.confusions import load_confusions
+
+        try:
+            if load_confusions(confusions).epoch == best_epoch:  # else its worker was killed before it could report
+                self.client.log_artifact(self.ledger.runs[trial], str(confusions))
+        except FileNotFoundError:
+            logger.debug("trial %s left no %s here", trial, confusions)
+        except Exception as error:
+            logger.warning("MLflow did not take %s: %s", confusions, message_of(error))
 
     def _find_runs(self, since_ms: int) -> None:
         """Take up the runs that an earlier writer made, and died before it could note them."""

@@ -37,6 +37,8 @@ class RunUpdate:
     end_ms: int | None = None
     name: str = ""
     artifacts: dict[str, str] = field(default_factory=dict)  # file name -> text; parent only
+    confusions: str = ""  # path of the trial's file, if it may have one
+    best_epoch: int | None = None  # whose matrices they have to be
 
 
 class Updates:
@@ -99,6 +101,7 @@ class Updates:
         update.status, update.end_ms = records.RUN_STATUS[trial.status], int(event.time * 1000)
         update.tags |= records.status_tags(trial)
         update.points += records.end_points(trial, event)
+        update.confusions, update.best_epoch = str(trial.facts.get("confusions", "")), trial.best_epoch
 
 
 def _pretty(tree: dict[str, JsonValue]) -> str:
