@@ -352,6 +352,15 @@ losses: [{{type: cross_entropy, class_weights: [1, 2, 3]}}]
     assert [mistake.split(": ", 1)[1] for mistake in mistakes(text)] == [message]
 
 
+def test_a_class_that_is_learned_but_not_scored_is_no_objective() -> None:
+    text = BASE.replace("[streets]", "[bdd100k_drivable]")
+    found = mistakes(f"{text}objective: {{metric: val_iou/background}}\n")
+    assert [line.partition(": ")[2] for line in found] == [
+        "objective.metric: bdd100k_drivable has no score of class 'background'. It has: direct, alternative"
+    ]
+    assert mistakes(f"{text}objective: {{metric: val_iou/alternative}}\n") == []
+
+
 def test_mistakes_come_all_at_once_in_the_order_of_lines() -> None:
     text = """\
 datasets: [streets, {type: camvidd}]
