@@ -70,23 +70,26 @@ class Recording:
         InputError.raise_if(mistakes[cell] for cell in plan.cells if cell in mistakes)
 
     def _unjudged(self, source: Path, trial: TrialState) -> Mistake | None:
-        """An epoch in which the objective was not even measured."""
-        metric = self.plan.spec.objective.metric
+        """An epoch in which the objective, or what rungs count, was not even measured."""
+        metric, scheduler = self.plan.spec.objective.metric, self.plan.spec.scheduler
         for epoch, metrics in enumerate(trial.metrics, 1):
+            what = f"trial {trial.id} of {source} has no metric '%s' in epoch {epoch}; %s"
             if metric not in metrics:
                 there_are = ", ".join(sorted(name for name in metrics if name in OBJECTIVES))
-                what = f"trial {trial.id} of {source} has no metric '{metric}' in epoch {epoch}; it has {there_are}"
-                return Mistake(_called(trial.cell), what)
+                return Mistake(_called(trial.cell), what % (metric, f"it has {there_are}"))
+            if scheduler.options.get("unit") == "iterations" and "iterations" not in metrics:
+                remedy = "simulate with scheduler.unit epochs or seconds"
+                return Mistake(_called(trial.cell), what % ("iterations", remedy))
         return None
 
     def _add(self, source: Path, trial: TrialState) -> None:
         spec = self.plan.spec
-        metrics: list[Mapping[str, float | None]] = list(trial.metrics)
+        metrics = list(trial.metrics)
         values = [math.nan if (value := found[spec.objective.metric]) is None else value for found in metrics]
         if self._continue_stopped and trial.status == "stopped" and (best := _best_epoch(values, spec.objective)):
-            missing = spec.epochs - len(values)
-            values += [values[best - 1]] * missing
-            metrics += [metrics[best - 1]] * missing
+            missing = range(len(values) + 1, spec.epochs + 1)
+            values += [values[best - 1]] * len(missing)
+            metrics += [metrics[best - 1] | _iterations(metrics[0], epoch) for epoch in missing]
         curve = Curve(source, trial, _ends(values, spec), tuple(values), tuple(metrics))
         self.curves[trial.cell].append(curve)
 
@@ -161,6 +164,12 @@ def _journal(source: Path) -> Path:
     if not path.is_file():
         raise InputError(Mistake(f"--curves {source}", "there is no journal; give a journal.jsonl or a sweep's folder"))
     return path
+
+
+def _iterations(first: Mapping[str, float | None], epoch: int) -> dict[str, float | None]:
+    """The count after an epoch, if the first one says how many an epoch has."""
+    an_epoch = first.get("iterations")
+    return {} if an_epoch is None else {"iterations": an_epoch * epoch}
 
 
 def _called(cell: Cell) -> str:

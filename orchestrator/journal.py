@@ -27,13 +27,18 @@ EndStatus = Literal["finished", "stopped", "paused", "failed", "infeasible", "in
 """How an attempt ends. A paused trial ends once more when it is stopped, or starts another attempt."""
 
 
+Unit = Literal["epochs", "iterations", "seconds"]
+"""What rungs count: epochs, optimizer updates, or seconds of training (the sum of `epoch_s`)."""
+
 MOST_AHEAD = 5  # better trials that a stop names: a cell may have thousands
 
 
 class Stop(Frozen):
     """Why a scheduler stopped a trial. rank 1 is the best of the `of` trials recorded at the rung so far."""
 
-    rung: int  # epochs
+    rung: int
+    unit: Unit = "epochs"
+    value: float | None = None  # the trial's own at the rung; journals of earlier versions do not say
     cutoff: float
     rank: int
     of: int

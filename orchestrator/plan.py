@@ -13,6 +13,7 @@ from pydantic import JsonValue
 
 from segsweep.orchestrator.domains import Domain, domains_in, resolve
 from segsweep.orchestrator.entries import sampled_options
+from segsweep.orchestrator.schedulers import Group, Grouping, group_of
 from segsweep.orchestrator.source import dotted
 from segsweep.orchestrator.spec import ComponentSpec, SweepSpec
 from segsweep.orchestrator.state import Cell
@@ -153,6 +154,17 @@ class SweepPlan:
     @cached_property
     def _trials_by_cell(self) -> dict[Cell, int]:
         return {cell: sum(combination.trials for combination in found) for cell, found in self.cells.items()}
+
+    def groups(self, grouping: Grouping) -> dict[Group, list[Cell]]:
+        """The cells whose trials are compared with one another."""
+        groups: dict[Group, list[Cell]] = {}
+        for cell in self.cells:
+            groups.setdefault(group_of(cell, grouping), []).append(cell)
+        return groups
+
+    def fewest(self, grouping: Grouping) -> int:
+        """The trials of the smallest group. There is at least one."""
+        return min(sum(map(self.trials_of, cells)) for cells in self.groups(grouping).values())
 
     @property
     def trials(self) -> int:

@@ -30,6 +30,7 @@ ANY_PACE = Pace(epoch_s=1.0, setup_s=0.0)  # time in epochs
 BLIND = ComponentSpec(
     type="quasi_random", name="quasi_random"
 )  # proposes at once, and only the order of trials matters
+UNSTOPPED = ComponentSpec(type="fifo", name="fifo")
 
 
 @dataclass(frozen=True)
@@ -101,9 +102,12 @@ class Unwritten(Journal):
 def rehearse(plan: SweepPlan, workers: int, paces: Mapping[Cell, Pace] | None = None) -> Rehearsal:
     """Means over several orders of the trials, the same every time. paces: of every cell; without, time is in epochs.
 
+    Nothing is stopped where rungs are in iterations, which stand-ins do not know, or in seconds without paces.
     Of a plan with more than 40 to 250 trials (fewer for long trials), a part of its cells, then of their trials, is
     rehearsed and scaled up.
     """
+    if paces is None and plan.spec.scheduler.options.get("unit") == "seconds":
+        plan = replace(plan, spec=plan.spec.model_copy(update={"scheduler": UNSTOPPED}))
     paces = paces or dict.fromkeys(plan.cells, ANY_PACE)
     limit = min(MOST_TRIALS, max(FEWEST_TRIALS, EPOCHS // plan.spec.epochs))
     part = _part(plan, limit)

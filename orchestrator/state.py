@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import gc
 import math
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -26,6 +27,7 @@ from segsweep.orchestrator.journal import (
     SweepCreated,
     TrialCreated,
     TrialFacts,
+    Unit,
     read_events,
 )
 from segsweep.trainables.config import TrialConfig
@@ -50,6 +52,7 @@ class TrialState:
     config: TrialConfig
     values: dict[str, JsonValue]
     index: int = 0  # in the order of creation
+    index_in_cell: int = 0
     status: Status = "created"
     attempt: int = 0
     metrics: list[dict[str, float | None]] = field(default_factory=list)  # [epoch - 1]
@@ -63,6 +66,8 @@ class TrialState:
     lost_in_a_row: int = 0  # workers that died under it since its last epoch
     _began: float = 0.0  # of the present attempt
     _seconds_before: float = 0.0
+    _bests: list[float] = field(default_factory=list)  # [epoch - 1]: the best until then
+    _used: dict[Unit, list[float]] = field(default_factory=lambda: {"iterations": [], "seconds": []})  # likewise
     continued: bool = False  # taken up again after a stop, because its cell needs a finished trial
 
     @property
@@ -93,11 +98,24 @@ class TrialState:
 
     def best_until(self, epoch: int) -> float:
         """The best objective of the first `epoch` epochs; the worst there is if none was a number."""
-        maximise = self.config.objective.mode == "max"
-        values = [v for e in range(1, min(epoch, self.epoch) + 1) if (v := self.value(e)) is not None]
-        if not values:
-            return -math.inf if maximise else math.inf
-        return max(values) if maximise else min(values)
+        if epoch > 0 and self._bests:
+            return self._bests[min(epoch, self.epoch) - 1]
+        return -math.inf if self.config.objective.mode == "max" else math.inf
+
+    def used(self, epoch: int, unit: Unit) -> float:
+        """What the first `epoch` epochs took: iterations and training seconds as far as they were reported."""
+        if unit == "epochs" or epoch <= 0:
+            return max(epoch, 0)
+        return self._used[unit][epoch - 1]
+
+    def reached(self, level: float, unit: Unit) -> int | None:
+        """The first epoch at whose end the trial had used `level` units; None if it has not yet."""
+        epoch = math.ceil(level) if unit == "epochs" else bisect_left(self._used[unit], level) + 1
+        return epoch if epoch <= self.epoch else None
+
+    def best_at(self, level: float, unit: Unit) -> float:
+        """The best objective until the trial had used `level` units, or until now if it has not."""
+        return self.best_until(self.reached(level, unit) or self.epoch)
 
     def value(self, epoch: int) -> float | None:
         """The objective after `epoch` (1, 2 ...); None if it was not a number."""
@@ -141,6 +159,17 @@ class TrialState:
         value = self.value(event.epoch)
         if value is not None and self.config.objective.better(value, self.best):
             self.best_epoch = event.epoch
+            self._bests.append(value)
+        else:
+            self._bests.append(self.best_until(self.epoch - 1))
+        self._use(event.metrics)
+
+    def _use(self, metrics: Mapping[str, float | None]) -> None:
+        """Count what an epoch took. One that does not say took nothing, so no rung is reached by it."""
+        before = self.epoch - 1
+        iterations = max(self.used(before, "iterations"), metrics.get("iterations") or 0.0)
+        self._used["iterations"].append(iterations)
+        self._used["seconds"].append(self.used(before, "seconds") + (metrics.get("epoch_s") or 0.0))
 
 
 @dataclass
@@ -199,13 +228,15 @@ class SweepState:
             case RoundClosed():
                 self.rounds.append(event)
             case TrialCreated():
-                self._add(TrialState(event.config, event.values, len(self.trials)))
+                self._add(event)
             case AttemptStarted() | TrialFacts() | EpochDone() | AttemptEnded():
                 self._apply_to(self.trials[event.trial], event)
 
-    def _add(self, trial: TrialState) -> None:
-        self.trials[trial.id] = trial
-        self._cells.setdefault(trial.cell, []).append(trial)
+    def _add(self, event: TrialCreated) -> None:
+        self.trials[event.trial] = trial = TrialState(event.config, event.values, len(self.trials))
+        in_cell = self._cells.setdefault(trial.cell, [])
+        trial.index_in_cell = len(in_cell)
+        in_cell.append(trial)
         self._counts[trial.cell, trial.status] += 1
 
     def _apply_to(self, trial: TrialState, event: TrialEvent) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from segsweep.orchestrator.allocation import Allotment, falls_short
+from segsweep.orchestrator.groups import Groups
 from segsweep.orchestrator.journal import (
     AttemptEnded,
     AttemptStarted,
@@ -31,7 +32,7 @@ from segsweep.orchestrator.journal import (
     read_events,
 )
 from segsweep.orchestrator.plan import Combination, CombinationKey, SweepPlan, key_of
-from segsweep.orchestrator.schedulers import SCHEDULERS, CellView, Scheduler
+from segsweep.orchestrator.schedulers import SCHEDULERS, Scheduler
 from segsweep.orchestrator.searchers import SEARCHERS, Searcher
 from segsweep.orchestrator.state import Cell, SweepState, TrialEvent, TrialState, best_of
 from segsweep.orchestrator.verdicts import Verdict, explain_stop, verdict_on
@@ -83,7 +84,7 @@ class Sweep:
         self._passed: Counter[CombinationKey] = Counter()  # what is before it
         self._verdicts: dict[str, Verdict] = {}  # ends that are due but not journalled yet
         self._due: dict[str, TrialState] = {}  # trials that shall be tried again
-        self._settled: set[tuple[Cell, bool]] = set()  # of these cells, idle or not, the scheduler promotes nothing
+        self._groups = Groups(self.allotment, self.state, self._scheduler.rungs)
         for event, _ in read_events(journal.path):
             self._absorb(event)
 
@@ -204,27 +205,18 @@ class Sweep:
 
     def _promoted(self, *, idle: bool) -> TrialState | None:
         """The first trial that its rung promotes; those that rungs stop are journalled on the way."""
-        for cell in self._undecided(idle):
-            view = CellView(self.state.cell(cell), self.allotment.trials[cell], self.plan.spec.min_finished)
-            self._settled.add((cell, idle))  # until something happens in the cell, such as the stops below
+        for group in self._groups.undecided(idle):
+            view = self._groups.view(group)
+            self._groups.settle(group, idle)  # until something happens in it, such as the stops below
             promoted = None
             for trial, stop in list(self._scheduler.decide(view, idle=idle)):
                 if stop is not None:
-                    self._end(trial, "stopped", explain_stop(stop, trial), stop)
+                    self._end(trial, "stopped", explain_stop(stop, trial.config.objective), stop)
                 elif promoted is None:
                     promoted = trial
             if promoted is not None:
-                self._settled.discard((cell, idle))
-                return promoted
+                return promoted  # its start is something that happens
         return None
-
-    def _undecided(self, idle: bool) -> list[Cell]:
-        """Cells in which something happened since the scheduler was asked, the one with the oldest paused trial first.
-
-        `decide` is a function of the cell's view, so asking again before that would be in vain.
-        """
-        cells = [c for c in self.plan.cells if (c, idle) not in self._settled and self.state.count(c, "paused")]
-        return sorted(cells, key=lambda c: next(t.index for t in self.state.cell(c) if t.status == "paused"))
 
     def _needed_by_its_cell(self) -> TrialState | None:
         """The best stopped trial of a cell that would otherwise end with fewer than min_finished."""
@@ -278,7 +270,7 @@ class Sweep:
 
     def _note(self, trial: TrialState) -> None:
         """Something happened to the trial."""
-        self._settled -= {(trial.cell, True), (trial.cell, False)}
+        self._groups.unsettle(trial.cell)
         if trial.due_again(self.plan.spec.max_failures):
             self._due[trial.id] = trial
         else:

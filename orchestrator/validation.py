@@ -18,17 +18,19 @@ from segsweep.orchestrator.errors import InputError, Mistake
 from segsweep.orchestrator.explanations import mistakes_of, shown, validate_strictly
 from segsweep.orchestrator.passwords import HOLDS_PASSWORD, without_password
 from segsweep.orchestrator.plan import SweepPlan
+from segsweep.orchestrator.schedulers import Grouping
 from segsweep.orchestrator.source import KeyPath, Source
 from segsweep.orchestrator.spec import CROSSING, SECTIONS, ComponentSpec, SweepSpec
 from segsweep.trainables.catalog import DATASETS, LOSSES, LR_SCHEDULES, MODELS, did_you_mean, import_plugins
 from segsweep.trainables.components import DataError, DatasetCard, Task
 from segsweep.trainables.metric_names import OBJECTIVES, class_iou, is_class_iou, metric_named
 
+STAND_IN_TRIALS = 10_000
 STAND_IN = {
     "name": "sweep",
     "datasets": (),
     "models": (),
-    "trials": 10_000,
+    "trials": STAND_IN_TRIALS,
     "epochs": 10_000,
     "image_size": (1024, 1024),
 }
@@ -116,6 +118,9 @@ class Checks:
         spec = self.spec
         if len(set(spec.seeds)) < len(spec.seeds):
             yield self._at(("seeds",), f"a seed is given twice: {list(spec.seeds)}")
+        if spec.patience is not None and spec.patience > spec.epochs - 2 > 0:
+            message = f"{spec.patience} never ends a trial before its {spec.epochs} epochs"
+            yield self._at(("patience",), f"{message}; give at most {spec.epochs - 2}, or leave it out")
         metric, mode = spec.objective.metric, spec.objective.mode
         if not metric_named(metric).judges:
             hint = did_you_mean(metric, OBJECTIVES)
@@ -146,10 +151,18 @@ class Checks:
         spec = self.spec
         scheduler = SECTIONS["scheduler"].catalog.get(spec.scheduler.type)
         options = scheduler.Options(**spec.scheduler.options)
-        yield from self._problems(("scheduler",), scheduler.check(options, spec.epochs))
+        yield from self._problems(("scheduler",), scheduler.check(options, spec.epochs, self._fewest()))
         searcher = SECTIONS["searcher"].catalog.get(spec.searcher.type)
         domains = {f"{name}.{path}": None for name in CROSSING for s in getattr(spec, name) for path in s.options}
         yield from self._problems(("searcher",), searcher.check(searcher.Options(**spec.searcher.options), domains))
+
+    def _fewest(self) -> Mapping[Grouping, int]:
+        """The trials of the smallest cell and of the smallest dataset; plenty where a domain is wrong."""
+        with contextlib.suppress(DomainError):  # reported elsewhere
+            plan = SweepPlan.of(self.spec)
+            if plan.cells:
+                return {"cell": plan.fewest("cell"), "dataset": plan.fewest("dataset")}
+        return {"cell": STAND_IN_TRIALS, "dataset": STAND_IN_TRIALS}
 
     def _cells(self) -> Iterator[Mistake]:
         for d, dataset in enumerate(self.spec.datasets):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
-from segsweep.orchestrator.journal import EndStatus, EpochDone, Stop
+from segsweep.orchestrator.journal import EndStatus, EpochDone, Stop, Unit
 from segsweep.orchestrator.schedulers import Pause, Scheduler
 from segsweep.orchestrator.state import TrialState
+from segsweep.trainables.config import Objective
 
 
 class Verdict(NamedTuple):
@@ -27,14 +29,28 @@ def verdict_on(trial: TrialState, event: EpochDone, scheduler: Scheduler) -> Ver
     if stop is None or trial.continued:  # a continued trial is one that its cell needs
         return None
     if isinstance(stop, Pause):
-        return Verdict("paused", f"rung {stop.rung}: waits for its decision")
-    return Verdict("stopped", explain_stop(stop, trial), stop)
+        return Verdict("paused", f"{_rung(stop.rung, stop.unit)}: waits for its decision")
+    return Verdict("stopped", explain_stop(stop, trial.config.objective), stop)
 
 
-def explain_stop(stop: Stop, trial: TrialState) -> str:
+def explain_stop(stop: Stop, objective: Objective, whose: str = "") -> str:
     """ "rung 3: val_miou 0.412 is below the cutoff 0.518 (rank 4 of 5)" """
-    objective = trial.config.objective
-    side = "below" if objective.mode == "max" else "above"
-    value = f"{trial.best_until(stop.rung):.4g}"
+    value, cutoff = _told_apart(math.nan if stop.value is None else stop.value, stop.cutoff)
+    side, tie = "below" if objective.mode == "max" else "above", ""
+    if stop.value == stop.cutoff:
+        side, tie = "equal to", ", and the earlier of equals goes on"
     rank = f"(rank {stop.rank} of {stop.of})"
-    return f"rung {stop.rung}: {objective.metric} {value} is {side} the cutoff {stop.cutoff:.4g} {rank}"
+    at = _rung(stop.rung, stop.unit)
+    return f"{at}: {whose}{objective.metric} {value} is {side} the cutoff {cutoff}{tie} {rank}"
+
+
+def _rung(rung: int, unit: Unit) -> str:
+    return f"rung {rung}" if unit == "epochs" else f"rung {rung} {unit}"
+
+
+def _told_apart(one: float, other: float) -> tuple[str, str]:
+    """Both numbers in four digits, or in as many as tell them apart."""
+    for digits in range(4, 17):
+        if f"{one:.{digits}g}" != f"{other:.{digits}g}" or one == other:
+            break
+    return f"{one:.{digits}g}", f"{other:.{digits}g}"

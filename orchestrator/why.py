@@ -13,6 +13,8 @@ from segsweep.orchestrator.journal import AttemptEnded, Stop, read_events
 from segsweep.orchestrator.next_step import resume_command
 from segsweep.orchestrator.state import SweepState, TrialState
 from segsweep.orchestrator.status import is_running
+from segsweep.orchestrator.verdicts import explain_stop
+from segsweep.trainables.config import Objective
 
 
 @dataclass
@@ -84,8 +86,11 @@ def _past(ends: Iterable[AttemptEnded]) -> Past:
 
 
 def _stop_facts(stop: Stop, trial: TrialState, state: SweepState) -> dict[str, Any]:
-    ahead = [{"trial": other, "value": state.trials[other].best_until(stop.rung)} for other in stop.ahead]
-    return {**stop.model_dump(), "value": trial.best_until(stop.rung), "ahead": ahead}
+    def value(of: TrialState) -> float:
+        return of.best_at(stop.rung, stop.unit)
+
+    ahead = [{"trial": other, "value": value(state.trials[other])} for other in stop.ahead]
+    return {**stop.model_dump(), "value": value(trial), "ahead": ahead}
 
 
 def as_lines(found: dict[str, Any]) -> Iterator[str]:
@@ -101,7 +106,7 @@ def _ending(found: dict[str, Any]) -> str:
     resume = resume_command(Path(found["folder"]))
     match found["status"]:
         case "stopped" if found["stop"] is not None:
-            return f"was stopped at rung {_comparison(found)}{_ahead(found['stop'])}"
+            return f"was stopped at {_comparison(found)}{_ahead(found['stop'])}"
         case "finished":
             best = f"{found['metric']} {_short(found['best'])} in epoch {found['best_epoch']}"
             return f"finished after {epochs} ({found['reason']}); its best is {best}"
@@ -118,14 +123,9 @@ def _ending(found: dict[str, Any]) -> str:
 
 
 def _comparison(found: dict[str, Any]) -> str:
-    """ "3: its val_miou 0.41 is below the cutoff 0.52 (rank 4 of 5)" """
-    stop = found["stop"]
-    side = "below" if found["mode"] == "max" else "above"
-    if stop["value"] == stop["cutoff"]:
-        side = "equal to"  # the earlier of equals goes on
-    value, cutoff = _short(stop["value"]), _short(stop["cutoff"])
-    rank = f"rank {stop['rank']} of {stop['of']}"
-    return f"{stop['rung']}: its {found['metric']} {value} is {side} the cutoff {cutoff} ({rank})"
+    """ "rung 3: its val_miou 0.41 is below the cutoff 0.52 (rank 4 of 5)" """
+    stop = Stop(**{**found["stop"], "ahead": ()})
+    return explain_stop(stop, Objective(metric=found["metric"], mode=found["mode"]), whose="its ")
 
 
 def _ahead(stop: dict[str, Any]) -> str:
@@ -141,7 +141,7 @@ def _ahead(stop: dict[str, Any]) -> str:
 def _before(found: dict[str, Any]) -> Iterator[str]:
     """What happened on the way, and did not end the trial."""
     if found["continued"] and found["stop"] is not None and found["status"] != "stopped":
-        yield f"It went on after rung {_comparison(found)}, because its cell needed a finished trial."
+        yield f"It went on after {_comparison(found)}, because its cell needed a finished trial."
     failures = found["failures"][: len(found["failures"]) - (found["status"] == "failed")]
     if failures:
         yield f"It was tried again after it had failed {_times(failures)}."

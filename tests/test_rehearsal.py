@@ -57,6 +57,15 @@ def test_halving_by_hand() -> None:
     assert found.busy_s == found.makespan_s == 130 + (4 + 2 + 3)
 
 
+def test_rungs_in_seconds_need_a_pace_and_those_in_iterations_stop_nobody() -> None:
+    scheduler = "scheduler: {type: asha_promotion, grace: 10, unit: %s}\n"
+    seconds, iterations = (plan_of(f"{BASE}trials: 4\n{scheduler % unit}") for unit in ("seconds", "iterations"))
+    pace = {UNET: Pace(epoch_s=10, setup_s=0)}
+    assert rehearse(seconds, workers=1, paces=pace).epochs == 4 + 2 + 7  # as in epochs with a grace of 1
+    assert rehearse(seconds, workers=1).epochs == 36
+    assert rehearse(iterations, workers=1, paces=pace).epochs == 36
+
+
 @pytest.mark.parametrize(
     ("trials", "expected"),
     [

@@ -3,32 +3,34 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import pytest
+from scripted import scripted
 
 from segsweep.orchestrator.backends.simulated import Simulated
-from segsweep.orchestrator.journal import AttemptEnded, Journal, Stop, TrialCreated, read_events
+from segsweep.orchestrator.journal import AttemptEnded, EpochDone, Journal, Stop, TrialCreated, Unit, read_events
 from segsweep.orchestrator.plan import SweepPlan
-from segsweep.orchestrator.schedulers import SCHEDULERS, CellView, Decision, Pause, Scheduler
+from segsweep.orchestrator.schedulers import SCHEDULERS, Decision, Grouping, GroupView, Pause, Scheduler
 from segsweep.orchestrator.schedulers.hyperband import Options as HyperbandOptions
 from segsweep.orchestrator.schedulers.hyperband import graces, next_bracket, sizes
 from segsweep.orchestrator.source import parse
 from segsweep.orchestrator.state import TrialState
 from segsweep.orchestrator.sweep import Assignment, Sweep
 from segsweep.orchestrator.validation import check
+from segsweep.orchestrator.verdicts import explain_stop
 from segsweep.trainables.config import Objective
 
 Mode = Literal["max", "min"]
 
 SPACE = """
 datasets: [{type: streets, name: day}, {type: streets, name: night, variant: night}]
-models: [{architecture: unet, encoder: resnet18}]
-trials: 9
+models: [{architecture: unet, encoder: resnet18}, {architecture: fpn, encoder: resnet18}]
+trials: 7
 epochs: 9
+batch_size: {choice: [4, 8, 16]}
 image_size: [48, 80]
 min_finished: 2
 """
@@ -46,21 +48,28 @@ def built(name: str, epochs: int = 9, **options: Any) -> Scheduler:
     return component.build(component.Options(**options), epochs)  # type: ignore[no-any-return]
 
 
-def trial_of(number: int, mode: Mode = "max", *, dataset: int = 0) -> TrialState:
+def trial_of(number: int, mode: Mode = "max", *, dataset: int = 0, model: int = 0) -> TrialState:
     """A running trial that has not reported anything."""
-    config = PLAN.combinations[dataset].config(f"{number:03d}", {"optimizer.lr": 0.1, "optimizer.weight_decay": 0.0})
+    combination = PLAN.combinations[2 * dataset + model]
+    values = {"optimizer.lr": 0.1, "optimizer.weight_decay": 0.0, "batch_size": 8}
     metric = "val_miou" if mode == "max" else "val_loss"
-    config = config.model_copy(update={"objective": Objective(metric=metric, mode=mode)})
-    return TrialState(config, {}, status="running")
+    objective = Objective(metric=metric, mode=mode)
+    config = combination.config(f"{number:03d}", values).model_copy(update={"objective": objective})
+    return TrialState(config, {}, number - 1, index_in_cell=number - 1, status="running")
 
 
-def report(scheduler: Scheduler, trial: TrialState, *values: float | None) -> Stop | Pause | None:
-    """Let the trial report the values of its next epochs; what the scheduler says to the last of them."""
+def report(scheduler: Scheduler, trial: TrialState, *values: float | None, **used: float) -> Stop | Pause | None:
+    """Let the trial report the values of its next epochs; what the scheduler says to the last of them.
+
+    used: `epoch_s` of each of them, or the `iterations` that each of them adds.
+    """
     said: Stop | Pause | None = None
     for value in values:
-        trial.metrics.append({trial.config.objective.metric: value})
-        if value is not None and trial.config.objective.better(value, trial.best):
-            trial.best_epoch = trial.epoch
+        epoch = trial.epoch + 1
+        metrics: dict[str, float | None] = {trial.config.objective.metric: value, **used}
+        if "iterations" in used:
+            metrics["iterations"] = trial.used(trial.epoch, "iterations") + used["iterations"]
+        trial.apply_epoch(EpochDone(trial=trial.id, attempt=1, epoch=epoch, metrics=metrics))
         said = scheduler.judge(trial)
     return said
 
@@ -84,16 +93,18 @@ def test_asha_stops_what_is_below_the_best_quarter() -> None:
     asha = built("asha", grace=1, reduction_factor=4)
     assert report(asha, trial_of(1), 0.5) is None  # alone
     # of 0.25 and 0.5 the best quarter begins at 0.25 + 3/4 * 0.25
-    assert report(asha, trial_of(2), 0.25) == Stop(rung=1, cutoff=0.4375, rank=2, of=2, ahead=("001",))
+    assert report(asha, trial_of(2), 0.25) == Stop(rung=1, value=0.25, cutoff=0.4375, rank=2, of=2, ahead=("001",))
     assert report(asha, trial_of(3), 0.75) is None
     # of 0.25, 0.375, 0.5, 0.75 it begins a quarter of the way from the third to the fourth
-    assert report(asha, trial_of(4), 0.375) == Stop(rung=1, cutoff=0.5625, rank=3, of=4, ahead=("003", "001"))
+    stop = Stop(rung=1, value=0.375, cutoff=0.5625, rank=3, of=4, ahead=("003", "001"))
+    assert report(asha, trial_of(4), 0.375) == stop
 
 
 def test_asha_turns_round_for_a_loss() -> None:
     asha = built("asha", grace=1, reduction_factor=4)
     assert report(asha, trial_of(1, "min"), 0.5) is None
-    assert report(asha, trial_of(2, "min"), 0.75) == Stop(rung=1, cutoff=0.5625, rank=2, of=2, ahead=("001",))
+    stop = Stop(rung=1, value=0.75, cutoff=0.5625, rank=2, of=2, ahead=("001",))
+    assert report(asha, trial_of(2, "min"), 0.75) == stop
     assert report(asha, trial_of(3, "min"), 0.25) is None
 
 
@@ -112,15 +123,13 @@ def test_asha_compares_the_best_epoch_at_rungs_only() -> None:
     assert (stop.rung, stop.cutoff) == (2, pytest.approx(0.2 + 0.8 / 3))
 
 
+@pytest.mark.parametrize("name", ["asha", "median"])
 @pytest.mark.parametrize(("rungs", "stops"), [("cell", False), ("dataset", True)])
-def test_asha_compares_models_of_one_dataset_only_if_told_to(rungs: str, stops: bool) -> None:
-    asha = built("asha", rungs=rungs)
-    first, other_model, other_dataset = trial_of(1), trial_of(2), trial_of(3, dataset=1)
-    model = other_model.config.model.model_copy(update={"name": "other"})
-    other_model.config = other_model.config.model_copy(update={"model": model})
-    assert report(asha, first, 0.9) is None
-    assert isinstance(report(asha, other_model, 0.1), Stop) == stops
-    assert report(asha, other_dataset, 0.1) is None
+def test_models_of_one_dataset_are_compared_only_if_told_to(name: str, rungs: str, stops: bool) -> None:
+    scheduler = built(name, rungs=rungs, **({"min_trials": 1} if name == "median" else {}))
+    assert report(scheduler, trial_of(1), 0.9) is None
+    assert isinstance(report(scheduler, trial_of(2, model=1), 0.1), Stop) == stops
+    assert report(scheduler, trial_of(3, dataset=1), 0.1) is None
 
 
 @pytest.mark.parametrize("name", ["asha", "median"])
@@ -136,26 +145,26 @@ def test_an_epoch_without_a_number_counts_for_nobody(name: str) -> None:
 def decided(values: Sequence[float], mode: Mode = "max", *, min_finished: int = 1, planned: int | None = None) -> Any:
     promotion = built("asha_promotion", grace=1, reduction_factor=3)
     trials = paused_at_one(promotion, values, mode)
-    view = CellView(trials, planned or len(trials), min_finished)
+    view = GroupView(trials, planned or len(trials), min_finished)
     return verdicts(list(promotion.decide(view, idle=False)))
 
 
 def test_promotion_keeps_the_best_third_of_a_full_rung() -> None:
     assert decided([0.1, 0.4, 0.2, 0.6, 0.5, 0.3]) == {
-        "001": Stop(rung=1, cutoff=0.5, rank=6, of=6, ahead=("004", "005", "002", "006", "003")),
-        "002": Stop(rung=1, cutoff=0.5, rank=3, of=6, ahead=("004", "005")),
-        "003": Stop(rung=1, cutoff=0.5, rank=5, of=6, ahead=("004", "005", "002", "006")),
+        "001": Stop(rung=1, value=0.1, cutoff=0.5, rank=6, of=6, ahead=("004", "005", "002", "006", "003")),
+        "002": Stop(rung=1, value=0.4, cutoff=0.5, rank=3, of=6, ahead=("004", "005")),
+        "003": Stop(rung=1, value=0.2, cutoff=0.5, rank=5, of=6, ahead=("004", "005", "002", "006")),
         "004": None,
         "005": None,
-        "006": Stop(rung=1, cutoff=0.5, rank=4, of=6, ahead=("004", "005", "002")),
+        "006": Stop(rung=1, value=0.3, cutoff=0.5, rank=4, of=6, ahead=("004", "005", "002")),
     }
 
 
 def test_promotion_takes_the_lowest_loss_and_the_earlier_of_equals() -> None:
     assert decided([0.3, 0.2, 0.2], "min") == {
-        "001": Stop(rung=1, cutoff=0.2, rank=3, of=3, ahead=("002", "003")),
+        "001": Stop(rung=1, value=0.3, cutoff=0.2, rank=3, of=3, ahead=("002", "003")),
         "002": None,
-        "003": Stop(rung=1, cutoff=0.2, rank=2, of=3, ahead=("002",)),
+        "003": Stop(rung=1, value=0.2, cutoff=0.2, rank=2, of=3, ahead=("002",)),
     }
 
 
@@ -171,11 +180,11 @@ def test_a_rung_waits_for_trials_that_may_still_come() -> None:
 def test_an_idle_worker_promotes_only_what_is_among_the_best_already() -> None:
     promotion = built("asha_promotion", grace=1, reduction_factor=3)
     trials = paused_at_one(promotion, [0.1, 0.3])
-    assert list(promotion.decide(CellView(trials, 9, 1), idle=True)) == []  # a third of two is none
+    assert list(promotion.decide(GroupView(trials, 9, 1), idle=True)) == []  # a third of two is none
     trials += [trial_of(3)]
     assert report(promotion, trials[2], 0.2) == Pause(1)
     trials[2].status = "paused"
-    assert verdicts(list(promotion.decide(CellView(trials, 9, 1), idle=True))) == {"002": None}
+    assert verdicts(list(promotion.decide(GroupView(trials, 9, 1), idle=True))) == {"002": None}
 
 
 # -- median -----------------------------------------------------------------------------------------------------
@@ -188,7 +197,7 @@ def test_median_compares_the_best_with_running_averages() -> None:
     assert report(median, trial_of(4), 0.125, 0.625) is None  # average 0.375; 0.625 is no worse than the median
     # the median of 0.375, 0.625, 0.625, 0.375 is 0.5; the best epochs are 0.5, 0.75, 1.0, 0.625
     assert report(median, trial_of(5), 0.4375, 0.0) == Stop(
-        rung=2, cutoff=0.5, rank=5, of=5, ahead=("003", "002", "004", "001")
+        rung=2, value=0.4375, cutoff=0.5, rank=5, of=5, ahead=("003", "002", "004", "001")
     )
 
 
@@ -196,7 +205,7 @@ def test_median_turns_round_for_a_loss() -> None:
     median = built("median", grace=1, min_trials=2)
     report(median, trial_of(1, "min"), 1.0)
     report(median, trial_of(2, "min"), 2.0)
-    assert report(median, trial_of(3, "min"), 1.6) == Stop(rung=1, cutoff=1.5, rank=2, of=3, ahead=("001",))
+    assert report(median, trial_of(3, "min"), 1.6) == Stop(rung=1, value=1.6, cutoff=1.5, rank=2, of=3, ahead=("001",))
     assert report(median, trial_of(4, "min"), 1.6) is None  # the median is 1.6 now, and equals go on
 
 
@@ -239,81 +248,191 @@ def test_hyperband_halves_every_bracket_by_itself() -> None:
     assert said == [Pause(1), None, Pause(1), None, Pause(1)]
     for trial, answer in zip(trials, said, strict=True):
         trial.status = "paused" if answer else "running"
-    assert verdicts(list(hyperband.decide(CellView(trials, 5, 1), idle=False))) == {
-        "001": Stop(rung=1, cutoff=0.3, rank=3, of=3, ahead=("003", "005")),
+    assert verdicts(list(hyperband.decide(GroupView(trials, 5, 1), idle=False))) == {
+        "001": Stop(rung=1, value=0.1, cutoff=0.3, rank=3, of=3, ahead=("003", "005")),
         "003": None,
-        "005": Stop(rung=1, cutoff=0.3, rank=2, of=3, ahead=("003",)),
+        "005": Stop(rung=1, value=0.2, cutoff=0.3, rank=2, of=3, ahead=("003",)),
     }
 
 
-def test_hyperband_waits_for_trials_that_have_no_bracket_yet() -> None:
+def test_hyperband_knows_the_bracket_of_a_trial_before_its_first_epoch() -> None:
+    hyperband = built("hyperband", epochs=3, grace=1, reduction_factor=3)  # brackets 0, 1, 0, 1, 0
+    trials = [trial_of(number) for number in range(1, 6)]
+    late = [report(hyperband, trials[i], 0.5) for i in (4, 1, 3, 0, 2)]
+    assert late == [Pause(1), None, None, Pause(1), Pause(1)]
+
+
+def test_a_bracket_waits_for_its_own_trials_and_for_those_that_may_still_come() -> None:
     hyperband = built("hyperband", epochs=3)
-    first, second = trial_of(1), trial_of(2)
+    first, second, third = trial_of(1), trial_of(2), trial_of(3)
     assert report(hyperband, first, 0.5) == Pause(1)
     first.status = "paused"
-    assert list(hyperband.decide(CellView([first], 2, 1), idle=False)) == []
-    assert list(hyperband.decide(CellView([first, second], 2, 1), idle=False)) == []
-    second.status = "failed"
-    assert verdicts(list(hyperband.decide(CellView([first, second], 2, 1), idle=False))) == {"001": None}
+    assert list(hyperband.decide(GroupView([first], 2, 1), idle=False)) == []
+    assert verdicts(list(hyperband.decide(GroupView([first, second], 2, 1), idle=False))) == {"001": None}
+    assert list(hyperband.decide(GroupView([first, second, third], 3, 1), idle=False)) == []
+
+
+# -- other units than epochs ------------------------------------------------------------------------------------
+
+
+def test_trials_are_compared_after_the_epoch_in_which_they_reach_the_iterations_of_a_rung() -> None:
+    asha = built("asha", unit="iterations", grace=8, reduction_factor=4)
+    assert report(asha, trial_of(1), 0.25, 0.75, iterations=4) is None  # at the rung after two epochs, and alone
+    smaller = trial_of(2)
+    assert report(asha, smaller, 0.125, 0.25, iterations=3) is None  # 6 iterations
+    # 9 iterations; the best quarter of 0.25 and 0.75 begins at 0.25 + 3/4 * 0.5
+    stop = Stop(rung=8, unit="iterations", value=0.25, cutoff=0.625, rank=2, of=2, ahead=("001",))
+    assert report(asha, smaller, 0.1875, iterations=3) == stop
+    # that of 0.25, 0.5, 0.75 half-way between the upper two
+    stop = Stop(rung=8, unit="iterations", value=0.5, cutoff=0.625, rank=2, of=3, ahead=("001",))
+    assert report(asha, trial_of(3), 0.5, iterations=16) == stop
+
+
+def test_a_long_epoch_leads_past_several_rungs() -> None:
+    asha = built("asha", unit="seconds", grace=10, reduction_factor=4)  # rungs at 10, 40, 160 s
+    assert report(asha, trial_of(1), 0.25, 0.5, 0.5, 0.75, epoch_s=10) is None
+    # good enough at 10 s, where the other had 0.25, but not at 40 s: the best quarter begins at 0.5 + 3/4 * 0.25
+    stop = Stop(rung=40, unit="seconds", value=0.5, cutoff=0.6875, rank=2, of=2, ahead=("001",))
+    assert report(asha, trial_of(2), 0.5, epoch_s=40) == stop
+    # of 0.25, 0.375, 0.5 at 10 s half-way between the upper two
+    stop = Stop(rung=10, unit="seconds", value=0.375, cutoff=0.4375, rank=2, of=3, ahead=("002",))
+    assert report(asha, trial_of(3), 0.375, epoch_s=10) == stop
+
+
+def test_promotion_takes_a_trial_past_all_the_rungs_that_it_is_at() -> None:
+    promotion = built("asha_promotion", unit="iterations", grace=4)
+    slow, fast, short = trial_of(1), trial_of(2), trial_of(3)
+    assert report(promotion, slow, 0.5, iterations=4) == Pause(4, "iterations")
+    assert report(promotion, fast, 0.75, iterations=8) == Pause(4, "iterations")  # and at 8
+    assert report(promotion, short, 0.9, iterations=3) is None
+    slow.status = fast.status = "paused"
+    short.status = "finished"  # before the first rung: it is nobody's rival there
+    view = GroupView([slow, fast, short], 3, 1)
+    stop = Stop(rung=4, unit="iterations", value=0.5, cutoff=0.75, rank=2, of=2, ahead=("002",))
+    assert verdicts(list(promotion.decide(view, idle=False))) == {"001": stop}  # who could still have come to 8
+    slow.status = "stopped"
+    assert verdicts(list(promotion.decide(view, idle=False))) == {"002": None}
+    assert list(promotion.decide(view._replace(planned=4), idle=False)) == []
+
+
+def test_median_compares_at_the_last_multiple_of_its_grace() -> None:
+    median = built("median", unit="seconds", grace=10, min_trials=1)
+    assert report(median, trial_of(1), 0.25, 0.75, epoch_s=25) is None  # averages 0.25 until 20 s, 0.5 until 50 s
+    stop = Stop(rung=30, unit="seconds", value=0.125, cutoff=0.5, rank=2, of=2, ahead=("001",))
+    assert report(median, trial_of(2), 0.125, epoch_s=30) == stop
+    assert report(median, trial_of(3), 0.25, epoch_s=20) is None  # the median of 0.25 and 0.125 is less
+    assert report(median, trial_of(4), 0.0, epoch_s=9) is None
+
+
+@pytest.mark.parametrize("name", ["asha", "asha_promotion", "hyperband", "median"])
+def test_who_does_not_say_its_iterations_reaches_no_rung(name: str) -> None:
+    scheduler = built(name, unit="iterations", grace=1, **({"brackets": 1} if name == "hyperband" else {}))
+    assert [report(scheduler, trial_of(number), 1 / number) for number in range(1, 9)] == [None] * 8
+
+
+# -- in words ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("mode", "stop", "words"),
+    [
+        (
+            "max",
+            Stop(rung=3, value=0.412, cutoff=0.518, rank=4, of=5),
+            "rung 3: val_miou 0.412 is below the cutoff 0.518 (rank 4 of 5)",
+        ),
+        (
+            "min",
+            Stop(rung=500, unit="iterations", value=0.75, cutoff=0.5, rank=2, of=2),
+            "rung 500 iterations: val_loss 0.75 is above the cutoff 0.5 (rank 2 of 2)",
+        ),
+        (
+            "max",
+            Stop(rung=60, unit="seconds", value=0.41198, cutoff=0.41204, rank=2, of=3),
+            "rung 60 seconds: val_miou 0.41198 is below the cutoff 0.41204 (rank 2 of 3)",
+        ),
+        (
+            "max",
+            Stop(rung=1, value=0.2, cutoff=0.2, rank=3, of=3),
+            "rung 1: val_miou 0.2 is equal to the cutoff 0.2, and the earlier of equals goes on (rank 3 of 3)",
+        ),
+    ],
+)
+def test_a_stop_is_told_in_a_sentence(mode: Mode, stop: Stop, words: str) -> None:
+    assert explain_stop(stop, trial_of(1, mode).config.objective) == words
 
 
 # -- all of them ------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class ScriptedReport:
-    epoch: int
-    metrics: Mapping[str, float]
-    done: bool
-    reason: str
+def settings() -> list[str]:
+    """Every scheduler in every unit, its rungs of a cell and of a dataset."""
+    grace = {"epochs": "", "iterations": ", grace: 6", "seconds": ", grace: 15"}
+    found: list[str] = []
+    for name in SCHEDULERS.names():
+        component: Any = SCHEDULERS.get(name)
+        for unit in get_args(Unit) if "unit" in component.Options.model_fields else ():
+            brackets = ", brackets: 3" if name == "hyperband" else ""
+            for rungs in get_args(Grouping):
+                found.append(f"{{type: {name}, rungs: {rungs}, unit: {unit}{grace[unit]}{brackets}}}")
+        if "unit" not in component.Options.model_fields:
+            found.append(name)
+    return found
 
 
-class ScriptedTrial:
-    """Learns as fast as its lr is near 1e-3; one trial in eight diverges."""
-
-    facts: Mapping[str, float | str] = {}
-
-    def __init__(self, assignment: Assignment) -> None:
-        self._config = assignment.config
-        self._epoch = assignment.reported
-
-    def step(self) -> ScriptedReport:
-        self._epoch += 1
-        lr: Any = self._config.optimizer.options["lr"]
-        quality = math.exp(-abs(math.log10(lr / 1e-3)))
-        diverges = int(self._config.trial_id) % 8 == 5 and self._epoch == 2
-        value = math.nan if diverges else quality * (1 - 0.8**self._epoch)
-        done = self._epoch == self._config.epochs
-        return ScriptedReport(self._epoch, {"val_miou": value, "epoch_s": lr}, done, "epoch limit" if done else "")
-
-    def close(self) -> None:
-        """Nothing to release."""
+def diverge_now_and_then(assignment: Assignment, epoch: int) -> float | None:
+    return math.nan if int(assignment.trial) % 8 == 5 and epoch == 2 else None
 
 
 @pytest.mark.parametrize("workers", [1, 4])
-@pytest.mark.parametrize("name", SCHEDULERS.names())
-def test_every_cell_ends_with_its_finished_trials_and_a_replay_agrees(name: str, workers: int, tmp_path: Path) -> None:
-    plan, backend = plan_of(f"{SPACE}scheduler: {name}\n"), Simulated(workers)
+@pytest.mark.parametrize("setting", settings())
+def test_every_cell_ends_with_its_finished_trials_and_a_replay_agrees(
+    setting: str, workers: int, tmp_path: Path
+) -> None:
+    plan, backend = plan_of(f"{SPACE}scheduler: {setting}\n"), Simulated(workers)
     with Journal(tmp_path / "journal.jsonl", clock=backend.clock, fsync=False) as journal:
         sweep = Sweep(plan, journal)
-        backend.run(sweep, ScriptedTrial)
+        backend.run(sweep, scripted(diverge_now_and_then))
         replayed = Sweep(plan, journal)
         assert replayed.over
         assert replayed.next() is None
     for cell in plan.cells:
         trials = sweep.state.cell(cell)
-        assert len(trials) == 9
+        assert len(trials) == 7
         assert sum(trial.status == "finished" for trial in trials) >= 2
-        for trial in trials:
-            assert trial.status in ("finished", "stopped", "failed")
-            assert (trial.stop is not None) == (trial.status == "stopped")
-            if trial.stop is not None:
-                assert trial.epoch == trial.stop.rung
-                assert 1 < trial.stop.rank <= trial.stop.of
-                assert len(trial.stop.ahead) == min(5, trial.stop.rank - 1)
-                better = [sweep.state.trials[other].best_until(trial.stop.rung) for other in trial.stop.ahead]
-                assert better == sorted(better, reverse=True)
-                assert better[-1] >= trial.best_until(trial.stop.rung)
+    stopped = [trial for trial in sweep.state.trials.values() if trial.stop is not None]
+    assert bool(stopped) == (setting != "fifo")
+    assert stopped == [trial for trial in sweep.state.trials.values() if trial.status == "stopped"]
+    for trial in stopped:
+        check_stop(trial, sweep)
+
+
+def check_stop(trial: TrialState, sweep: Sweep) -> None:
+    """The trial stopped at the epoch in which it reached the rung, behind those that were better there."""
+    stop = trial.stop
+    assert stop is not None
+    assert trial.epoch == trial.reached(stop.rung, stop.unit)
+    assert stop.value == trial.best
+    assert 1 < stop.rank <= stop.of
+    assert len(stop.ahead) == min(5, stop.rank - 1)
+    others = [sweep.state.trials[other] for other in stop.ahead]
+    assert {other.cell.dataset for other in others} == {trial.cell.dataset}
+    assert all(other.reached(stop.rung, stop.unit) for other in others)
+    better = [other.best_at(stop.rung, stop.unit) for other in others]
+    assert better == sorted(better, reverse=True)
+    assert better[-1] >= stop.value
+
+
+@pytest.mark.parametrize("name", ["asha", "asha_promotion", "hyperband", "median"])
+@pytest.mark.parametrize("rungs", get_args(Grouping))
+def test_rungs_of_a_dataset_hold_the_trials_of_all_its_models(name: str, rungs: str, tmp_path: Path) -> None:
+    plan, backend = plan_of(f"{SPACE}scheduler: {{type: {name}, rungs: {rungs}}}\n"), Simulated(1)
+    with Journal(tmp_path / "journal.jsonl", clock=backend.clock, fsync=False) as journal:
+        sweep = Sweep(plan, journal)
+        backend.run(sweep, scripted())
+    stops = [(trial, trial.stop) for trial in sweep.state.trials.values() if trial.stop is not None]
+    others = {sweep.state.trials[other].cell != trial.cell for trial, stop in stops for other in stop.ahead}
+    assert others == ({False} if rungs == "cell" else {False, True})
 
 
 def decisions(folder: Path) -> list[tuple[str, ...]]:
@@ -327,16 +446,18 @@ def decisions(folder: Path) -> list[tuple[str, ...]]:
     return found
 
 
-@pytest.mark.parametrize("searcher", ["quasi_random", "grid"])
-@pytest.mark.parametrize("name", SCHEDULERS.names())
-def test_a_killed_sweep_ends_like_an_undisturbed_one(name: str, searcher: str, tmp_path: Path) -> None:
-    plan = plan_of(f"{SPACE}scheduler: {name}\nsearcher: {searcher}\n")
+@pytest.mark.parametrize(
+    ("setting", "searcher"),
+    [*((setting, "quasi_random") for setting in settings()), *((name, "grid") for name in SCHEDULERS.names())],
+)
+def test_a_killed_sweep_ends_like_an_undisturbed_one(setting: str, searcher: str, tmp_path: Path) -> None:
+    plan = plan_of(f"{SPACE}scheduler: {setting}\nsearcher: {searcher}\n")
 
     def run(folder: Path) -> None:
         with Journal(folder / "journal.jsonl", fsync=False) as journal:
             sweep = Sweep(plan, journal)
             sweep.interrupted("its driver died", lost="driver")
-            Simulated(workers=1).run(sweep, ScriptedTrial)
+            Simulated(workers=1).run(sweep, scripted(diverge_now_and_then))
 
     (undisturbed := tmp_path / "undisturbed").mkdir()
     run(undisturbed)

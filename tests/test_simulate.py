@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from scripted import scripted
 
 from segsweep.orchestrator.backends.in_process import InProcess
 from segsweep.orchestrator.cli import cli
@@ -38,34 +37,10 @@ image_size: [48, 80]
 UNET, FPN = Cell("streets", "unet/resnet18"), Cell("streets", "fpn/resnet18")
 
 
-@dataclass(frozen=True)
-class ScriptedEpoch:
-    epoch: int
-    metrics: Mapping[str, float]
-    done: bool
-    reason: str
-
-
-class ScriptedTrial:
-    """Learns as fast as its lr is near 1e-3, 10 s an epoch; one above 3e-2 crashes in its third epoch."""
-
-    facts: Mapping[str, float | str] = {}
-
-    def __init__(self, assignment: Assignment) -> None:
-        self._config, self._epoch = assignment.config, assignment.reported
-
-    def step(self) -> ScriptedEpoch:
-        self._epoch += 1
-        lr: Any = self._config.optimizer.options["lr"]
-        if lr > 3e-2 and self._epoch == 3:
-            raise ValueError("diverged")
-        value = math.exp(-abs(math.log10(lr / 1e-3))) * (1 - 0.7**self._epoch)
-        done = self._epoch == self._config.epochs
-        metrics = {"val_miou": value, "val_loss": value, "epoch_s": 10.0}  # overfits: its loss grows
-        return ScriptedEpoch(self._epoch, metrics, done, "epoch limit" if done else "")
-
-    def close(self) -> None:
-        """Nothing to release."""
+def crash_at_high_rates(assignment: Assignment, epoch: int) -> None:
+    lr: Any = assignment.config.optimizer.options["lr"]
+    if lr > 3e-2 and epoch == 3:
+        raise ValueError("diverged")
 
 
 def plan_of(space: str = SPACE) -> SweepPlan:
@@ -76,7 +51,7 @@ def record(folder: Path, space: str = SPACE) -> Path:
     """A sweep's folder with the journal of scripted trials."""
     folder.mkdir()
     with Journal(folder / "journal.jsonl", fsync=False) as journal:
-        InProcess().run(Sweep(plan_of(space), journal), ScriptedTrial)
+        InProcess().run(Sweep(plan_of(space), journal), scripted(crash_at_high_rates))
     return folder
 
 
@@ -189,7 +164,10 @@ def test_curves_of_stopped_trials_may_go_on_at_their_best_value(tmp_path: Path) 
     assert all(
         ", or let stopped ones stay at their best value with --continue-stopped" in m for m in mistakes(SPACE, stopped)
     )
-    found = simulate(Recording(plan_of(), [stopped], continue_stopped=True), workers=1)
+    continued = Recording(plan_of(), [stopped], continue_stopped=True)
+    for curve in (curve for curves in continued.curves.values() for curve in curves if not curve.failed):
+        assert [found["iterations"] for found in curve.metrics] == [4.0 * epoch for epoch in range(1, 9)]
+    found = simulate(continued, workers=1)
     trials = [*trials_of(stopped, UNET), *trials_of(stopped, FPN)]
     missing = sum(8 - trial.epoch for trial in trials if trial.status == "stopped")
     assert missing > 0
@@ -209,6 +187,19 @@ def test_an_objective_that_was_not_recorded_is_refused(recorded: Path) -> None:
     assert len(found) == 2
     assert "unet/resnet18 on streets: trial 001 of" in found[0]
     assert "has no metric 'val_dice' in epoch 1; it has val_loss, val_miou" in found[0]
+
+
+def test_iterations_that_were_not_recorded_are_refused(recorded: Path, tmp_path: Path) -> None:
+    space = SPACE.replace("fifo", "{type: asha, unit: iterations, grace: 8}")
+    assert simulate(Recording(plan_of(space), [recorded]), workers=1)["epochs"] < 96
+    (old := tmp_path / "old").mkdir()
+    journal = (recorded / "journal.jsonl").read_text()
+    (old / "journal.jsonl").write_text(journal.replace('"iterations"', '"steps"'))
+    found = mistakes(space, old)
+    assert len(found) == 2
+    assert found[0].startswith("unet/resnet18 on streets: trial 001 of ")
+    assert found[0].endswith("has no metric 'iterations' in epoch 1; simulate with scheduler.unit epochs or seconds")
+    Recording(plan_of(SPACE.replace("fifo", "{type: asha, unit: seconds, grace: 20}")), [old])
 
 
 def test_a_folder_without_a_journal_is_refused(tmp_path: Path) -> None:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import os
 import random
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import scripted as script
+from scripted import ScriptedReport, ScriptedTrial, scripted
 
 from segsweep.orchestrator.backends import Backend, TrialFactory
 from segsweep.orchestrator.backends.in_process import InProcess
@@ -34,50 +34,6 @@ image_size: [48, 80]
 scheduler: {type: asha, grace: 1, reduction_factor: 3}
 min_finished: 2
 """
-
-
-@dataclass(frozen=True)
-class ScriptedReport:
-    epoch: int
-    metrics: Mapping[str, float]
-    done: bool
-    reason: str
-
-
-class ScriptedTrial:
-    """Learns as fast as its lr is near 1e-3, keeps its epoch in its folder, and fails as the test wants it to."""
-
-    facts: Mapping[str, float | str] = {"params_m": 1.0, "device": "none"}
-
-    def __init__(self, assignment: Assignment, mishap: Callable[[Assignment, int], float | None]) -> None:
-        self._assignment = assignment
-        self._mishap = mishap
-        self._file = assignment.folder / "epoch"
-        assignment.folder.mkdir(parents=True, exist_ok=True)
-        kept = int(self._file.read_text()) if self._file.exists() else 0
-        self._epoch = min(kept, assignment.reported)  # an epoch that was kept but not reported is reported again
-
-    def step(self) -> ScriptedReport:
-        config = self._assignment.config
-        self._epoch = epoch = self._epoch + 1
-        lr: Any = config.optimizer.options["lr"]
-        quality = math.exp(-abs(math.log10(lr / 1e-3))) * (0.5 if config.dataset.name == "night" else 1.0)
-        value = self._mishap(self._assignment, epoch)
-        self._file.write_text(str(epoch))
-        value = quality * (1 - 0.8**epoch) if value is None else value
-        done = epoch == config.epochs
-        return ScriptedReport(epoch, {"val_miou": value, "epoch_s": 0.01}, done, "epoch limit" if done else "")
-
-    def close(self) -> None:
-        """Nothing to release."""
-
-
-def no_mishap(assignment: Assignment, epoch: int) -> None:
-    return None
-
-
-def scripted(mishap: Callable[[Assignment, int], float | None] = no_mishap) -> TrialFactory:
-    return lambda assignment: ScriptedTrial(assignment, mishap)
 
 
 def plan_of(space: str = SPACE) -> SweepPlan:
@@ -101,7 +57,8 @@ def ray_tune(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
 
         from segsweep.orchestrator.backends.ray_tune import RayTune
 
-        cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import this file
+        for module in (sys.modules[__name__], script):  # workers cannot import these files
+            cloudpickle.register_pickle_by_value(module)
         yield RayTune()
 
 
@@ -165,11 +122,11 @@ def test_promotion_finishes_the_best_of_every_rung(backend: Backend, tmp_path: P
 
 
 class SlowFirst(ScriptedTrial):
-    """The sweep's first trial takes a thousand times as long as the others."""
+    """The sweep's first trial takes a hundred times as long as the others."""
 
     def step(self) -> ScriptedReport:
         report = super().step()
-        seconds = 10.0 if self._assignment.trial == "001" else 0.01
+        seconds = 1000.0 if self._assignment.trial == "001" else 10.0
         return dataclasses.replace(report, metrics={**report.metrics, "epoch_s": seconds})
 
 
@@ -185,12 +142,12 @@ scheduler: {type: asha_promotion, grace: 1}
     backend = Simulated(workers=6)
     with Journal(tmp_path / "journal.jsonl", clock=backend.clock) as journal:
         sweep = Sweep(plan_of(one_cell), journal)
-        backend.run(sweep, lambda assignment: SlowFirst(assignment, no_mishap))
+        backend.run(sweep, SlowFirst)
     promotions = [
         e.time for e, _ in read_events(journal.path) if isinstance(e, AttemptStarted) and e.cause == "promote"
     ]
     assert sweep.over
-    assert promotions[0] < 1.0 < 10.0 <= sweep.state.last_time
+    assert promotions[0] < 100.0 < 1000.0 <= sweep.state.last_time
 
 
 def test_values_are_the_best_epoch_and_the_published_point_comes_first(backend: Backend, tmp_path: Path) -> None:
@@ -281,7 +238,10 @@ def decisions(folder: Path) -> list[tuple[Any, ...]]:
     return found
 
 
-@pytest.fixture(scope="module", params=[SPACE, PROMOTION], ids=["asha", "asha_promotion"])
+SECONDS = PROMOTION.replace("grace: 1", "grace: 15, unit: seconds, rungs: dataset")
+
+
+@pytest.fixture(scope="module", params=[SPACE, PROMOTION, SECONDS], ids=["asha", "asha_promotion", "seconds"])
 def undisturbed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[SweepPlan, Path]:
     """A plan, and the folder of its sweep with one worker."""
     plan, folder = plan_of(request.param), tmp_path_factory.mktemp("undisturbed")
@@ -297,20 +257,28 @@ def test_a_killed_sweep_with_one_worker_ends_like_an_undisturbed_one(
     lines = (folder / "journal.jsonl").read_bytes().splitlines(keepends=True)
     cut = random.Random(moment).randrange(1, len(lines))
     (tmp_path / "journal.jsonl").write_bytes(b"".join(lines[:cut]) + lines[cut][:20])  # dies while it writes
-    for trial, epochs in epochs_by_trial(tmp_path).items():
-        (tmp_path / "trials" / trial).mkdir(parents=True)
-        (tmp_path / "trials" / trial / "epoch").write_text(str(epochs[-1]))
     run(InProcess(), tmp_path, scripted(), plan)
     assert decisions(tmp_path) == decisions(folder)
 
 
-LARGER = PROMOTION.replace("trials: 4", "trials: 14").replace("grace: 1", "grace: 2")  # TPE takes over at 11 of a study
+LARGER = (
+    PROMOTION.replace("trials: 4", "trials: 14") + "batch_size: {choice: [4, 8]}"
+)  # TPE takes over at 11 of a study
 
 
-@pytest.mark.parametrize("space", [LARGER, LARGER.replace("asha_promotion", "asha")], ids=["asha_promotion", "asha"])
-def test_replaying_a_journal_of_many_workers_reproduces_its_decisions(tmp_path: Path, space: str) -> None:
+@pytest.mark.parametrize(
+    "scheduler",
+    [
+        "{type: asha_promotion, grace: 2}",
+        "{type: asha, grace: 2}",
+        "{type: asha_promotion, grace: 6, unit: iterations, rungs: dataset}",
+        "{type: hyperband, grace: 15, unit: seconds, brackets: 3}",
+        "{type: median, grace: 15, unit: seconds}",
+    ],
+)
+def test_replaying_a_journal_of_many_workers_reproduces_its_decisions(tmp_path: Path, scheduler: str) -> None:
     """At 50 moments: what the sweep started or stopped next is what it would start or stop again."""
-    plan = plan_of(space)
+    plan = plan_of(LARGER.replace("{type: asha_promotion, grace: 1}", scheduler))
     run(Simulated(workers=4), tmp_path, scripted(), plan)
     lines = (tmp_path / "journal.jsonl").read_bytes().splitlines(keepends=True)
     events = [event for event, _ in read_events(tmp_path / "journal.jsonl")]

@@ -213,7 +213,7 @@ def test_metrics_have_the_epoch_as_step_and_summaries_come_from_the_best_epoch(r
 
 def test_stopped_failed_and_infeasible_trials_tell_why(recorder: Recorder) -> None:
     recorder.create()
-    stop = Stop(rung=1, cutoff=0.52, rank=4, of=5)
+    stop = Stop(rung=1, value=0.1, cutoff=0.52, rank=4, of=5)
     recorder.trial("001", [0.1], "stopped", reason="rung 1: 0.1 is below the cutoff 0.52 (rank 4 of 5)", stop=stop)
     recorder.trial("002", [None], "failed", reason="val_miou is not a number in epoch 1")
     recorder.trial("003", [], "infeasible", reason="out of memory at batch 1")
@@ -227,7 +227,8 @@ def test_stopped_failed_and_infeasible_trials_tell_why(recorder: Recorder) -> No
     ]
     tags = runs["001"].data.tags
     assert "rung 1" in tags["segsweep.stop_reason"]
-    assert (tags["segsweep.stop_rung"], tags["segsweep.stop_cutoff"]) == ("1", "0.52")
+    wanted = {"rung": "1", "unit": "epochs", "value": "0.1", "cutoff": "0.52", "rank": "4 of 5"}
+    assert {key: tags[f"segsweep.stop_{key}"] for key in wanted} == wanted
     assert math.isnan(runs["002"].data.metrics["val_miou"])
     assert "best_val_miou" not in runs["002"].data.metrics
 

@@ -106,7 +106,7 @@ def test_every_epoch_has_the_metrics_of_the_contract(straight: tuple[Path, list[
     scores |= {"val_precision", "val_recall"}
     classes = {f"val_iou/{name}" for name in catalog.DATASETS.get("streets").describe(options_of(STREETS)).classes}
     for report in straight[1]:
-        assert set(report.metrics) == scores | classes | CLOCKS | {"train_loss", "val_loss", "lr"}
+        assert set(report.metrics) == scores | classes | CLOCKS | {"train_loss", "val_loss", "lr", "iterations"}
         finite = {name: value for name, value in report.metrics.items() if name not in classes}
         assert all(math.isfinite(value) for value in finite.values()), finite
         assert report.metrics["epoch_s"] > 0
@@ -125,6 +125,10 @@ def test_the_lr_is_that_of_the_last_update(straight: tuple[Path, list[EpochRepor
     updates = batches_per_epoch(7, 4)
     expected = [3e-3 * (1 - (updates * epoch - 1) / (updates * 3)) ** 0.9 for epoch in (1, 2, 3)]
     assert [r.metrics["lr"] for r in straight[1]] == pytest.approx(expected)
+
+
+def test_iterations_count_all_updates_so_far(straight: tuple[Path, list[EpochReport]]) -> None:
+    assert [r.metrics["iterations"] for r in straight[1]] == [2, 4, 6]  # 7 images in batches of 4
 
 
 def test_training_lowers_the_loss(tmp_path: Path) -> None:

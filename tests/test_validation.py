@@ -67,6 +67,7 @@ def spec_of(text: str) -> SweepSpec:
         ("trials: ~", "trials: must be a whole number, not null"),
         ("trials: 0", "trials: must be at least 1, not 0"),
         ("patience: 0", "patience: must be at least 1, not 0"),
+        ("patience: 8", "patience: 8 never ends a trial before its 9 epochs; give at most 7, or leave it out"),
         ("max_failures: -1", "max_failures: must be at least 0, not -1"),
         ("resources: {gpus: some}", "resources.gpus: must be a number or 'auto', not 'some'"),
         *(
@@ -151,6 +152,37 @@ def spec_of(text: str) -> SweepSpec:
             "scheduler: {type: hyperband, brackets: 4}",
             "scheduler.brackets: must be at most 3, not 4: with 9 epochs there are no more; "
             "give fewer, or a smaller grace or reduction_factor",
+        ),
+        (
+            "scheduler: {type: hyperband, unit: iterations, grace: 100}",
+            "scheduler.brackets: is missing: no epoch limit says how many there are in iterations; give it",
+        ),
+        (
+            "scheduler: {type: hyperband, unit: seconds, grace: 300000000000, brackets: 4}",
+            "scheduler.brackets: must be at most 3, not 4: with 1000000000000 seconds there are no more; "
+            "give fewer, or a smaller grace or reduction_factor",
+        ),
+        *(
+            (
+                f"scheduler: {{type: {name}, unit: seconds, {more}}}",
+                "scheduler.grace: is missing: no epoch limit says how many seconds are few; "
+                "give what every trial shall get",
+            )
+            for name, more in (
+                ("asha", "rungs: dataset"),
+                ("asha_promotion", "rungs: cell"),
+                ("hyperband", "brackets: 2"),
+                ("median", "min_trials: 2"),
+            )
+        ),
+        (
+            "scheduler: {type: asha, unit: epoch}",
+            "scheduler.unit: must be 'epochs', 'iterations' or 'seconds', not 'epoch'. Did you mean 'epochs'?",
+        ),
+        (
+            "scheduler: {type: median, min_trials: 8}",
+            "scheduler.min_trials: 8 leaves nothing to stop among 8 trials of a cell; "
+            "give less, raise trials, or use fifo",
         ),
         ("scheduler: {type: median, min_trials: 0}", "scheduler.min_trials: must be at least 1, not 0"),
         ("searcher: {type: grid, points: 1}", "searcher.points: must be at least 2, not 1"),

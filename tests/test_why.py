@@ -57,7 +57,7 @@ class Recorder:
         self._attempts[trial] = attempt = self._attempts.get(trial, 0) + 1
         self.journal.append(AttemptStarted(trial=trial, attempt=attempt, cause=cause))
         for epoch, value in enumerate(values, start=first):
-            metrics: dict[str, float | None] = {"val_miou": value, "val_loss": value}
+            metrics: dict[str, float | None] = {"val_miou": value, "val_loss": value, "iterations": 20.0 * epoch}
             self.journal.append(EpochDone(trial=trial, attempt=attempt, epoch=epoch, metrics=metrics))
 
     def end(self, trial: str, status: EndStatus, reason: str, stop: Stop | None = None) -> None:
@@ -110,7 +110,21 @@ def test_a_stop_that_does_not_say_who_was_ahead_is_told_without(recorder: Record
     three_others(recorder)
     recorder.end("003", "stopped", "rung 1", Stop(rung=1, cutoff=0.25, rank=3, of=3))
     (told,) = recorder.told("003")
-    assert told.endswith("its val_miou 0.25 is equal to the cutoff 0.25 (rank 3 of 3).")
+    assert told.endswith(
+        "its val_miou 0.25 is equal to the cutoff 0.25, and the earlier of equals goes on (rank 3 of 3)."
+    )
+
+
+def test_a_rung_in_iterations_is_told_with_the_values_that_trials_had_there(recorder: Recorder) -> None:
+    for trial, values in (("001", [0.25, 0.5, 0.75]), ("002", [0.125, 0.375])):
+        recorder.create(trial)
+        recorder.attempt(trial, values)
+    stop = Stop(rung=30, unit="iterations", value=0.375, cutoff=0.5, rank=2, of=2, ahead=("001",))
+    recorder.end("002", "stopped", "rung 30 iterations", stop)
+    (told,) = recorder.told("002")
+    assert told.endswith(
+        "was stopped at rung 30 iterations: its val_miou 0.375 is below the cutoff 0.5 (rank 2 of 2), behind 001 (0.5)."
+    )
 
 
 @pytest.mark.parametrize("reason", ["epoch limit", "patience: no better val_miou for 2 epochs"])
@@ -179,6 +193,7 @@ def test_the_command_tells_the_same_to_people_and_programs(recorder: Recorder, n
     assert (found["trial"], found["status"], found["best"]) == ("002", "stopped", 0.75)
     assert found["stop"] == {
         "rung": 1,
+        "unit": "epochs",
         "cutoff": 0.8,
         "rank": 2,
         "of": 3,

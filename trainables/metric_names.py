@@ -30,6 +30,7 @@ METRICS: Mapping[str, MetricName] = {
     "val_miou_all_classes": MetricName(),  # where the dataset's own score, val_miou, leaves classes out
     "val_classes": MetricName(),  # how many classes the means are taken over
     "lr": MetricName(),
+    "iterations": MetricName("min"),  # optimizer updates since the trial began
     "images_per_second": MetricName(unit="images/s"),
     "epoch_s": MetricName("min", "s"),
     "peak_memory_gib": MetricName("min", "GiB"),

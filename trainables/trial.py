@@ -169,8 +169,12 @@ class Trial:
             train_batches(it.train, it.augment, config.batch_size, config.seed, epoch, self._device, threads)
         ) as batches:
             trained = train_epoch(it.model, it.loss, it.optimizer, it.lr_schedule, batches, epoch=epoch)
-        images_per_second = trained.images / (time.perf_counter() - began)
-        return {"train_loss": trained.loss, "lr": trained.lr, "images_per_second": images_per_second}
+        return {
+            "train_loss": trained.loss,
+            "lr": trained.lr,
+            "images_per_second": trained.images / (time.perf_counter() - began),
+            "iterations": float(batches_per_epoch(len(it.train), config.batch_size) * epoch),
+        }
 
     def _scored(self, epoch: int) -> tuple[Metrics, Sequence[SparseMatrix]]:
         """The scores of the validation split, and the confusion matrix of each of its images."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from segsweep.orchestrator.journal import Stop
-from segsweep.orchestrator.schedulers import CellView, Decision
+from segsweep.orchestrator.schedulers import Decision, Grouping, GroupView
 from segsweep.orchestrator.state import TrialState
 from segsweep.trainables.components import ComponentOptions, Problem
 
@@ -15,14 +15,16 @@ class Options(ComponentOptions):
 
 
 class Fifo:
+    rungs: Grouping = "cell"
+
     def judge(self, trial: TrialState) -> Stop | None:
         return None
 
-    def decide(self, cell: CellView, *, idle: bool) -> Iterable[Decision]:
+    def decide(self, group: GroupView, *, idle: bool) -> Iterable[Decision]:
         return ()  # nothing ever pauses
 
 
-def check(options: Options, epochs: int) -> Iterable[Problem]:
+def check(options: Options, epochs: int, fewest: Mapping[Grouping, int]) -> Iterable[Problem]:
     return ()
 
 

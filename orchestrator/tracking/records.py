@@ -182,6 +182,8 @@ def status_tags(trial: TrialState) -> dict[str, str]:
         "segsweep.status": trial.status,
         "segsweep.stop_reason": trial.reason,
         "segsweep.stop_rung": str(stop.rung) if stop else "",
+        "segsweep.stop_unit": stop.unit if stop else "",
+        "segsweep.stop_value": repr(stop.value) if stop and stop.value is not None else "",
         "segsweep.stop_cutoff": repr(stop.cutoff) if stop else "",
         "segsweep.stop_rank": f"{stop.rank} of {stop.of}" if stop else "",
         "segsweep.attempts": str(trial.attempt),
