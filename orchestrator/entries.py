@@ -18,6 +18,7 @@ from segsweep.orchestrator.source import KeyPath, Source
 from segsweep.orchestrator.spec import CROSSING, SECTIONS, ComponentSpec, Section
 from segsweep.trainables.catalog import UnknownComponentError
 from segsweep.trainables.components import ComponentOptions
+from segsweep.trainables.dataset_options import DatasetOptions
 
 NOT_SEARCHED = {
     "datasets": "what is scored must not change within a sweep",
@@ -110,7 +111,13 @@ class Entries:
 
 
 def default_name(section: str | int, type_: str, options: Mapping[str, JsonValue], component: Any) -> str:
-    """architecture/encoder for a model, else the type; a domain in the encoder leaves the architecture alone."""
+    """architecture/encoder for a model, else the type; a domain in the encoder leaves the architecture alone.
+
+    A fold or a subset of a dataset is another dataset on the leaderboard: camvid-fold0of3-by-group.
+    """
+    if section == "datasets":
+        chosen = component.Options(**options)
+        return f"{type_}{chosen.part}" if isinstance(chosen, DatasetOptions) else type_
     if section != "models":
         return type_
     plain = next(sampled_options(dict(options)))

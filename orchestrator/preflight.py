@@ -14,8 +14,8 @@ from segsweep.orchestrator.next_step import resume_command
 from segsweep.orchestrator.progress import Progress
 from segsweep.orchestrator.ray_session import check_port
 from segsweep.orchestrator.spec import ComponentSpec, Resources, SweepSpec, sweep_name
-from segsweep.trainables.catalog import DATASETS
 from segsweep.trainables.components import DataError, Dataset, Split
+from segsweep.trainables.splits import open_dataset
 
 if TYPE_CHECKING:
     from segsweep.trainables.cache import CachedSplit
@@ -108,9 +108,8 @@ def check_data(spec: SweepSpec, announce: Announce, *, decode: bool, quiet: bool
     mistakes: list[Mistake] = []
     cached: dict[str, CachedSplit] = {}  # all of them until the end: one that made room for another would be missed
     for i, dataset in enumerate(spec.datasets):
-        component = DATASETS.get(dataset.type)
         try:
-            built = component.build(component.Options(**dataset.options))
+            built = open_dataset(dataset.type, dataset.options)
             if decode:
                 cached |= _fill_cache(built, dataset, dataset.image_size or spec.image_size, announce, quiet)
         except DataError as error:

@@ -94,7 +94,7 @@ class DataError(ValueError):
 
 
 class DatasetComponent(Protocol):
-    Options: ClassVar[type[ComponentOptions]]
+    Options: ClassVar[type[ComponentOptions]]  # DatasetOptions in dataset_options.py, for `subset` and `folds`
 
     def describe(self, options: ComponentOptions) -> DatasetCard:
         """Classes and colours without reading images. Raises DataError."""
@@ -103,7 +103,7 @@ class DatasetComponent(Protocol):
         """The folder that has to exist, or None for a dataset that needs none."""
 
     def build(self, options: ComponentOptions) -> Dataset:
-        """List (not read) every sample. Raises DataError."""
+        """List (not read) every sample of the dataset's own splits. Raises DataError."""
 
 
 class ModelComponent(Protocol):

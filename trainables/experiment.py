@@ -17,6 +17,7 @@ from segsweep.trainables.cache import CachedSplit, open_split
 from segsweep.trainables.components import Augmentation, ComponentOptions, LossContext, Task
 from segsweep.trainables.config import Entry, TrialConfig
 from segsweep.trainables.masked_loss import build_loss
+from segsweep.trainables.splits import open_dataset
 
 
 @dataclass
@@ -36,8 +37,7 @@ class Experiment:
 
 def build(config: TrialConfig, device: torch.device) -> Experiment:
     """The experiment in its order: data, model, loss, optimizer, LR schedule. Raises DataError and the catalogues'."""
-    data, data_options = _chosen(catalog.DATASETS, config.dataset)
-    dataset = data.build(data_options)
+    dataset = open_dataset(config.dataset.type, config.dataset.options)
     train = open_split(dataset, config.dataset.name, "train", config.image_size)
     val = open_split(dataset, config.dataset.name, "val", config.image_size)
     for split in (train, val):

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from segsweep.trainables.components import VOID, ComponentOptions, Dataset, DatasetCard, Split
+from segsweep.trainables.components import VOID, Dataset, DatasetCard, Split
+from segsweep.trainables.dataset_options import DatasetOptions
 from segsweep.trainables.datasets._files import MaskCodes, existing_root, resolve_root
 from segsweep.trainables.datasets._split_folders import split_folders
 from segsweep.trainables.datasets._tables import table
 
 
-class Options(ComponentOptions):
+class Options(DatasetOptions):
     """root: the folder with images/ and annotations/; a relative one is below $SEGSWEEP_DATA, else the current one."""
 
     root: str = "ADEChallengeData2016"

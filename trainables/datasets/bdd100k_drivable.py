@@ -16,7 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from segsweep.trainables.components import ComponentOptions, DataError, Dataset, DatasetCard, Pair, Sample, Split
+from segsweep.trainables.components import DataError, Dataset, DatasetCard, Pair, Sample, Split
+from segsweep.trainables.dataset_options import DatasetOptions
 from segsweep.trainables.datasets._files import MaskCodes, existing_root, resolve_root
 from segsweep.trainables.datasets._split_folders import split_folders
 
@@ -41,7 +42,7 @@ RELEASES: dict[Encoding, Release] = {
 }
 
 
-class Options(ComponentOptions):
+class Options(DatasetOptions):
     """root: the folder with images/; a relative one is below $SEGSWEEP_DATA, else below the current folder.
 
     encoding: the two releases permute the values, and no mask says which it is of. `auto` takes the release whose

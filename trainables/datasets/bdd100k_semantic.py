@@ -12,13 +12,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from segsweep.trainables.components import VOID, ComponentOptions, Dataset, DatasetCard, Split
+from segsweep.trainables.components import VOID, Dataset, DatasetCard, Split
+from segsweep.trainables.dataset_options import DatasetOptions
 from segsweep.trainables.datasets._files import MaskCodes, existing_root, resolve_root
 from segsweep.trainables.datasets._split_folders import split_folders
 from segsweep.trainables.datasets._street_labels import TRAINABLE
 
 
-class Options(ComponentOptions):
+class Options(DatasetOptions):
     """root: the folder with images/; a relative one is below $SEGSWEEP_DATA, else below the current folder."""
 
     root: str = "bdd100k"

@@ -15,7 +15,8 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from segsweep.trainables.components import SPLITS, ComponentOptions, DataError, Dataset, DatasetCard, Sample
+from segsweep.trainables.components import SPLITS, DataError, Dataset, DatasetCard, Sample
+from segsweep.trainables.dataset_options import DatasetOptions
 from segsweep.trainables.datasets._files import MaskCodes, existing_root, file_sample, resolve_root
 from segsweep.trainables.datasets._lists import listed
 from segsweep.trainables.datasets._pairing import Layout, pair_up
@@ -70,7 +71,7 @@ ORIGINAL = {  # as in class_dict.csv; the masks hold these colours
 ORIGINAL_VOID = (0, 0, 0)
 
 
-class Options(ComponentOptions):
+class Options(DatasetOptions):
     """root: the folder with the lists; a relative one is below $SEGSWEEP_DATA, else below the current folder."""
 
     root: str = "camvid"

@@ -18,7 +18,8 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
-from segsweep.trainables.components import VOID, Color, ComponentOptions, DataError, Dataset, DatasetCard, Sample, Split
+from segsweep.trainables.components import VOID, Color, DataError, Dataset, DatasetCard, Sample, Split
+from segsweep.trainables.dataset_options import DatasetOptions
 from segsweep.trainables.datasets._files import MaskCodes, existing_root, resolve_root
 from segsweep.trainables.datasets._split_folders import split_folders
 from segsweep.trainables.datasets._street_labels import LABELS, TRAINABLE, Label
@@ -36,7 +37,7 @@ MASKS = {"ids": "labelIds", "train_ids": "labelTrainIds"}
 HELD_OUT = 0.075  # share of validation, and of test, in the re-split
 
 
-class Options(ComponentOptions):
+class Options(DatasetOptions):
     """root: the folder with leftImg8bit/ and gtFine/; a relative one is below $SEGSWEEP_DATA, else the current folder.
 
     labels: which masks are read. `ids` (0..33) are what is published; `train_ids` (0..18 and 255) have to be made by

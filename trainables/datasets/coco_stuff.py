@@ -14,7 +14,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
-from segsweep.trainables.components import VOID, ComponentOptions, Dataset, DatasetCard, Split
+from segsweep.trainables.components import VOID, Dataset, DatasetCard, Split
+from segsweep.trainables.dataset_options import DatasetOptions
 from segsweep.trainables.datasets._files import MaskCodes, existing_root, resolve_root
 from segsweep.trainables.datasets._palette import palette
 from segsweep.trainables.datasets._split_folders import split_folders
@@ -29,7 +30,7 @@ def _with_split(text: str) -> str:
     return text
 
 
-class Options(ComponentOptions):
+class Options(DatasetOptions):
     """root: the folder that holds the other two; a relative one is below $SEGSWEEP_DATA, else the current folder."""
 
     root: str = "coco_stuff164k"

@@ -23,13 +23,13 @@ from segsweep.trainables.components import (
     SPLITS,
     VOID,
     Color,
-    ComponentOptions,
     DataError,
     Dataset,
     DatasetCard,
     Sample,
     Split,
 )
+from segsweep.trainables.dataset_options import DatasetOptions
 from segsweep.trainables.datasets._classes import Raw, check_names, read_classes
 from segsweep.trainables.datasets._files import MaskCodes, existing_root, file_sample, resolve_root
 from segsweep.trainables.datasets._groups import GroupOptions, group_of
@@ -40,7 +40,7 @@ Channel = Annotated[int, Field(ge=0, le=255)]
 ColorOption = tuple[Channel, Channel, Channel]
 
 
-class Options(ComponentOptions):
+class Options(DatasetOptions):
     """What lies where below `root`, and what the values in the masks mean."""
 
     root: str  # a relative one is below $SEGSWEEP_DATA, else below the current folder

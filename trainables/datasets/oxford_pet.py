@@ -14,7 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from segsweep.trainables.components import VOID, ComponentOptions, DataError, Dataset, DatasetCard, Sample
+from segsweep.trainables.components import VOID, DataError, Dataset, DatasetCard, Sample
+from segsweep.trainables.dataset_options import DatasetOptions
 from segsweep.trainables.datasets._files import MaskCodes, existing_root, file_sample, resolve_root
 from segsweep.trainables.datasets._lists import listed
 from segsweep.trainables.datasets._palette import palette
@@ -33,7 +34,7 @@ PET, BACKGROUND, BORDER = 1, 2, 3  # the trimaps' values
 Classes = Literal["border_as_pet", "border_ignored", "trimap", "breeds"]
 
 
-class Options(ComponentOptions):
+class Options(DatasetOptions):
     """root: the folder with images/ and annotations/; a relative one is below $SEGSWEEP_DATA, else the current folder.
 
     classes: border_as_pet and border_ignored have background and pet, trimap has pet, background and border (the

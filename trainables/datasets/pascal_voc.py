@@ -15,7 +15,8 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from segsweep.trainables.components import VOID, ComponentOptions, DataError, Dataset, DatasetCard, Sample
+from segsweep.trainables.components import VOID, DataError, Dataset, DatasetCard, Sample
+from segsweep.trainables.dataset_options import DatasetOptions
 from segsweep.trainables.datasets._files import MaskCodes, existing_root, file_sample, resolve_root
 from segsweep.trainables.datasets._lists import listed
 from segsweep.trainables.datasets._palette import palette
@@ -28,7 +29,7 @@ MASKS = "SegmentationClass"
 AUGMENTED = "SegmentationClassAug"
 
 
-class Options(ComponentOptions):
+class Options(DatasetOptions):
     """root: the folder with JPEGImages/; a relative one is below $SEGSWEEP_DATA, else below the current folder."""
 
     root: str = "VOCdevkit/VOC2012"

@@ -16,7 +16,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from segsweep.trainables.components import SPLITS, ComponentOptions, Dataset, DatasetCard, Pair, Sample, Split
+from segsweep.trainables.components import SPLITS, Dataset, DatasetCard, Pair, Sample, Split
+from segsweep.trainables.dataset_options import DatasetOptions
 
 CLASSES = {
     "flat": (128, 64, 128),
@@ -33,7 +34,7 @@ Side = Annotated[int, Field(ge=32, le=2048)]
 Count = Annotated[int, Field(ge=1, le=100_000)]
 
 
-class Options(ComponentOptions):
+class Options(DatasetOptions):
     """How the streets look, how many there are, and the seed that they are drawn from."""
 
     variant: Literal["day", "night", "fog"] = "day"
