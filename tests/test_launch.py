@@ -335,7 +335,7 @@ def spoil_mask(root: Path) -> None:
         (
             lambda root: (root / "masks" / "b.png").unlink(),
             "datasets[0] (folder): {root}/splits/train.txt: 1 name (b) without a mask, such as {root}/masks/b.png "
-            "(.bmp, .gif, .png, .tif, .tiff). Add the mask or take the image out; "
+            "(.bmp, .gif, .npy, .png, .tif, .tiff). Add the mask or take the image out; "
             "`mask_suffix` names what masks have after the image's name",
         ),
         (
