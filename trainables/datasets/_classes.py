@@ -41,6 +41,17 @@ def read_classes(path: Path) -> ClassFile:
         raise DataError(f'{path}: {why}. Write {{"names": ["background", ...], "ignore_index": 255 or null}}') from None
 
 
+def saved_names(folder: Path, column: str) -> tuple[str, ...]:
+    """The ClassLabel names in a column of a dataset that Hugging Face's save_to_disk wrote; () where it has none."""
+    for info in sorted(folder.glob("**/dataset_info.json")):
+        features = (json.loads(info.read_text(encoding="utf-8")).get("features") or {}).get(column)
+        while isinstance(features, dict):
+            if features.get("_type") == "ClassLabel":
+                return tuple(features["names"])
+            features = features.get("feature")
+    return ()
+
+
 def check_names(names: Sequence[str]) -> None:
     """Raises DataError for too few, too many or equal names."""
     if not 2 <= len(names) <= VOID:

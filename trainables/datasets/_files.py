@@ -113,7 +113,7 @@ def read_pair(image: Path, mask: Path, codes: MaskCodes) -> Pair:
 
 def read_image(path: Path) -> Uint8:
     """(H, W, 3) RGB, turned as its EXIF orientation says; grey becomes three equal channels. Raises DataError."""
-    return _read(path, _rgb)
+    return _read(path, partial(rgb, place=str(path)))
 
 
 def read_mask(path: Path, codes: MaskCodes) -> Uint8:
@@ -148,13 +148,14 @@ def _read(path: Path, decode: Callable[[Image], T]) -> T:
         raise DataError(f"{path}: cannot be read as an image ({error}). Replace the file or take it out") from error
 
 
-def _rgb(image: Image) -> Uint8:
+def rgb(image: Image, place: str) -> Uint8:
+    """(H, W, 3), upright. Raises DataError that begins with `place`."""
     import numpy as np
     from PIL import ImageOps
 
     upright = ImageOps.exif_transpose(image)
     if upright.mode == "F":
-        raise DataError(f"{image.filename}: floating-point pixels have no fixed range; save 8 or 16 bits")  # type: ignore[attr-defined]
+        raise DataError(f"{place}: floating-point pixels have no fixed range; save 8 or 16 bits")
     if upright.mode.startswith("I"):  # 16 bits: convert("RGB") would clip everything above 255 to white
         grey = (np.asarray(upright).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)

@@ -21,26 +21,24 @@ from pydantic import Field, model_validator
 
 from segsweep.trainables.components import (
     SPLITS,
-    VOID,
     Color,
-    DataError,
     Dataset,
     DatasetCard,
     Sample,
     Split,
 )
-from segsweep.trainables.dataset_options import DatasetOptions
-from segsweep.trainables.datasets._classes import Raw, check_names, read_classes
+from segsweep.trainables.datasets._classes import check_names, read_classes
 from segsweep.trainables.datasets._files import MaskCodes, existing_root, file_sample, resolve_root
 from segsweep.trainables.datasets._groups import GroupOptions, group_of
 from segsweep.trainables.datasets._pairing import Fractions, Layout, Pairs, fractions, lists, pair_up
 from segsweep.trainables.datasets._palette import palette
+from segsweep.trainables.datasets._values import ValueOptions, value_codes
 
 Channel = Annotated[int, Field(ge=0, le=255)]
 ColorOption = tuple[Channel, Channel, Channel]
 
 
-class Options(DatasetOptions):
+class Options(ValueOptions):
     """What lies where below `root`, and what the values in the masks mean."""
 
     root: str  # a relative one is below $SEGSWEEP_DATA, else below the current folder
@@ -51,22 +49,11 @@ class Options(DatasetOptions):
     classes: Annotated[tuple[str, ...], Field(min_length=2)] | str = (
         "classes.json"  # names, or a .json or .txt below root
     )
-    values: dict[Raw, Annotated[int, Field(ge=0, lt=VOID)]] | None = None  # raw value -> class index; {0: 0, 255: 1}
-    reduce_zero_label: bool = False  # 0 is void and k is class k-1
-    ignore: tuple[Raw, ...] = ()  # raw values that are void, besides the class file's own ignore_index
     colors: Annotated[dict[str, ColorOption], Field(min_length=2)] | None = None  # RGB masks: {road: [128, 64, 128]}
     ignore_colors: tuple[ColorOption, ...] = ()
     lists: str = "splits"  # the folder of train.txt, val.txt and, if there is one, test.txt
     split: Fractions | None = None  # instead of lists: {train: 0.7, val: 0.15, test: 0.15, seed: 0}
     group: GroupOptions | None = None  # who a sample belongs with: {pattern: "^(.+?)_"} or {file: a.csv, column: b}
-
-    @model_validator(mode="after")
-    def _values_are_unambiguous(self) -> Self:
-        if both := sorted({*self.ignore} & {*(self.values or {})}):
-            raise ValueError(f"raw value {both[0]} is in `values` and in `ignore`: it is a class or void, not both")
-        if self.reduce_zero_label and self.values:
-            raise ValueError("`reduce_zero_label` and `values` both say what a raw value means; give one of them")
-        return self
 
     @model_validator(mode="after")
     def _colors_are_unambiguous(self) -> Self:
@@ -141,13 +128,7 @@ def _codes(options: Options) -> MaskCodes:
     if options.colors is not None:
         check_names(tuple(options.colors))
         return MaskCodes.of_colors(options.colors, options.ignore_colors)
-    names, void = _names(options)
-    check_names(names)
-    values = {index + 1: index for index in range(len(names))} if options.reduce_zero_label else options.values or {}
-    if beyond := sorted(index for index in values.values() if index >= len(names)):
-        raise DataError(f"`values` maps to class {beyond[0]}, but the {len(names)} classes are 0..{len(names) - 1}")
-    ignore = [*options.ignore, *([] if void is None or void in values else [void])]
-    return MaskCodes.of(names, [*ignore, 0] if options.reduce_zero_label else ignore, values)
+    return value_codes(options, *_names(options))
 
 
 def _names(options: Options) -> tuple[tuple[str, ...], int | None]:
