@@ -27,9 +27,7 @@ EPOCHS = 8000  # rehearsed in all, at most: several orders of a small sweep, a p
 FEWEST_TRIALS, MOST_TRIALS = 40, 250
 MOST_ORDERS = 50
 ANY_PACE = Pace(epoch_s=1.0, setup_s=0.0)  # time in epochs
-BLIND = ComponentSpec(
-    type="quasi_random", name="quasi_random"
-)  # proposes at once, and only the order of trials matters
+BLIND = ComponentSpec(type="quasi_random", name="quasi_random")  # quick, and only the order of trials matters
 UNSTOPPED = ComponentSpec(type="fifo", name="fifo")
 
 
@@ -158,12 +156,13 @@ def _trials(cell: Cell, plan: SweepPlan, part: SweepPlan, tally: Tally, orders: 
 def _part(plan: SweepPlan, limit: int) -> SweepPlan:
     """Cells that have up to `limit` trials together; if one has more alone, that one with fewer trials.
 
-    Where cells compete for trials, this holds for datasets.
+    Where cells compete, for trials or in rungs, this holds for datasets.
     """
     spec = plan.spec
+    together = spec.allocation == "adaptive" or spec.scheduler.options.get("rungs") == "dataset"
     groups: dict[tuple[str, ...], list[Cell]] = {}
     for cell in plan.cells:
-        groups.setdefault(cell if spec.allocation == "even" else (cell.dataset,), []).append(cell)
+        groups.setdefault((cell.dataset,) if together else cell, []).append(cell)
     kept: list[Cell] = []
     trials = 0
     for cells in groups.values():
