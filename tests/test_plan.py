@@ -164,7 +164,8 @@ def test_the_schema_is_a_schema_and_the_committed_one_is_current() -> None:
 def test_there_are_shipped_search_spaces() -> None:
     demo, camvid = {"demo.yaml"}, {"camvid.yaml", "camvid_cpu.yaml"}
     streets = {"cityscapes.yaml", "cityscapes_categories.yaml", "bdd100k_drivable.yaml"}
-    assert demo | camvid | streets <= {path.name for path in SHIPPED}
+    others = {"oxford_pet.yaml", "ade20k.yaml"}
+    assert demo | camvid | streets | others <= {path.name for path in SHIPPED}
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
