@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -151,49 +150,40 @@ def test_cross_entropy_agrees_with_torch_where_torch_is_right(batch: tuple[torch
     assert ours.item() == pytest.approx(theirs.item(), rel=1e-6)
 
 
-def test_class_of_weight_zero_alone_in_a_batch_gives_zero_not_nan() -> None:
-    loss = loss_of("cross_entropy", class_weights=(0.0, 1.0, 1.0, 1.0, 1.0))
+@pytest.mark.parametrize("name", ["cross_entropy", "focal", "dice"])
+def test_class_of_weight_zero_alone_in_a_batch_gives_zero_not_nan(name: str) -> None:
+    loss = loss_of(name, class_weights=(0.0, 1.0, 1.0, 1.0, 1.0))
     assert loss(torch.randn(1, C, 4, 4), torch.zeros(1, 4, 4, dtype=torch.uint8)).item() == 0.0
 
 
-@pytest.mark.parametrize(
-    ("balance", "raw"),
-    [
-        ("inverse_sqrt", lambda p: p**-0.5),
-        ("median_frequency", lambda p: 0.0999 / p),
-        ("enet", lambda p: 1 / np.log(1.02 + p)),
-    ],
-)
-def test_balanced_weights_follow_the_formula_up_to_the_cap(
-    balance: cross_entropy.Balance, raw: Callable[[Array], Array]
+@pytest.mark.parametrize("name", ["cross_entropy", "focal", "dice"])
+def test_balanced_weights_come_from_the_train_frequencies_and_are_capped(
+    name: str, batch: tuple[torch.Tensor, torch.Tensor]
 ) -> None:
-    p = FREQUENCIES.numpy()[:4]
-    expected = np.minimum(raw(p) / raw(p).min(), 20.0)
-    weights = cross_entropy.balanced_weights(FREQUENCIES, balance, max_ratio=20.0).numpy()
-    np.testing.assert_allclose(weights[:4], expected, rtol=1e-12)
-    assert weights[4] == max(weights) <= 20.0  # a class without a pixel
-    assert weights.min() == 1.0
+    mean = 0.6 + 0.3 * 2**0.5 + 0.1 * 2  # of sqrt(0.6 / p) capped at 2, over the pixels
+    weights = tuple(w / mean for w in (1.0, 2.0**0.5, 2.0, 2.0, 2.0))
+    balanced = loss_of(name, class_weights="inverse_sqrt", weights_cap=2.0)(*batch)
+    assert balanced.item() == pytest.approx(loss_of(name, class_weights=weights)(*batch).item(), rel=1e-6)
+    assert balanced.item() != pytest.approx(loss_of(name)(*batch).item(), rel=1e-3)
 
 
-def test_balanced_cross_entropy_uses_the_train_frequencies(batch: tuple[torch.Tensor, torch.Tensor]) -> None:
-    value = loss_of("cross_entropy", class_weights="inverse_sqrt", max_weight_ratio=2.0)(*batch)
-    weights = (1.0, 2.0**0.5, 2.0, 2.0, 2.0)  # sqrt(0.6 / p), capped
-    assert value.item() == pytest.approx(cross_entropy_reference(*labelled(*batch), weights, 0.0), rel=1e-6)
-
-
-def dice_reference(log_p: Array, y: NDArray[np.int64], smooth: float, count_absent: bool) -> float:
+def dice_reference(
+    log_p: Array, y: NDArray[np.int64], smooth: float, count_absent: bool, weights: tuple[float, ...]
+) -> float:
     p, truth = np.exp(log_p), np.eye(C)[y]
     coefficient = (2 * (p * truth).sum(0) + smooth) / (p.sum(0) + truth.sum(0) + smooth)
-    return float((1 - coefficient[slice(None) if count_absent else truth.any(0)]).mean())
+    counted = slice(None) if count_absent else truth.any(0)
+    return float(np.average((1 - coefficient)[counted], weights=np.array(weights)[counted]))
 
 
 @pytest.mark.parametrize("smooth", [0.0, 1.0])
 @pytest.mark.parametrize("absent", ["skip", "count"])
-def test_dice_is_one_minus_the_mean_coefficient(
-    absent: str, smooth: float, batch: tuple[torch.Tensor, torch.Tensor]
+@pytest.mark.parametrize("weights", [None, WEIGHTS])
+def test_dice_is_one_minus_the_weighted_mean_coefficient(
+    weights: tuple[float, ...] | None, absent: str, smooth: float, batch: tuple[torch.Tensor, torch.Tensor]
 ) -> None:
-    value = loss_of("dice", absent=absent, smooth=smooth)(*batch)
-    expected = dice_reference(*labelled(*batch), smooth, absent == "count")
+    value = loss_of("dice", absent=absent, smooth=smooth, class_weights=weights or "none")(*batch)
+    expected = dice_reference(*labelled(*batch), smooth, absent == "count", weights or (1.0,) * C)
     assert value.item() == pytest.approx(expected, rel=1e-6)
 
 
@@ -213,7 +203,8 @@ def test_focal_is_the_softmax_form_of_the_paper(
     log_p, y = labelled(*batch)
     log_p = log_p[np.arange(len(y)), y]
     expected = (-np.array(alpha or (1.0,) * C)[y] * (1 - np.exp(log_p)) ** gamma * log_p).mean()
-    assert loss_of("focal", gamma=gamma, alpha=alpha)(*batch).item() == pytest.approx(expected, rel=1e-6)
+    value = loss_of("focal", gamma=gamma, class_weights=alpha or "none")(*batch)
+    assert value.item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_focal_without_focus_is_cross_entropy(batch: tuple[torch.Tensor, torch.Tensor]) -> None:
@@ -229,13 +220,11 @@ def test_focal_gradient_is_finite_where_the_network_is_certain() -> None:
     assert torch.isfinite(logits.grad).all()
 
 
-@pytest.mark.parametrize(
-    ("component", "option"), [(cross_entropy, "class_weights"), (focal, "alpha")], ids=["cross_entropy", "focal"]
-)
-def test_lists_of_weights_have_to_fit_the_classes(component: Any, option: str) -> None:
-    short, zeros = component.Options(**{option: (1.0, 2.0)}), component.Options(**{option: (0.0, 0.0)})
+@pytest.mark.parametrize("component", [cross_entropy, focal, dice], ids=lambda module: module.__name__)
+def test_lists_of_weights_have_to_fit_the_classes(component: Any) -> None:
+    short, zeros = component.Options(class_weights=(1.0, 2.0)), component.Options(class_weights=(0.0, 0.0))
     assert list(component.check(short, task(3))) == [
-        (option, "2 weights for 3 classes; give one per class, in order"),
+        ("class_weights", "2 weights for 3 classes; give one per class, in order"),
     ]
     assert not list(component.check(short, task(2)))
     assert "every weight is 0" in next(iter(component.check(zeros, task(2)))).message
@@ -247,7 +236,7 @@ def test_lists_of_weights_have_to_fit_the_classes(component: Any, option: str) -
         (cross_entropy, {"class_weights": "effective"}),
         (cross_entropy, {"class_weights": (1.0, -1.0)}),
         (cross_entropy, {"class_weights": (1.0, float("nan"))}),
-        (cross_entropy, {"max_weight_ratio": 0.5}),
+        (cross_entropy, {"weights_cap": 0.5}),
         (cross_entropy, {"label_smoothing": 1.0}),
         (dice, {"smooth": -1.0}),
         (focal, {"gamma": -1.0}),

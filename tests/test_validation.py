@@ -51,11 +51,12 @@ def spec_of(text: str) -> SweepSpec:
         ("tracking: {url: x}", "tracking.url: unknown key. Did you mean 'uri'? Known: uri, experiment"),
         (
             "losses: [{type: dice, smoth: 3}]",
-            "losses[0].smoth: unknown key. Did you mean 'smooth'? Known: absent, smooth, name",
+            "losses[0].smoth: unknown key. Did you mean 'smooth'? "
+            "Known: class_weights, weights_cap, absent, smooth, name",
         ),
         (
             "losses: [{type: dice, nmae: a}]",
-            "losses[0].nmae: unknown key. Did you mean 'name'? Known: absent, smooth, name",
+            "losses[0].nmae: unknown key. Did you mean 'name'? Known: class_weights, weights_cap, absent, smooth, name",
         ),
         ("scheduler: {type: fifo, grace: 1}", "scheduler.grace: unknown key. Known: none"),
         # wrong types: nothing is converted
@@ -114,8 +115,8 @@ def spec_of(text: str) -> SweepSpec:
         ),
         (
             "losses: [{type: cross_entropy, class_weights: meet}]",
-            "losses[0].class_weights: must be 'none', 'inverse_sqrt', 'median_frequency', 'enet' or a list, "
-            "not 'meet'. Did you mean 'enet'?",
+            "losses[0].class_weights: must be 'none', 'inverse_sqrt', 'median_frequency', 'enet', 'effective_number' "
+            "or a list, not 'meet'. Did you mean 'enet'?",
         ),
         (
             "lr_schedules: [{type: poly, warmup_epochs: 20}]",

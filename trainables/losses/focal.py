@@ -1,6 +1,7 @@
 """Focal loss (Lin et al. 2017, equation 5) of the softmax: -alpha_y (1 - p_y)^gamma log p_y, mean over labelled pixels.
 
-Library versions are often one sigmoid per class against the rest, which is another loss.
+alpha are the class weights; they scale the loss and are not divided out, as in the paper. Library versions are often
+one sigmoid per class against the rest, which is another loss.
 """
 
 from __future__ import annotations
@@ -10,20 +11,20 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from segsweep.trainables.components import ComponentOptions, LossContext, Problem, Task
-from segsweep.trainables.losses._softmax import Weight, softmax_problems
+from segsweep.trainables.class_weights import WeightedOptions, class_weights, weight_problems
+from segsweep.trainables.components import LossContext, Problem, Task
+from segsweep.trainables.losses._softmax import softmax_problems
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-class Options(ComponentOptions):
+class Options(WeightedOptions):
     gamma: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 2.0  # 0 is cross entropy; 2 is the paper's best
-    alpha: tuple[Weight, ...] | None = None  # one per class; scales the loss, is not divided out (as in the paper)
 
 
 def check(options: Options, task: Task) -> Iterable[Problem]:
-    return softmax_problems(task, "alpha", options.alpha)
+    return [*softmax_problems(task), *weight_problems(options, task)]
 
 
 def build(options: Options, context: LossContext) -> nn.Module:
@@ -37,7 +38,7 @@ def build(options: Options, context: LossContext) -> nn.Module:
 
         def __init__(self) -> None:
             super().__init__()
-            self.register_buffer("alpha", None if options.alpha is None else torch.tensor(options.alpha))
+            self.register_buffer("alpha", class_weights(options, context.class_frequencies))
 
         def forward(self, logits: Tensor, labels: Tensor, valid: Tensor) -> Tensor:
             log_p = logits.log_softmax(dim=1).gather(1, labels[:, None])[:, 0]
