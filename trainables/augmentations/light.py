@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Self
 from pydantic import Field, model_validator
 
 from segsweep.trainables.components import VOID, Augmentation, ComponentOptions, Pair
+from segsweep.trainables.resize import resize_pair
 
 if TYPE_CHECKING:
+    import numpy as np
     from albumentations import Compose
 
 Scale = Annotated[float, Field(ge=0.1, le=10)]
@@ -38,40 +40,55 @@ class Options(ComponentOptions):
 
 def build(options: Options, image_size: tuple[int, int]) -> Augmentation:
     """Pairs of any size become (height, width) = `image_size`; what is padded is black and VOID."""
-    return partial(_apply, _compose(options, image_size))
+    return partial(_apply, options, image_size, _compose(options))
 
 
-def _compose(options: Options, image_size: tuple[int, int]) -> Compose:
+def _compose(options: Options) -> Compose:
     os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # or importing it asks the network for a newer version
     import albumentations as augment
-    import cv2
 
-    height, width = image_size
     jitter = (1 - options.jitter, 1 + options.jitter)
+    hue = (-options.jitter / 10, options.jitter / 10)
+    colours = [augment.ColorJitter(jitter, jitter, jitter, hue, p=1)] if options.jitter else []
     return augment.Compose(
-        [
-            augment.HorizontalFlip(p=options.flip),
-            augment.RandomScale(
-                (options.scale_min - 1, options.scale_max - 1),
-                mask_interpolation=cv2.INTER_NEAREST_EXACT,  # INTER_NEAREST shifts labels by up to half a pixel
-                area_for_downscale="image",
-                p=1,
-            ),
-            # fill_mask is 0 by default: a class of its own in every dataset
-            augment.PadIfNeeded(height, width, position="random", fill=0, fill_mask=VOID, p=1),
-            augment.RandomCrop(height, width, p=1),
-            augment.ColorJitter(jitter, jitter, jitter, (-options.jitter / 10, options.jitter / 10), p=1),
-        ],
+        [augment.HorizontalFlip(p=options.flip), *colours],
         strict=True,  # an unknown argument would only warn
     )
 
 
-def _apply(compose: Compose, pair: Pair, seed: int) -> Pair:
+def _apply(options: Options, image_size: tuple[int, int], compose: Compose, pair: Pair, seed: int) -> Pair:
     import random
 
     import numpy as np
 
-    # set_random_seed would give every transform the same numbers: whatever is flipped would also be scaled alike
+    zoomed = _zoomed(pair, image_size, options, np.random.default_rng((seed, 1)))
+    # set_random_seed would give every transform the same numbers: whatever is flipped would also be jittered alike
     compose.set_random_state(np.random.default_rng(seed), random.Random(seed))
-    out = compose(image=pair.image, mask=pair.label)
+    out = compose(image=zoomed.image, mask=zoomed.label)
     return Pair(out["image"], out["mask"])
+
+
+def _zoomed(pair: Pair, size: tuple[int, int], options: Options, rng: np.random.Generator) -> Pair:
+    """A random crop of `size` from the pair at a random scale.
+
+    The crop is cut before it is scaled, so that no other pixel is read from the cache or computed.
+    """
+    import numpy as np
+
+    scale = rng.uniform(options.scale_min, options.scale_max)
+    windows, targets, offsets = [], [], []
+    for side, given in zip(size, pair.label.shape, strict=True):
+        wanted = max(1, round(side / scale))
+        taken = min(wanted, given)
+        target = side if wanted <= given else min(side, max(1, round(given * scale)))
+        start, offset = int(rng.integers(given - taken + 1)), int(rng.integers(side - target + 1))
+        windows.append(slice(start, start + taken))
+        targets.append(target)
+        offsets.append(slice(offset, offset + target))
+    crop, place = tuple(windows), tuple(offsets)
+    scaled = resize_pair(Pair(pair.image[crop], pair.label[crop]), (targets[0], targets[1]))
+    if scaled.label.shape == size:
+        return scaled
+    padded = Pair(np.zeros((*size, 3), np.uint8), np.full(size, VOID, np.uint8))
+    padded.image[place], padded.label[place] = scaled
+    return padded
