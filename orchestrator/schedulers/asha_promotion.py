@@ -64,19 +64,20 @@ class AshaPromotion:
         """Promote the best 1/eta of those who were here, stop the others."""
         here = self._ranked(group, level)
         keep = max(group.min_finished, math.ceil(len(here) / self._factor))
-        cutoff = here[min(keep, len(here)) - 1].best_at(level, self._unit)
+        ranks = {trial: rank for rank, trial in enumerate(here, 1)}
         for trial in paused:
-            rank = here.index(trial) + 1
-            stop = Stop(
-                rung=level,
-                unit=self._unit,
-                value=trial.best_at(level, self._unit),
-                cutoff=cutoff,
-                rank=rank,
-                of=len(here),
-                ahead=tuple(other.id for other in here[: min(rank - 1, MOST_AHEAD)]),
-            )
-            yield Decision(trial, stop if rank > keep else None)
+            yield Decision(trial, self._stop(trial, level, ranks[trial], here, keep) if ranks[trial] > keep else None)
+
+    def _stop(self, trial: TrialState, level: int, rank: int, here: list[TrialState], keep: int) -> Stop:
+        return Stop(
+            rung=level,
+            unit=self._unit,
+            value=trial.best_at(level, self._unit),
+            cutoff=here[keep - 1].best_at(level, self._unit),
+            rank=rank,
+            of=len(here),
+            ahead=tuple(other.id for other in here[: min(rank - 1, MOST_AHEAD)]),
+        )
 
     def _early(self, group: GroupView, level: int, paused: list[TrialState]) -> Iterator[Decision]:
         """The best of a rung that is still filling, if it would be promoted were the rung closed now."""
