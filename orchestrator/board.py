@@ -20,7 +20,8 @@ class Score:
     trials: int = 0
     finished: int = 0
     stopped: int = 0
-    failed: int = 0  # infeasible ones too
+    failed: int = 0
+    infeasible: int = 0  # outside the sweep's constraints
     gpu_s: float = 0.0
     cpu_s: float = 0.0
     leads: bool = False  # nothing better on this dataset
@@ -32,7 +33,7 @@ class Score:
     @property
     def open(self) -> int:
         """Trials that run, or were interrupted and can go on."""
-        return self.trials - self.finished - self.stopped - self.failed
+        return self.trials - self.finished - self.stopped - self.failed - self.infeasible
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Board:
     mode: Mode
     datasets: tuple[str, ...]
     lines: tuple[Line, ...]
-    warnings: tuple[str, ...] = ()  # why numbers in it may not compare
+    warnings: tuple[str, ...] = ()  # why numbers in it may not compare, or are missing
 
 
 def make_board(rows: Iterable[TrialRow], metric: str, sort: str = "value") -> Board:
@@ -81,7 +82,7 @@ def make_board(rows: Iterable[TrialRow], metric: str, sort: str = "value") -> Bo
         for model in sorted({model for model, _ in cells})
     ]
     ordered = sorted(lines, key=_sort_key(sort, datasets, mode))
-    return Board(metric, mode, datasets, tuple(ordered), tuple(_warnings(rows, datasets)))
+    return Board(metric, mode, datasets, tuple(ordered), (*_warnings(rows, datasets), *_infeasible(cells)))
 
 
 def _warnings(rows: Sequence[TrialRow], datasets: Sequence[str]) -> Iterator[str]:
@@ -113,6 +114,14 @@ def _uneven(rows: Sequence[TrialRow]) -> Iterator[str]:
         )
 
 
+def _infeasible(cells: Mapping[tuple[str, str], list[TrialRow]]) -> Iterator[str]:
+    """One warning for every cell whose trials all broke a constraint."""
+    for (model, dataset), trials in sorted(cells.items()):
+        if all(trial.status == "infeasible" for trial in trials):
+            count = f"all {len(trials)} trials are" if len(trials) > 1 else "its trial is"
+            yield f"{model} on {dataset}: {count} infeasible (last: {trials[0].stop_reason})"
+
+
 def _score(trials: list[TrialRow], mode: Mode) -> Score:
     finished = [trial for trial in trials if trial.status == "finished"]
     valued = [trial for trial in finished if trial.value is not None]
@@ -122,7 +131,8 @@ def _score(trials: list[TrialRow], mode: Mode) -> Score:
         trials=len(trials),
         finished=len(finished),
         stopped=sum(trial.status == "stopped" for trial in trials),
-        failed=sum(trial.status in ("failed", "infeasible") for trial in trials),
+        failed=sum(trial.status == "failed" for trial in trials),
+        infeasible=sum(trial.status == "infeasible" for trial in trials),
         gpu_s=sum(trial.gpu_s for trial in trials),
         cpu_s=sum(trial.cpu_s for trial in trials),
     )

@@ -126,6 +126,7 @@ def _records(board: Board) -> Iterator[dict[str, Any]]:
                 "finished": score.finished,
                 "stopped": score.stopped,
                 "failed": score.failed,
+                "infeasible": score.infeasible,
                 "architecture": line.architecture,
                 "encoder": line.encoder,
                 "params_m": line.params_m,
@@ -167,16 +168,16 @@ def _score_texts(scores: list[Score], counts: bool) -> Iterator[str]:
 
 
 def _why_empty(score: Score) -> str:
-    parts = {"finished": score.finished, "failed": score.failed, "stopped": score.stopped, "running": score.open}
+    parts = {"finished": score.finished, "failed": score.failed, "infeasible": score.infeasible}
+    parts |= {"stopped": score.stopped, "running": score.open}
     why = ", ".join(f"{count} {name}" for name, count in parts.items() if count)
     return f"- ({why})" if why else "-"
 
 
 def _counts(board: Board) -> list[Column]:
     scores = [line.scores[board.datasets[0]] for line in board.lines]
-    return [
-        Column(name, [str(getattr(s, name)) for s in scores]) for name in ("trials", "finished", "stopped", "failed")
-    ]
+    names = ["trials", "finished", "stopped", "failed", *(["infeasible"] if any(s.infeasible for s in scores) else [])]
+    return [Column(name, [str(getattr(s, name)) for s in scores]) for name in names]
 
 
 def _means(board: Board) -> Column:

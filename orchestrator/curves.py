@@ -34,6 +34,7 @@ class Curve:
     ends: int  # the epoch after which a trial with this curve finishes, under the simulated sweep's rules
     values: tuple[float, ...]  # the objective after epoch 1, 2 ...; NaN where it was not a number
     metrics: tuple[Mapping[str, float | None], ...]  # as many
+    infeasible: bool  # it breaks a constraint of the simulated sweep, which ends it as the recorded one did
 
     @property
     def failed(self) -> bool:
@@ -42,7 +43,7 @@ class Curve:
 
     @property
     def complete(self) -> bool:
-        return len(self.values) >= self.ends or self.failed
+        return len(self.values) >= self.ends or self.failed or self.infeasible
 
 
 class Recording:
@@ -70,7 +71,7 @@ class Recording:
         InputError.raise_if(mistakes[cell] for cell in plan.cells if cell in mistakes)
 
     def _unjudged(self, source: Path, trial: TrialState) -> Mistake | None:
-        """An epoch in which the objective, or what rungs count, was not even measured."""
+        """An epoch in which the objective or what rungs count was not even measured, or a cost that never was."""
         metric, scheduler = self.plan.spec.objective.metric, self.plan.spec.scheduler
         for epoch, metrics in enumerate(trial.metrics, 1):
             what = f"trial {trial.id} of {source} has no metric '%s' in epoch {epoch}; %s"
@@ -80,6 +81,8 @@ class Recording:
             if scheduler.options.get("unit") == "iterations" and "iterations" not in metrics:
                 remedy = "simulate with scheduler.unit epochs or seconds"
                 return Mistake(_called(trial.cell), what % ("iterations", remedy))
+        if missing := self.plan.spec.aim.missing(trial):
+            return Mistake(_called(trial.cell), f"trial {trial.id} of {source} {missing}")
         return None
 
     def _add(self, source: Path, trial: TrialState) -> None:
@@ -90,7 +93,8 @@ class Recording:
             missing = range(len(values) + 1, spec.epochs + 1)
             values += [values[best - 1]] * len(missing)
             metrics += [metrics[best - 1] | _iterations(metrics[0], epoch) for epoch in missing]
-        curve = Curve(source, trial, _ends(values, spec), tuple(values), tuple(metrics))
+        infeasible = bool(spec.aim.outside(trial))
+        curve = Curve(source, trial, _ends(values, spec), tuple(values), tuple(metrics), infeasible)
         self.curves[trial.cell].append(curve)
 
     def _gap(self, cell: Cell) -> Mistake | None:
@@ -117,6 +121,8 @@ class Recording:
         """The best value that any recorded trial of the cell reaches; None if all fail before they have one."""
         objective, best = self.plan.spec.objective, None
         for curve in self.curves[cell]:
+            if curve.infeasible:
+                continue
             for value in curve.values[: curve.ends]:
                 if objective.better(value, best):
                     best = value
@@ -204,10 +210,9 @@ class ReplayedEpoch:
 class ReplayedTrial:
     """A trial that reports a recorded curve again."""
 
-    facts: Mapping[str, float | str] = {}
-
     def __init__(self, curve: Curve, reported: int) -> None:
         self._curve, self._epoch = curve, reported
+        self.facts: Mapping[str, float | str] = curve.trial.facts
 
     def step(self) -> ReplayedEpoch:
         curve = self._curve

@@ -66,6 +66,8 @@ def mistakes_of(
     """
     found: dict[KeyPath, list[Any]] = {}
     for item in error.errors():
+        if item["type"] == "default_factory_not_called":
+            continue  # what it would be made of is wrong, and reported
         where = tuple(part for part in item["loc"] if not _is_union_tag(part))
         found.setdefault(where, []).append(item)
     inner = {where[:length] for where in found for length in range(len(where))}  # blames only what is wrong within

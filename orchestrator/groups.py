@@ -27,8 +27,8 @@ class Groups:
 
     def view(self, group: Group) -> GroupView:
         cells = self._cells[group]
-        trials = [trial for cell in cells for trial in self._state.cell(cell)]
-        planned = sum(self._allotment.trials[cell] for cell in cells)
+        trials = [trial for cell in cells for trial in self._state.feasible(cell)]
+        planned = sum(self._allotment.trials[cell] - self._state.count(cell, "infeasible") for cell in cells)
         return GroupView(sorted(trials, key=lambda trial: trial.index), planned, self._allotment.plan.spec.min_finished)
 
     def settle(self, group: Group, idle: bool) -> None:

@@ -31,7 +31,7 @@ from segsweep.orchestrator.provenance import provenance
 from segsweep.orchestrator.ray_session import ray_session
 from segsweep.orchestrator.recorded import recorded
 from segsweep.orchestrator.spec import ComponentSpec, SweepSpec
-from segsweep.orchestrator.sweep import Sweep, cells_without_result
+from segsweep.orchestrator.sweep import Sweep
 from segsweep.orchestrator.tracking.store import check as check_store
 from segsweep.orchestrator.tracking.store import resolve_uri
 from segsweep.orchestrator.tracking.writer import TrackingWriter
@@ -146,7 +146,8 @@ def _drive(sweep: Sweep, backend: Backend, factory: TrialFactory, view: View) ->
 def exit_code(sweep: Sweep) -> ExitCode:
     if sweep.stopping:
         return ExitCode.INTERRUPTED
-    return ExitCode.FAILED_CELLS if cells_without_result(sweep.plan, sweep.state) else ExitCode.DONE
+    without_result = any(not sweep.state.count(cell, "finished") for cell in sweep.plan.cells)
+    return ExitCode.FAILED_CELLS if without_result else ExitCode.DONE
 
 
 def absolute_roots(spec: SweepSpec) -> SweepSpec:

@@ -1,7 +1,8 @@
 """A plan rehearsed in virtual time, before anything is known: what its scheduler and its workers will make of it.
 
 Sweep and scheduler are the real ones. Trials are stand-ins: a cell's values come in random order, each as good at
-every rung as at the first; where ranks change between rungs, a little more is stopped. None fails or loses patience.
+every rung as at the first; where ranks change between rungs, a little more is stopped. None fails, loses patience or
+breaks a constraint.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from segsweep.orchestrator.backends.simulated import Simulated
 from segsweep.orchestrator.journal import Event, Journal
@@ -179,7 +181,8 @@ def _part(plan: SweepPlan, limit: int) -> SweepPlan:
 
 def _run(plan: SweepPlan, workers: int, paces: Mapping[Cell, Pace], order: int) -> tuple[Sweep, float]:
     """The sweep when it is over, and when that was."""
-    spec = plan.spec.model_copy(update={"searcher": BLIND})
+    unbounded: dict[str, Any] = {"more_objectives": (), "constraints": {}}  # what a trial costs is not known yet
+    spec = plan.spec.model_copy(update={"searcher": BLIND, **unbounded})
     sweep, backend = Sweep(replace(plan, spec=spec), Unwritten()), Simulated(workers)
 
     def stand_in(assignment: Assignment) -> StandIn:

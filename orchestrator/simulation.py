@@ -72,6 +72,7 @@ def _cell_facts(cell: Cell, recording: Recording, state: SweepState) -> dict[str
         "finished": counts["finished"],
         "stopped": counts["stopped"],
         "failed": counts["failed"],
+        "infeasible": counts["infeasible"],
         "best": best,
         "best_recorded": recorded,
         "lost": None if best is None or recorded is None else sign * (recorded - best),

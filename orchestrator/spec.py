@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, JsonValue
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
 
+from segsweep.orchestrator.aims import Aim, Bounds
 from segsweep.orchestrator.schedulers import SCHEDULERS
 from segsweep.orchestrator.searchers import SEARCHERS
 from segsweep.trainables.catalog import (
@@ -39,8 +40,14 @@ def gpu_share(gpus: float) -> float:
     return gpus
 
 
+def as_objective(value: Any) -> Any:
+    """`val_miou` is short for `{metric: val_miou}`."""
+    return {"metric": value} if isinstance(value, str) else value
+
+
 PositiveInt = Annotated[int, Field(ge=1)]
 GPUShare = Annotated[float, AfterValidator(gpu_share), Field(json_schema_extra={"minimum": 0, "maximum": 1})]
+Sought = Annotated[Objective, BeforeValidator(as_objective, json_schema_input_type=Objective | str)]
 ImageSize = tuple[Annotated[int, Field(ge=8)], Annotated[int, Field(ge=8)]]
 
 
@@ -80,7 +87,9 @@ class SweepSpec(Frozen):
     batch_size: Annotated[PositiveInt | dict[str, JsonValue], Field(examples=[{"choice": [4, 8]}])] = 8
     image_size: Annotated[ImageSize, Field(examples=[[512, 1024]])]  # height, width
     patience: PositiveInt | None = None
-    objective: Annotated[Objective, Field(examples=[{"metric": "val_miou"}])] = Objective()
+    objective: Annotated[Sought, Field(examples=["val_miou"])] = Objective()
+    more_objectives: Annotated[tuple[Sought, ...], Field(examples=[["gmacs"]])] = ()
+    constraints: Annotated[dict[str, Bounds], Field(examples=[{"params_m": {"max": 30}}])] = Field(default_factory=dict)
     evaluation: Annotated[Evaluation, Field(examples=[{"flip": True}])] = Evaluation()
     searcher: ComponentSpec = ComponentSpec(type="tpe", name="tpe")
     scheduler: ComponentSpec = ComponentSpec(type="asha_promotion", name="asha_promotion")
@@ -90,6 +99,10 @@ class SweepSpec(Frozen):
     max_concurrent: PositiveInt | None = None
     tracking: Tracking = Tracking()
     plugins: tuple[str, ...] = ()
+
+    @property
+    def aim(self) -> Aim:
+        return Aim(self.objective, self.more_objectives, self.constraints)
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from segsweep.orchestrator.journal import (
     read_events,
 )
 from segsweep.trainables.config import TrialConfig
+from segsweep.trainables.metric_names import metric_named, over_epochs
 
 Status = Literal["created", "running", "finished", "stopped", "paused", "failed", "infeasible", "interrupted"]
 
@@ -121,6 +122,13 @@ class TrialState:
         """The objective after `epoch` (1, 2 ...); None if it was not a number."""
         return self.metrics[epoch - 1].get(self.config.objective.metric)
 
+    def measured(self, metric: str) -> float | None:
+        """The trial's value of any metric so far: a fact, or of all its epochs what metric_names says."""
+        if metric_named(metric).per_trial:
+            value = self.facts.get(metric)
+            return None if isinstance(value, str) else value
+        return over_epochs(metric, [metrics.get(metric) for metrics in self.metrics], self.best_epoch)
+
     def apply(self, event: TrialEvent) -> None:
         match event:
             case AttemptStarted():
@@ -205,6 +213,10 @@ class SweepState:
     def cell(self, cell: Cell) -> list[TrialState]:
         """The cell's trials in the order of their creation; a copy, since a view may look meanwhile."""
         return list(self._cells.get(cell, ()))
+
+    def feasible(self, cell: Cell) -> list[TrialState]:
+        """Those of the cell's trials that may rank: all but the infeasible ones."""
+        return [trial for trial in self.cell(cell) if trial.status != "infeasible"]
 
     def count(self, cell: Cell, *statuses: Status) -> int:
         """How many of the cell's trials have one of these statuses."""

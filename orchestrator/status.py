@@ -76,6 +76,7 @@ def _cell_facts(dataset: str, model: str, trials: list[TrialState], planned: int
         "planned": planned,
         "finished": sum(trial.status == "finished" for trial in trials),
         "failed": sum(trial.status == "failed" for trial in trials),
+        "infeasible": sum(trial.status == "infeasible" for trial in trials),
     }
 
 
@@ -88,7 +89,9 @@ def as_lines(found: dict[str, Any]) -> Iterator[str]:
     for cell in found["cells"]:
         value = f"{cell['best']:.4f} (#{cell['trial']})" if cell["best"] is not None else "-"
         name = f"{cell['dataset']} {cell['model']}".ljust(width)
-        yield f"  {name}  {value:16}  {cell['trials']}/{cell['planned']} trials, {cell['finished']} finished"
+        infeasible = f", {cell['infeasible']} infeasible" if cell["infeasible"] else ""
+        done = f"{cell['trials']}/{cell['planned']} trials, {cell['finished']} finished{infeasible}"
+        yield f"  {name}  {value:16}  {done}"
     for closed in found["rounds"]:
         yield f"  {told(RoundClosed(**closed))}"
     if found["state"] in ("created", "killed", "interrupted", "crashed"):

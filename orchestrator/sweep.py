@@ -34,7 +34,7 @@ from segsweep.orchestrator.journal import (
 from segsweep.orchestrator.plan import Combination, CombinationKey, SweepPlan, key_of
 from segsweep.orchestrator.schedulers import SCHEDULERS, Scheduler
 from segsweep.orchestrator.searchers import SEARCHERS, Searcher
-from segsweep.orchestrator.state import Cell, SweepState, TrialEvent, TrialState, best_of
+from segsweep.orchestrator.state import SweepState, TrialEvent, TrialState, best_of
 from segsweep.orchestrator.verdicts import Verdict, explain_stop, verdict_on
 from segsweep.trainables.config import TrialConfig
 
@@ -123,10 +123,14 @@ class Sweep:
         open_trials = open_trials or self._needed_by_its_cell() is not None
         return self.stopping or not (open_trials or any(self.allotment.due(self.state)))
 
-    def facts(self, assignment: Assignment, facts: Mapping[str, float | str]) -> None:
-        """What a worker knows once the trial is built."""
+    def facts(self, assignment: Assignment, facts: Mapping[str, float | str]) -> bool:
+        """Record what a worker knows once the trial is built; True if the trial shall go on."""
+        trial = self.state.trials[assignment.trial]
         finite = {name: value for name, value in facts.items() if isinstance(value, str) or math.isfinite(value)}
-        self.record(TrialFacts(trial=assignment.trial, attempt=assignment.attempt, facts=finite))
+        with self.journal.together():
+            self.record(TrialFacts(trial=trial.id, attempt=assignment.attempt, facts=finite))
+            self._settle(trial)
+        return trial.status == "running"
 
     def report(self, assignment: Assignment, epoch: int, metrics: Mapping[str, float], done: str = "") -> bool:
         """Record one epoch; True if the trial shall go on. done: the reason if the trial says it has finished."""
@@ -226,7 +230,7 @@ class Sweep:
         return None
 
     def _settle(self, trial: TrialState) -> None:
-        """Journal the end that the trial's last epoch called for; a driver may have died before it did."""
+        """Journal the end that the trial's facts or last epoch called for; a driver may have died before it did."""
         if (verdict := self._verdicts.get(trial.id)) is not None:
             self._end(trial, *verdict)
 
@@ -258,8 +262,8 @@ class Sweep:
                 self._searcher.recall(self.plan.by_key[key], event.trial, event.values)
             case RoundClosed():
                 self.allotment.absorb(event)
-            case EpochDone():
-                verdict = verdict_on(self.state.trials[event.trial], event, self._scheduler)
+            case TrialFacts() | EpochDone():
+                verdict = verdict_on(self.state.trials[event.trial], event, self._scheduler, self.plan.spec.aim)
                 if verdict is not None:
                     self._verdicts[event.trial] = verdict
             case AttemptEnded():
@@ -282,10 +286,4 @@ def _build_search(plan: SweepPlan) -> tuple[Scheduler, Searcher]:
     scheduler, searcher = SCHEDULERS.get(spec.scheduler.type), SEARCHERS.get(spec.searcher.type)
     scheduler_options: Any = scheduler.Options(**spec.scheduler.options)
     searcher_options: Any = searcher.Options(**spec.searcher.options)
-    return scheduler.build(scheduler_options, spec.epochs), searcher.build(searcher_options, spec.objective)
-
-
-def cells_without_result(plan: SweepPlan, state: SweepState) -> list[Cell]:
-    """Cells in which no trial finished."""
-    finished = {trial.cell for trial in state.trials.values() if trial.status == "finished"}
-    return [cell for cell in plan.cells if cell not in finished]
+    return scheduler.build(scheduler_options, spec.epochs), searcher.build(searcher_options, spec.aim)

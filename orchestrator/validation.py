@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,8 @@ from segsweep.orchestrator.source import KeyPath, Source
 from segsweep.orchestrator.spec import CROSSING, SECTIONS, ComponentSpec, SweepSpec
 from segsweep.trainables.catalog import DATASETS, LOSSES, LR_SCHEDULES, MODELS, did_you_mean, import_plugins
 from segsweep.trainables.components import DataError, DatasetCard, Task
-from segsweep.trainables.metric_names import OBJECTIVES, class_iou, is_class_iou, metric_named
+from segsweep.trainables.config import Objective
+from segsweep.trainables.metric_names import COSTS, OBJECTIVES, class_iou, is_class_iou, metric_named
 
 STAND_IN_TRIALS = 10_000
 STAND_IN = {
@@ -111,7 +112,7 @@ class Checks:
         self.missing: list[Mistake] = []
 
     def mistakes(self) -> list[Mistake]:
-        found = dict.fromkeys([*self._top_level(), *self._search(), *self._cells(), *self._budget()])
+        found = dict.fromkeys([*self._top_level(), *self._aim(), *self._search(), *self._cells(), *self._budget()])
         return list(found)
 
     def _top_level(self) -> Iterator[Mistake]:
@@ -121,21 +122,40 @@ class Checks:
         if spec.patience is not None and spec.patience > spec.epochs - 2 > 0:
             message = f"{spec.patience} never ends a trial before its {spec.epochs} epochs"
             yield self._at(("patience",), f"{message}; give at most {spec.epochs - 2}, or leave it out")
-        metric, mode = spec.objective.metric, spec.objective.mode
-        if not metric_named(metric).judges:
-            hint = did_you_mean(metric, OBJECTIVES)
-            yield self._at(("objective", "metric"), f"no metric '{metric}'.{hint} Known: {', '.join(OBJECTIVES)}")
-        elif metric_named(metric).better != mode:
-            yield self._at(("objective", "mode"), f"{metric} is better when {metric_named(metric).better}, not {mode}")
         if spec.tracking.uri and spec.tracking.uri != without_password(spec.tracking.uri):
             yield self._at(("tracking", "uri"), HOLDS_PASSWORD)
-        if metric.startswith("val_boundary") and not spec.evaluation.boundary:
-            yield self._at(("objective", "metric"), f"{metric} is measured with `evaluation: {{boundary: true}}` only")
         yield from self._domain_of_ints("batch_size")
         for i, entry in enumerate(spec.lr_schedules):
             schedule: Any = LR_SCHEDULES.get(entry.type)
             for options in sampled_options(entry.options):
                 yield from self._problems(("lr_schedules", i), schedule.check(schedule.Options(**options), spec.epochs))
+
+    def _aim(self) -> Iterator[Mistake]:
+        objective, *more = self.spec.aim.objectives
+        yield from self._sought(("objective",), objective, OBJECTIVES)
+        for i, other in enumerate(more):
+            yield from self._sought(("more_objectives", i), other, (*OBJECTIVES, *COSTS))
+            if other.metric in [earlier.metric for earlier in self.spec.aim.objectives[: i + 1]]:
+                yield self._at(("more_objectives", i), f"{other.metric} is an objective already; leave it out here")
+        for metric, bounds in self.spec.constraints.items():
+            if metric not in COSTS:
+                yield self._at(("constraints", metric), _not_bounded(metric))
+            elif bounds.min is not None and not metric_named(metric).per_trial:
+                why = "is only known epoch by epoch, and too small a value of the first ones says nothing"
+                yield self._at(("constraints", metric, "min"), f"{metric} {why}; give max, or leave the constraint out")
+
+    def _sought(self, path: KeyPath, objective: Objective, known: Sequence[str]) -> Iterator[Mistake]:
+        metric, mode, better = objective.metric, objective.mode, metric_named(objective.metric).better
+        if metric in COSTS and metric not in known:
+            why = f"{metric} cannot decide which trial is best; put it into more_objectives or constraints"
+            yield self._at((*path, "metric"), f"{why}. Known: {', '.join(known)}")
+        elif metric not in known and not is_class_iou(metric):
+            hint = did_you_mean(metric, known)
+            yield self._at((*path, "metric"), f"no metric '{metric}'.{hint} Known: {', '.join(known)}")
+        elif metric.startswith("val_boundary") and not self.spec.evaluation.boundary:
+            yield self._at((*path, "metric"), f"{metric} is measured with `evaluation: {{boundary: true}}` only")
+        elif better != mode:
+            yield self._at((*path, "mode"), f"{metric} is better when {better}, not {mode}")
 
     def _domain_of_ints(self, key: str) -> Iterator[Mistake]:
         try:
@@ -209,14 +229,14 @@ class Checks:
                         yield from self._problems((section, i), component.check(component.Options(**options), task))
 
     def _scored_class(self, dataset: ComponentSpec, card: DatasetCard) -> Iterator[Mistake]:
-        metric = self.spec.objective.metric
-        name = metric.removeprefix(class_iou(""))
-        scored = [card.classes[index] for index in card.scored] if card.scored else card.classes
-        if is_class_iou(metric) and name not in scored:
-            hint = did_you_mean(name, scored)
-            noun = "no class" if name not in card.classes else "no score of class"
-            message = f"{dataset.name} has {noun} '{name}'.{hint} It has: {', '.join(scored)}"
-            yield self._at(("objective", "metric"), message)
+        for i, objective in enumerate(self.spec.aim.objectives, -1):
+            name = objective.metric.removeprefix(class_iou(""))
+            scored = [card.classes[index] for index in card.scored] if card.scored else card.classes
+            if is_class_iou(objective.metric) and name not in scored:
+                hint = did_you_mean(name, scored)
+                noun = "no class" if name not in card.classes else "no score of class"
+                message = f"{dataset.name} has {noun} '{name}'.{hint} It has: {', '.join(scored)}"
+                yield self._at(("objective", "metric") if i < 0 else ("more_objectives", i, "metric"), message)
 
     def _window(self, dataset: ComponentSpec, size: tuple[int, int]) -> Iterator[Mistake]:
         window = self.spec.evaluation.window
@@ -240,3 +260,9 @@ def _sound_samples(options: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Samples of options whose domains may be wrong; those are reported elsewhere."""
     with contextlib.suppress(DomainError):
         yield from (sample for sample in sampled_options(options) if all(isinstance(v, int) for v in sample.values()))
+
+
+def _not_bounded(metric: str) -> str:
+    if metric_named(metric).judges:
+        return f"{metric} is sought, not bounded; constraints are on what a trial costs: {', '.join(COSTS)}"
+    return f"no such cost.{did_you_mean(metric, COSTS)} Known: {', '.join(COSTS)}"

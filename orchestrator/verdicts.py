@@ -1,11 +1,12 @@
-"""What an epoch means for its trial: it goes on, or how it ends and why."""
+"""What facts and epochs mean for their trial: it goes on, or how it ends and why."""
 
 from __future__ import annotations
 
 import math
 from typing import NamedTuple
 
-from segsweep.orchestrator.journal import EndStatus, EpochDone, Stop, Unit
+from segsweep.orchestrator.aims import Aim
+from segsweep.orchestrator.journal import EndStatus, EpochDone, Stop, TrialFacts, Unit
 from segsweep.orchestrator.schedulers import Pause, Scheduler
 from segsweep.orchestrator.state import TrialState
 from segsweep.trainables.config import Objective
@@ -19,8 +20,19 @@ class Verdict(NamedTuple):
     stop: Stop | None = None
 
 
-def verdict_on(trial: TrialState, event: EpochDone, scheduler: Scheduler) -> Verdict | None:
-    """None: it goes on. A scheduler judges every epoch once, also of trials that it may not stop."""
+def verdict_on(trial: TrialState, event: TrialFacts | EpochDone, scheduler: Scheduler, aim: Aim) -> Verdict | None:
+    """None: it goes on. A trial may be infeasible by its facts, before its first epoch."""
+    if outside := aim.outside(trial):
+        return Verdict("infeasible", outside)
+    if isinstance(event, TrialFacts):
+        return None
+    if missing := aim.missing(trial):
+        return Verdict("failed", missing)
+    return _verdict_on_epoch(trial, event, scheduler)
+
+
+def _verdict_on_epoch(trial: TrialState, event: EpochDone, scheduler: Scheduler) -> Verdict | None:
+    """A scheduler judges every epoch once, also of trials that it may not stop."""
     stop = None if event.redone else scheduler.judge(trial)
     if event.done:
         return Verdict("finished", event.done)

@@ -160,7 +160,8 @@ def last_words(state: SweepState, code: int, folder: Path) -> str:
     if code == ExitCode.INTERRUPTED:
         return f"{name} stopped after {len(trials)} trials. Go on: {resume_command(folder)}"
     failed = sum(trial.status == "failed" for trial in trials)
-    parts = [f"{len(trials)} trials, {failed} failed."]
+    infeasible = sum(trial.status == "infeasible" for trial in trials)
+    parts = [f"{len(trials)} trials, {failed} failed{f', {infeasible} infeasible' if infeasible else ''}."]
     for dataset, best in winners(state).items():
         metric = best.config.objective.metric
         parts.append(f"{dataset}: {best.cell.model} best, {metric} {_number(best.best)} (trial {best.id}).")

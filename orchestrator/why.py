@@ -118,6 +118,8 @@ def _ending(found: dict[str, Any]) -> str:
             return f"was interrupted after {epochs} ({found['reason']}); `{resume}` goes on with it"
         case "created":
             return "has not begun"
+        case "infeasible" if not found["epochs"]:
+            return f"is infeasible: {found['reason']}; it was built, and not trained"
         case status:
             return f"{'' if status == 'failed' else 'is '}{status} after {epochs}: {found['reason']}"
 

@@ -18,6 +18,7 @@ import pytest
 
 from segsweep.orchestrator.cli import main
 from segsweep.orchestrator.journal import EpochDone, Journal, read_events
+from segsweep.orchestrator.tracking.reader import Reader
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning",  # MLflow imports pydantic, starlette and sqlalchemy features that are going away
@@ -256,6 +257,23 @@ def test_a_cell_without_a_finished_trial_is_exit_code_3(run: Run, tmp_path: Path
     assert "#001 on streets: failed after epoch 0: DivergedError: " in done.err
     assert done.out.splitlines()[2].split()[:6] == ["tiny", "-", "(1", "failed)", "1", "0"]
     assert done.last_line == "1 trials, 1 failed. Next: segsweep leaderboard diverged"
+
+
+@pytest.mark.usefixtures("shared_store")
+def test_a_cell_that_breaks_a_constraint_says_so_everywhere(run: Run, finished: Finished, tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    done = run("launch", "tiny.yaml", "--in-process", "--set", "constraints.gmacs.max=0.001", "--name", "slim")
+    assert done.code == 3
+    (cell,) = json.loads(run("status", "slim", "--json").out)["cells"]
+    assert (cell["trials"], cell["finished"], cell["infeasible"]) == (2, 0, 2)
+    assert "2/2 trials, 0 finished, 2 infeasible" in run("status", "slim").out
+    assert "is above max 0.001; it was built, and not trained." in run("why", "1", "slim").out
+    board = run("leaderboard", "slim").out
+    assert "- (2 infeasible)" in board
+    assert "all 2 trials are infeasible (last: gmacs" in board
+    rows = [row for row in Reader(finished.uri).trials() if row.sweep == "slim"]
+    assert [(row.status, row.value) for row in rows] == [("infeasible", None)] * 2
+    assert done.last_line == "2 trials, 0 failed, 2 infeasible. Next: segsweep leaderboard slim"
 
 
 # -- bad input: one clear message, exit code 2, nothing left behind -----------------------------------------------

@@ -97,7 +97,7 @@ def test_a_cell_is_the_best_finished_trial_and_stopped_ones_never_rank() -> None
     fpn = next(line for line in board.lines if line.model == "fpn/resnet18")
     assert fpn.scores["camvid"].value == 0.64
     assert fpn.scores["streets"].value is None
-    assert fpn.scores["streets"].failed == 2
+    assert (fpn.scores["streets"].failed, fpn.scores["streets"].infeasible) == (1, 1)
 
 
 def test_the_best_of_every_dataset_leads_ties_included() -> None:
@@ -147,8 +147,19 @@ def test_a_table_of_several_datasets_has_counts_in_the_cells_and_says_why_a_cell
     text = as_table(make_board(ROWS, "val_miou"), width=80, color=False)
     assert "0.6100 3/1/1" in text
     assert "*0.6400 2/2/0" in text
-    assert "- (2 failed)" in text
+    assert "- (1 failed, 1 infeasible)" in text
     assert "val_miou of the best finished trial at its best epoch, * highest" in text
+
+
+def test_a_cell_whose_trials_all_broke_a_constraint_says_which() -> None:
+    big = [row("fpn/b7", "camvid", None, "infeasible", stop_reason=f"params_m {n} is above max 30") for n in (66, 67)]
+    board = make_board([*ROWS, *big], "val_miou")
+    assert board.warnings == ("fpn/b7 on camvid: all 2 trials are infeasible (last: params_m 66 is above max 30)",)
+    alone = as_table(make_board([ROWS[0], *big], "val_miou"), width=120, color=False)
+    assert "- (2 infeasible)" in alone
+    assert alone.splitlines()[0].split()[:6] == ["model", "camvid", "trials", "finished", "stopped", "failed"]
+    assert "infeasible" in alone.splitlines()[0]
+    assert "infeasible" not in as_table(make_board([ROWS[0]], "val_miou"), width=120, color=False)
 
 
 @pytest.mark.parametrize("width", [80, 120])

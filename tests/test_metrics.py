@@ -21,7 +21,7 @@ from torchmetrics.classification import (
 
 from segsweep.trainables import metrics
 from segsweep.trainables.components import VOID
-from segsweep.trainables.metric_names import METRICS, class_iou, is_class_iou, metric_named
+from segsweep.trainables.metric_names import METRICS, class_iou, is_class_iou, metric_named, over_epochs
 from segsweep.trainables.metrics import ConfusionMatrix, confusion_matrix
 
 # truth 0: 3 right, 1 taken for 1; truth 1: 2 right, 2 taken for 2; class 2 never true; class 3 nowhere
@@ -123,6 +123,15 @@ def test_the_iou_of_a_class_is_better_high_whatever_the_class_is_called(class_na
 def test_losses_times_and_sizes_are_better_low() -> None:
     small = ("val_loss", "train_loss", "epoch_s", "gpu_s", "peak_memory_gib", "params_m", "gmacs")
     assert {metric_named(name).better for name in small} == {"min"}
+
+
+def test_what_epochs_cost_counts_at_the_peak_or_on_average_and_scores_at_the_best_epoch() -> None:
+    values = [1.0, 4.0, None, 1.0]
+    assert over_epochs("peak_memory_gib", values, 4) == 4.0
+    assert over_epochs("epoch_s", values, 4) == 2.0
+    assert over_epochs("val_dice", values, 2) == 4.0
+    assert over_epochs("val_dice", values, None) is None
+    assert over_epochs("epoch_s", [None], None) is None
 
 
 def test_the_prefix_names_the_split() -> None:

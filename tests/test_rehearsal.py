@@ -49,6 +49,11 @@ def test_without_early_stopping_all_epochs_are_expected() -> None:
     assert (found.epochs, found.makespan_s) == (27, 18)  # two trials at once, then the third
 
 
+def test_what_a_trial_costs_is_not_known_yet_and_ends_none() -> None:
+    asked = "more_objectives: [gmacs]\nconstraints: {params_m: {max: 1}, epoch_s: {max: 0.001}}\n"
+    assert rehearse(plan_of(f"{BASE}trials: 3\nscheduler: fifo\n{asked}"), workers=2).epochs == 27
+
+
 def test_halving_by_hand() -> None:
     plan = plan_of(f"{BASE}trials: 4\nscheduler: {{type: asha_promotion, grace: 1, reduction_factor: 2}}\n")
     # rungs at 1, 2, 4, 8: four trials train 1 epoch, two 1 more, one 7 more; the last pauses at 2, 4 and 8

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pydantic import JsonValue
 
+from segsweep.orchestrator.aims import Aim, Bounds
 from segsweep.orchestrator.domains import parse as parse_domain
 from segsweep.orchestrator.plan import SweepPlan
 from segsweep.orchestrator.searchers import SEARCHERS, Searcher, Values
@@ -36,26 +37,44 @@ def plan_of(space: str) -> SweepPlan:
     return SweepPlan.of(check(parse(space, "space.yaml")).spec)
 
 
-def build(name: str) -> Searcher:
+SINGLE = Aim()
+TRADED = Aim(Objective(), (Objective(metric="gmacs"),), {"params_m": Bounds(max=2.0), "epoch_s": Bounds(max=0.09)})
+
+
+def build(name: str, aim: Aim = SINGLE) -> Searcher:
     component: Any = SEARCHERS.get(name)
-    return component.build(component.Options(), Objective())  # type: ignore[no-any-return]
+    return component.build(component.Options(), aim)  # type: ignore[no-any-return]
 
 
-def run(searcher: Searcher, plan: SweepPlan, known: list[tuple[Values, float]], trials: int) -> list[Values]:
-    """Recall and observe what is known, then propose the rest; a value is good near lr 1e-3."""
+def run(searcher: Searcher, plan: SweepPlan, known: list[Values], trials: int, aim: Aim = SINGLE) -> list[Values]:
+    """Recall and observe what is known, then propose the rest."""
     found: list[Values] = []
     for index in range(trials):
         combination = plan.order[index]
-        values = known[index][0] if index < len(known) else searcher.propose(combination, index)
+        values = known[index] if index < len(known) else searcher.propose(combination, index)
         trial = f"{index + 1:03d}"
         searcher.recall(combination, trial, values)
-        state = TrialState(combination.config(trial, values), dict(values))
-        lr: Any = values["optimizer.lr"]
-        state.metrics.append({"val_miou": -abs(math.log10(lr / 1e-3))})
-        state.best_epoch, state.status = 1, "finished"
-        searcher.observe(state)
+        searcher.observe(ended(TrialState(combination.config(trial, values), dict(values), index), aim))
         found.append(values)
     return found
+
+
+def ended(trial: TrialState, aim: Aim) -> TrialState:
+    """A value is good near lr 1e-3 and weight decay 0.1, which costs; lr above 1e-2 costs parameters.
+
+    With several objectives every ninth trial fails.
+    """
+    lr: Any = trial.values["optimizer.lr"]
+    decay: Any = trial.values.get("optimizer.weight_decay", 0.0)
+    trial.facts = {"gmacs": 1 + 10 * decay, "params_m": 3.0 if lr > 1e-2 else 1.0}
+    trial.status = (
+        "infeasible" if aim.outside(trial) else "failed" if trial.index % 9 == 8 and aim != SINGLE else "finished"
+    )
+    if trial.status == "finished":
+        trial.metrics.append({"val_miou": -abs(math.log10(lr / 1e-3)) - (0.1 - decay) ** 2 * 100, "epoch_s": decay})
+        trial.best_epoch = 1
+        trial.status = "infeasible" if aim.outside(trial) else "finished"
+    return trial
 
 
 @pytest.mark.parametrize("name", SEARCHERS.names())
@@ -67,11 +86,12 @@ def test_a_finite_space_is_searched_to_its_last_point_without_a_duplicate(name: 
 
 
 @pytest.mark.parametrize("name", SEARCHERS.names())
+@pytest.mark.parametrize("aim", [SINGLE, TRADED], ids=["one objective", "two and constraints"])
 @pytest.mark.parametrize("known", [0, 1, 7, 14, 29])
-def test_proposals_after_a_replay_are_those_of_an_undisturbed_search(name: str, known: int) -> None:
+def test_proposals_after_a_replay_are_those_of_an_undisturbed_search(name: str, aim: Aim, known: int) -> None:
     plan = plan_of(OPEN_SPACE)
-    undisturbed = run(build(name), plan, [], 30)
-    replayed = run(build(name), plan, [(values, 0.0) for values in undisturbed[:known]], 30)
+    undisturbed = run(build(name, aim), plan, [], 30, aim)
+    replayed = run(build(name, aim), plan, undisturbed[:known], 30, aim)
     assert replayed == undisturbed
 
 
@@ -110,7 +130,7 @@ TWO_RANGES = """
 def test_a_grid_tries_both_ends_and_the_published_value_then_what_lies_between() -> None:
     head, tail = OPEN_SPACE.split("optimizers:")[0], OPEN_SPACE[OPEN_SPACE.index("trials:") :]
     component: Any = SEARCHERS.get("grid")
-    searcher = component.build(component.Options(points=3), Objective())
+    searcher = component.build(component.Options(points=3), Aim())
     found = run(searcher, plan_of(f"{head}optimizers:{TWO_RANGES}{tail}"), [], 40)
     assert found[0]["optimizer.weight_decay"] == 0.4
     coarse = {(values["optimizer.lr"], values["optimizer.weight_decay"]) for values in found[:9]}
@@ -146,7 +166,7 @@ def test_quasi_random_points_depend_on_seed_and_index_only() -> None:
     component: Any = SEARCHERS.get("quasi_random")
 
     def first_points(seed: int) -> list[Values]:
-        return run(component.build(component.Options(seed=seed), Objective()), plan_of(OPEN_SPACE), [], 5)[1:]
+        return run(component.build(component.Options(seed=seed), Aim()), plan_of(OPEN_SPACE), [], 5)[1:]
 
     assert first_points(0) == first_points(0) != first_points(1)
     crossed = plan_of(OPEN_SPACE.replace("trials: 40", "trials: 5\nlosses: [dice, cross_entropy]"))
@@ -180,6 +200,44 @@ def test_tpe_comes_nearer_to_the_good_values_than_random_search() -> None:
 
     tpe, uniform = distance("tpe"), distance("random")
     assert tpe < 0.8 * uniform
+
+
+def test_tpe_avoids_neighbours_of_infeasible_trials() -> None:
+    """A quarter of the space is outside, by a fact: those trials never have a value."""
+    aim = Aim(constraints={"params_m": Bounds(max=2.0)})
+
+    def infeasible(searcher: str) -> int:
+        found = run(build(searcher, aim), plan_of(OPEN_SPACE), [], 40, aim)[20:]
+        lrs: list[Any] = [values["optimizer.lr"] for values in found]
+        return sum(lr > 1e-2 for lr in lrs)
+
+    assert infeasible("tpe") <= 1 < 3 <= infeasible("random")
+
+
+def hypervolume(found: list[Values], worst: tuple[float, float] = (-4.0, 2.0)) -> float:
+    """Area between the Pareto front of (val_miou, gmacs) and a point that is worse in both."""
+    plan = plan_of(OPEN_SPACE)
+    trials = [ended(TrialState(plan.combinations[0].config("1", v), dict(v)), SINGLE) for v in found]
+    points = [(t.best or 0.0, m) for t in trials if (m := t.measured("gmacs")) is not None]
+    area, cheapest = 0.0, worst[1]
+    for value, cost in sorted(points, reverse=True):
+        if value > worst[0] and cost < cheapest:
+            area += (value - worst[0]) * (cheapest - cost)
+            cheapest = cost
+    return area
+
+
+@pytest.mark.parametrize("name", ["tpe", "nsga2"])
+def test_two_objectives_reach_a_larger_hypervolume_than_random_search(name: str) -> None:
+    aim = Aim(more_objectives=(Objective(metric="gmacs"),))
+    component: Any = SEARCHERS.get(name)
+    uniform: Any = SEARCHERS.get("random")
+    wins = 0
+    for seed in range(3):
+        sought = run(component.build(component.Options(seed=seed), aim), plan_of(OPEN_SPACE), [], 40)
+        drawn = run(uniform.build(uniform.Options(seed=seed), aim), plan_of(OPEN_SPACE), [], 40)
+        wins += hypervolume(sought) > hypervolume(drawn)
+    assert wins == 3
 
 
 def test_entries_of_one_type_may_search_one_option_differently() -> None:

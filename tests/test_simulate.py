@@ -202,6 +202,24 @@ def test_iterations_that_were_not_recorded_are_refused(recorded: Path, tmp_path:
     Recording(plan_of(SPACE.replace("fifo", "{type: asha, unit: seconds, grace: 20}")), [old])
 
 
+def test_a_cost_that_was_not_recorded_is_refused(recorded: Path) -> None:
+    found = mistakes(SPACE + "constraints: {latency_ms: {max: 3}}\n", recorded)
+    assert "unet/resnet18 on streets: trial 001 of" in found[0]
+    assert "reports no latency_ms" in found[0]
+
+
+def test_a_constraint_ends_replayed_trials(recorded: Path, tmp_path: Path) -> None:
+    space = SPACE + "constraints: {epoch_s: {max: 9}}\n"
+    found = simulate(Recording(plan_of(space), [recorded]), workers=1)
+    assert [(cell["infeasible"], cell["finished"], cell["best_recorded"]) for cell in found["cells"]] == [
+        (6, 0, None)
+    ] * 2
+    assert found["epochs"] == 12
+    strict = record(tmp_path / "strict", space)  # curves that end in their first epoch, by the same constraint
+    assert simulate(Recording(plan_of(space), [strict]), workers=1)["epochs"] == 12
+    assert any("end before epoch 8" in message for message in mistakes(SPACE, strict))
+
+
 def test_a_folder_without_a_journal_is_refused(tmp_path: Path) -> None:
     assert "there is no journal" in mistakes(SPACE, tmp_path)[0]
 

@@ -19,7 +19,15 @@ from scripted import ScriptedReport, ScriptedTrial, scripted
 from segsweep.orchestrator.backends import Backend, TrialFactory
 from segsweep.orchestrator.backends.in_process import InProcess
 from segsweep.orchestrator.backends.simulated import Simulated
-from segsweep.orchestrator.journal import AttemptStarted, EpochDone, Event, Journal, TrialCreated, read_events
+from segsweep.orchestrator.journal import (
+    AttemptEnded,
+    AttemptStarted,
+    EpochDone,
+    Event,
+    Journal,
+    TrialCreated,
+    read_events,
+)
 from segsweep.orchestrator.plan import SweepPlan
 from segsweep.orchestrator.source import parse
 from segsweep.orchestrator.sweep import Assignment, Sweep
@@ -241,7 +249,79 @@ def decisions(folder: Path) -> list[tuple[Any, ...]]:
 SECONDS = PROMOTION.replace("grace: 1", "grace: 15, unit: seconds, rungs: dataset")
 
 
-@pytest.fixture(scope="module", params=[SPACE, PROMOTION, SECONDS], ids=["asha", "asha_promotion", "seconds"])
+TRADED = f"""{PROMOTION}
+more_objectives: [gmacs]
+constraints: {{gmacs: {{max: 0.2}}, peak_memory_gib: {{max: 0.0061}}}}
+""".replace("trials: 4", "trials: 9")
+
+
+def test_infeasible_trials_end_at_once_never_rank_and_say_why(backend: Backend, tmp_path: Path) -> None:
+    sweep = run(backend, tmp_path, scripted(), plan_of(TRADED))
+    assert sweep.over
+    trials = sweep.state.trials.values()
+    infeasible = [trial for trial in trials if trial.status == "infeasible"]
+    unbuilt = [trial for trial in infeasible if trial.epoch == 0]
+    assert unbuilt
+    for trial in unbuilt:
+        assert trial.reason == f"gmacs {trial.measured('gmacs'):.4g} is above max 0.2"
+    assert len(unbuilt) < len(infeasible)
+    for trial in set(infeasible) - set(unbuilt):
+        peaks = [metrics["peak_memory_gib"] or 0.0 for metrics in trial.metrics]
+        assert [peak > 0.0061 for peak in peaks] == [False] * (trial.epoch - 1) + [True]
+        assert trial.reason == f"peak_memory_gib {peaks[-1]:.4g} is above max 0.0061"
+    for trial in set(trials) - set(infeasible):
+        assert trial.status in ("finished", "stopped")
+        assert (trial.measured("gmacs") or 0.0) <= 0.2
+    for cell in sweep.plan.cells:
+        assert sweep.state.count(cell, "finished") >= 2 or not sweep.state.count(cell, "stopped")
+    gone: set[str] = set()
+    for event, _ in read_events(tmp_path / "journal.jsonl"):
+        if isinstance(event, AttemptEnded):
+            gone |= {event.trial} if event.status == "infeasible" else set()
+            assert event.stop is None or gone.isdisjoint(event.stop.ahead)
+
+
+def test_a_cell_that_no_trial_fits_ends_without_training(backend: Backend, tmp_path: Path) -> None:
+    sweep = run(backend, tmp_path, scripted(), plan_of(SPACE + "constraints: {params_m: {max: 1.5}}\n"))
+    assert sweep.over
+    for trial in sweep.state.trials.values():
+        if trial.config.model.type == "fpn":
+            assert (trial.status, trial.epoch) == ("infeasible", 0)
+            assert trial.reason == "params_m 2 is above max 1.5"
+        else:
+            assert trial.status in ("finished", "stopped")
+
+
+def test_a_cost_that_nobody_measures_fails_the_trial(tmp_path: Path) -> None:
+    space = SPACE.replace("min_finished: 2", "more_objectives: [latency_ms]\nconstraints: {gmacs: {max: 50}}")
+    sweep = run(InProcess(), tmp_path, scripted(), plan_of(space))
+    assert {(trial.status, trial.epoch) for trial in sweep.state.trials.values()} == {("failed", 1)}
+    reason = "reports no latency_ms, which more_objectives or constraints name"
+    assert sweep.state.trials["001"].reason == reason
+
+
+def test_a_driver_that_died_over_an_infeasible_trial_does_not_train_it(tmp_path: Path) -> None:
+    plan = plan_of(TRADED)
+    run(InProcess(), tmp_path, scripted(), plan)
+    events = [event for event, _ in read_events(tmp_path / "journal.jsonl")]
+    lines = (tmp_path / "journal.jsonl").read_bytes().splitlines(keepends=True)
+    end = next(i for i, event in enumerate(events) if event.event == "end" and event.status == "infeasible")
+    assert events[end - 1].event == "facts"
+    (tmp_path / "journal.jsonl").write_bytes(b"".join(lines[:end]))
+    with Journal(tmp_path / "journal.jsonl") as journal:
+        sweep = Sweep(plan, journal)
+        sweep.interrupted("its driver died", lost="driver")
+    assert sweep.state.trials[lines_trial(lines[end])].status == "infeasible"
+
+
+def lines_trial(line: bytes) -> str:
+    return str(json.loads(line)["trial"])
+
+
+KILLED = {"asha": SPACE, "asha_promotion": PROMOTION, "seconds": SECONDS, "objectives and constraints": TRADED}
+
+
+@pytest.fixture(scope="module", params=KILLED.values(), ids=KILLED.keys())
 def undisturbed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[SweepPlan, Path]:
     """A plan, and the folder of its sweep with one worker."""
     plan, folder = plan_of(request.param), tmp_path_factory.mktemp("undisturbed")
@@ -266,19 +346,26 @@ LARGER = (
 )  # TPE takes over at 11 of a study
 
 
+TRADED_LARGER = LARGER + TRADED.removeprefix(PROMOTION.replace("trials: 4", "trials: 9"))
+
+
 @pytest.mark.parametrize(
-    "scheduler",
+    ("scheduler", "space"),
     [
-        "{type: asha_promotion, grace: 2}",
-        "{type: asha, grace: 2}",
-        "{type: asha_promotion, grace: 6, unit: iterations, rungs: dataset}",
-        "{type: hyperband, grace: 15, unit: seconds, brackets: 3}",
-        "{type: median, grace: 15, unit: seconds}",
+        ("{type: asha_promotion, grace: 2}", LARGER),
+        ("{type: asha, grace: 2}", LARGER),
+        ("{type: asha_promotion, grace: 6, unit: iterations, rungs: dataset}", LARGER),
+        ("{type: hyperband, grace: 15, unit: seconds, brackets: 3}", LARGER),
+        ("{type: median, grace: 15, unit: seconds}", LARGER),
+        ("{type: asha_promotion, grace: 1}", TRADED_LARGER),
+        ("{type: hyperband, grace: 1}", TRADED_LARGER + "searcher: {type: nsga2, population: 4}\n"),
     ],
 )
-def test_replaying_a_journal_of_many_workers_reproduces_its_decisions(tmp_path: Path, scheduler: str) -> None:
+def test_replaying_a_journal_of_many_workers_reproduces_its_decisions(
+    tmp_path: Path, scheduler: str, space: str
+) -> None:
     """At 50 moments: what the sweep started or stopped next is what it would start or stop again."""
-    plan = plan_of(LARGER.replace("{type: asha_promotion, grace: 1}", scheduler))
+    plan = plan_of(space.replace("{type: asha_promotion, grace: 1}", scheduler))
     run(Simulated(workers=4), tmp_path, scripted(), plan)
     lines = (tmp_path / "journal.jsonl").read_bytes().splitlines(keepends=True)
     events = [event for event, _ in read_events(tmp_path / "journal.jsonl")]

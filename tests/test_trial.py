@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import textwrap
+import time
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +29,7 @@ from segsweep.trainables.checkpoint import StaleAttemptError
 from segsweep.trainables.components import VOID, ComponentOptions, Dataset, LossContext, Pair, Split, Task
 from segsweep.trainables.config import Entry, Evaluation, Objective, TrialConfig
 from segsweep.trainables.confusions import load_confusions
-from segsweep.trainables.experiment import gmacs
+from segsweep.trainables.experiment import PASSES, WARM_UPS, gmacs, latency_ms
 from segsweep.trainables.loop import DivergedError, evaluate, train_epoch
 from segsweep.trainables.masked_loss import build_loss
 from segsweep.trainables.metric_names import METRICS
@@ -153,6 +154,31 @@ def test_facts_describe_the_trial(tmp_path: Path) -> None:
 def test_gmacs_count_a_multiply_add_once() -> None:
     conv = nn.Conv2d(3, 5, kernel_size=3, padding=1, bias=False)
     assert gmacs(conv, (8, 10), CPU) == pytest.approx(3 * 5 * 9 * 8 * 10 / 1e9)
+
+
+class Napping(nn.Conv2d):
+    """Slow at first, and in training mode."""
+
+    naps = 0
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.naps += 1
+        time.sleep(0.05 if self.training or self.naps <= WARM_UPS else 0.004)
+        return super().forward(images)
+
+
+def test_latency_is_the_median_of_single_images_after_a_warm_up_in_evaluation_mode() -> None:
+    model = Napping(3, 2, kernel_size=1)
+    assert 4 <= latency_ms(model, (8, 8), CPU) < 40
+    assert WARM_UPS + PASSES[0] <= model.naps <= WARM_UPS + PASSES[1]
+
+
+def test_latency_is_measured_once(tmp_path: Path) -> None:
+    with Trial(config(), tmp_path) as it:
+        assert float(it.facts["latency_ms"]) > 0
+        it.step()
+    with Trial(config(), tmp_path, attempt=2, reported=1) as again:
+        assert "latency_ms" not in again.facts
 
 
 # -- equal and resumed trials -----------------------------------------------------------------------------------------

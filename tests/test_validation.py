@@ -13,6 +13,7 @@ from segsweep.orchestrator.errors import InputError
 from segsweep.orchestrator.source import parse, read
 from segsweep.orchestrator.spec import SweepSpec
 from segsweep.orchestrator.validation import check
+from segsweep.trainables.config import Objective
 
 BASE = """\
 datasets: [streets]
@@ -23,9 +24,16 @@ image_size: [64, 96]
 ONE_GPU = "since a trial uses one GPU or a share of one"
 TOP_LEVEL = (
     "name, datasets, models, losses, optimizers, lr_schedules, augmentations, seeds, trials, allocation, epochs, "
-    "batch_size, image_size, patience, objective, evaluation, searcher, scheduler, min_finished, max_failures, "
-    "resources, max_concurrent, tracking, plugins"
+    "batch_size, image_size, patience, objective, more_objectives, constraints, evaluation, searcher, scheduler, "
+    "min_finished, max_failures, resources, max_concurrent, tracking, plugins"
 )
+
+
+SCORES = (
+    "val_miou, val_pixel_accuracy, val_mean_accuracy, val_fwiou, val_dice, val_precision, val_recall, "
+    "val_boundary_iou, val_boundary_f1, val_loss, train_loss"
+)
+COSTS = "epoch_s, peak_memory_gib, params_m, gmacs, latency_ms"
 
 
 def mistakes(text: str) -> list[str]:
@@ -75,7 +83,7 @@ def spec_of(text: str) -> SweepSpec:
             (f"resources: {{gpus: {gpus}}}", f"resources.gpus: must be 'auto' or from 0 to 1, {ONE_GPU}, not {shown}")
             for gpus, shown in (("-1", "-1"), ("1.5", "1.5"), ("2", "2"), (".inf", "Infinity"), (".nan", "NaN"))
         ),
-        ("objective: val_miou", "objective: must be a mapping, not 'val_miou'; e.g. `objective: {metric: val_miou}`"),
+        ("objective: 3", "objective: must be a mapping, not 3; e.g. `objective: 'val_miou'`"),
         ("plugins: mine", "plugins: must be a list, not 'mine'"),
         (
             "tracking: {uri: 'postgresql://ada:s3cret@db/x'}",
@@ -100,7 +108,7 @@ def spec_of(text: str) -> SweepSpec:
             "augmentations: [lite]",
             "augmentations[0].type: no augmentation 'lite'. Did you mean 'light'? Known: light, none",
         ),
-        ("searcher: optuna", "searcher.type: no searcher 'optuna'. Known: grid, quasi_random, random, tpe"),
+        ("searcher: optuna", "searcher.type: no searcher 'optuna'. Known: grid, nsga2, quasi_random, random, tpe"),
         ("scheduler: [asha]", "scheduler: needs `type:`, the name of the scheduler, e.g. {type: asha}"),
         ("losses: [dice, dice]", "losses[1]: 'dice' is already the name of losses[0]; add `name:`"),
         # options
@@ -199,11 +207,57 @@ def spec_of(text: str) -> SweepSpec:
         # objective
         (
             "objective: {metric: val_mio}",
-            "objective.metric: no metric 'val_mio'. Did you mean 'val_miou'? Known: val_miou, val_pixel_accuracy, "
-            "val_mean_accuracy, val_fwiou, val_dice, val_precision, val_recall, val_boundary_iou, val_boundary_f1, "
-            "val_loss, train_loss",
+            f"objective.metric: no metric 'val_mio'. Did you mean 'val_miou'? Known: {SCORES}",
         ),
-        ("objective: {metric: val_loss}", "objective.mode: val_loss is better when min, not max"),
+        ("objective: {metric: 3}", "objective.metric: must be text, not 3"),
+        ("objective: {metric: val_loss, mode: max}", "objective.mode: val_loss is better when min, not max"),
+        (
+            "objective: gmacs",
+            "objective.metric: gmacs cannot decide which trial is best; put it into more_objectives or constraints. "
+            f"Known: {SCORES}",
+        ),
+        # more objectives and constraints
+        ("more_objectives: gmacs", "more_objectives: must be a list, not 'gmacs'; e.g. `more_objectives: [gmacs]`"),
+        (
+            "more_objectives: [params_m, gmac]",
+            f"more_objectives[1].metric: no metric 'gmac'. Did you mean 'gmacs'? Known: {SCORES}, {COSTS}",
+        ),
+        (
+            "more_objectives: [{metric: gmacs, mode: max}]",
+            "more_objectives[0].mode: gmacs is better when min, not max",
+        ),
+        ("more_objectives: [gmacs, gmacs]", "more_objectives[1]: gmacs is an objective already; leave it out here"),
+        ("more_objectives: [val_miou]", "more_objectives[0]: val_miou is an objective already; leave it out here"),
+        (
+            "more_objectives: [val_iou/skyy]",
+            "more_objectives[0].metric: streets has no class 'skyy'. Did you mean 'sky'? "
+            "It has: flat, marking, construction, object, nature, sky, human, vehicle",
+        ),
+        (
+            "constraints: [params_m]",
+            "constraints: must be a mapping, not [params_m]; e.g. `constraints: {params_m: {max: 30}}`",
+        ),
+        ("constraints: {params_m: 30}", "constraints.params_m: must be {max: NUMBER}, {min: NUMBER} or both, not 30"),
+        ("constraints: {params_m: {}}", "constraints.params_m: must be {max: NUMBER}, {min: NUMBER} or both, not {}"),
+        (
+            "constraints: {params_m: {min: 3, max: 2}}",
+            "constraints.params_m: must have a min of at most its max, not {min: 3, max: 2}",
+        ),
+        ("constraints: {params_m: {max: 0}}", "constraints.params_m.max: must be above 0, not 0"),
+        ("constraints: {params_m: {max: .inf}}", "constraints.params_m.max: must be a finite number, not Infinity"),
+        (
+            "constraints: {param_m: {max: 5}}",
+            f"constraints.param_m: no such cost. Did you mean 'params_m'? Known: {COSTS}",
+        ),
+        (
+            "constraints: {val_miou: {min: 0.5}}",
+            f"constraints.val_miou: val_miou is sought, not bounded; constraints are on what a trial costs: {COSTS}",
+        ),
+        (
+            "constraints: {epoch_s: {min: 5}}",
+            "constraints.epoch_s.min: epoch_s is only known epoch by epoch, and too small a value of the first ones "
+            "says nothing; give max, or leave the constraint out",
+        ),
         ("objective: {mode: mim}", "objective.mode: must be 'min' or 'max', not 'mim'. Did you mean 'min'?"),
         (
             "objective: {metric: val_boundary_iou}",
@@ -518,3 +572,13 @@ def test_validate_tells_the_same_to_people_and_programs(tmp_path: Path) -> None:
         {"place": "--set seeds=3: seeds", "message": "must be a list, not 3"},
         {"place": "--set trials=0: trials", "message": "must be at least 1, not 0"},
     ]
+
+
+def test_an_objective_may_be_a_name_and_is_better_in_its_own_direction() -> None:
+    spec = spec_of(
+        f"{BASE}objective: val_loss\nmore_objectives: [gmacs, val_dice]\nconstraints: {{gmacs: {{max: 3}}}}\n"
+    )
+    assert spec.objective == Objective(metric="val_loss", mode="min")
+    assert [(more.metric, more.mode) for more in spec.more_objectives] == [("gmacs", "min"), ("val_dice", "max")]
+    assert spec == SweepSpec.model_validate_json(spec.model_dump_json())
+    assert spec.aim.constraints["gmacs"].max == 3

@@ -165,6 +165,19 @@ def test_a_trial_that_its_cell_needed_tells_what_had_stopped_it(recorder: Record
     ]
 
 
+def test_an_infeasible_trial_names_the_bound(recorder: Recorder) -> None:
+    for trial in ("001", "002"):
+        recorder.create(trial)
+    recorder.attempt("001", [])
+    recorder.end("001", "infeasible", "params_m 44 is above max 30")
+    assert recorder.told("001") == [
+        f"Trial 001, {WHO}, is infeasible: params_m 44 is above max 30; it was built, and not trained."
+    ]
+    recorder.attempt("002", [0.5, 0.5])
+    recorder.end("002", "infeasible", "epoch_s 70 is above max 60")
+    assert recorder.told("002") == [f"Trial 002, {WHO}, is infeasible after 2 of 4 epochs: epoch_s 70 is above max 60."]
+
+
 def test_trials_that_are_not_over_tell_where_they_are(recorder: Recorder) -> None:
     recorder.create("001")
     assert recorder.told("001") == [f"Trial 001, {WHO}, has not begun."]

@@ -6,6 +6,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
+from segsweep.trainables.metric_names import metric_named
+
 Side = Annotated[int, Field(ge=8)]
 Scale = Annotated[float, Field(ge=0.25, le=4)]
 
@@ -24,7 +26,7 @@ class Entry(Frozen):
 
 class Objective(Frozen):
     metric: str = "val_miou"
-    mode: Literal["min", "max"] = "max"
+    mode: Literal["min", "max"] = Field(default_factory=lambda data: metric_named(data.get("metric", "")).better)
 
     def better(self, value: float, than: float | None) -> bool:
         """True if `value` beats `than`; anything beats None, NaN beats nothing."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import statistics
+import time
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, TypeVar
 
@@ -18,6 +20,10 @@ from segsweep.trainables.components import Augmentation, ComponentOptions, LossC
 from segsweep.trainables.config import Entry, TrialConfig
 from segsweep.trainables.masked_loss import build_loss
 from segsweep.trainables.splits import open_dataset
+
+WARM_UPS = 2  # forward passes before those that are timed: kernels are chosen, memory is allocated
+PASSES = 3, 15  # at least and at most how many are timed
+ENOUGH_MS = 200.0  # no further ones after so long: a large image on a CPU takes seconds
 
 
 @dataclass
@@ -75,6 +81,31 @@ def gmacs(model: nn.Module, image_size: tuple[int, int], device: torch.device) -
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(torch.zeros(1, 3, *image_size, device=device))
     return float(counter.get_total_flops()) / 2 / 1e9
+
+
+def latency_ms(model: nn.Module, image_size: tuple[int, int], device: torch.device) -> float:
+    """Median time of one forward pass over one image of `image_size`, batch 1, in evaluation mode on `device`.
+
+    Other trials on the same device or cores slow it down; the median leaves out what only some passes suffer.
+    """
+    model.eval()
+    image = torch.zeros(1, 3, *image_size, device=device)
+    took_ms: list[float] = []
+    with torch.inference_mode():
+        for _ in range(WARM_UPS):
+            model(image)
+        while len(took_ms) < PASSES[0] or (len(took_ms) < PASSES[1] and sum(took_ms) < ENOUGH_MS):
+            _wait_for(device)
+            began = time.perf_counter()
+            model(image)
+            _wait_for(device)
+            took_ms.append(1000 * (time.perf_counter() - began))
+    return statistics.median(took_ms)
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type == "cuda":  # where calls return before the work is done
+        torch.cuda.synchronize(device)
 
 
 class _HasOptions(Protocol):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Literal, NamedTuple
 
 Mode = Literal["min", "max"]
@@ -12,7 +13,9 @@ class MetricName(NamedTuple):
     better: Mode = "max"
     unit: str = ""  # "": a share in [0, 1], a count or a loss
     judges: bool = False  # a sweep may have it as its objective
+    costs: bool = False  # a sweep may have it as a further objective, or bound it by a constraint
     per_trial: bool = False  # one value a trial, not one an epoch
+    over_epochs: Literal["best", "max", "mean"] = "best"  # which of its epochs' values is the trial's
 
 
 METRICS: Mapping[str, MetricName] = {
@@ -32,10 +35,11 @@ METRICS: Mapping[str, MetricName] = {
     "lr": MetricName(),
     "iterations": MetricName("min"),  # optimizer updates since the trial began
     "images_per_second": MetricName(unit="images/s"),
-    "epoch_s": MetricName("min", "s"),
-    "peak_memory_gib": MetricName("min", "GiB"),
-    "params_m": MetricName("min", "millions", per_trial=True),
-    "gmacs": MetricName("min", "GMAC an image", per_trial=True),
+    "epoch_s": MetricName("min", "s", costs=True, over_epochs="mean"),
+    "peak_memory_gib": MetricName("min", "GiB", costs=True, over_epochs="max"),
+    "params_m": MetricName("min", "millions", costs=True, per_trial=True),
+    "gmacs": MetricName("min", "GMAC an image", costs=True, per_trial=True),
+    "latency_ms": MetricName("min", "ms an image", costs=True, per_trial=True),  # batch 1, on the trial's own device
     "gpu_s": MetricName("min", "s", per_trial=True),
     "cpu_s": MetricName("min", "s", per_trial=True),
     "setup_s": MetricName("min", "s", per_trial=True),
@@ -46,11 +50,26 @@ METRICS: Mapping[str, MetricName] = {
     "cpus": MetricName("min", per_trial=True),
 }
 OBJECTIVES = tuple(name for name, metric in METRICS.items() if metric.judges)  # and every val_iou/CLASS
+COSTS = tuple(name for name, metric in METRICS.items() if metric.costs)
 
 
 def metric_named(name: str) -> MetricName:
     """What is known of a metric. Of one that a plug-in reports: nothing, so that more is better."""
     return MetricName(judges=True) if is_class_iou(name) else METRICS.get(name, MetricName())
+
+
+def over_epochs(name: str, values: Sequence[float | None], best_epoch: int | None) -> float | None:
+    """A trial's value of a metric that every epoch has; None where there is none yet.
+
+    values: [epoch - 1], None where it was not measured or not a number; best_epoch: by the objective, from 1.
+    """
+    how = metric_named(name).over_epochs
+    if how == "best":
+        return None if best_epoch is None else values[best_epoch - 1]
+    known = [value for value in values if value is not None]
+    if not known:
+        return None
+    return max(known) if how == "max" else fmean(known)
 
 
 def class_iou(class_name: str, prefix: str = "val_") -> str:

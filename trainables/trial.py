@@ -49,7 +49,7 @@ from segsweep.trainables.batches import batches_per_epoch, prefetch_threads, tra
 from segsweep.trainables.checkpoint import BEST, CONFUSIONS, CheckpointFolder
 from segsweep.trainables.config import Objective, TrialConfig
 from segsweep.trainables.confusions import Confusions, SparseMatrix
-from segsweep.trainables.experiment import build, gmacs, pick_device
+from segsweep.trainables.experiment import build, gmacs, latency_ms, pick_device
 from segsweep.trainables.isolation import cpu_threads, seeded
 from segsweep.trainables.loop import DivergedError, evaluate, train_epoch
 from segsweep.trainables.memory import peak_gib, reset_peak
@@ -225,12 +225,13 @@ class Trial:
         return verdict(self._history[:epochs], self.config)
 
     def _facts(self, cpus: int, gpus: float) -> dict[str, float | str]:
-        it = self._experiment
+        it, image_size = self._experiment, self.config.image_size
         scored = "" if it.scored is None else f"scored {it.scored}"  # not to be compared either
         fingerprint = hashlib.sha256((it.train.fingerprint + it.val.fingerprint + scored).encode()).hexdigest()[:16]
         return {
             "params_m": sum(p.numel() for p in it.model.parameters()) / 1e6,
-            "gmacs": gmacs(it.model, self.config.image_size, self._device),
+            "gmacs": gmacs(it.model, image_size, self._device),
+            **({} if self._reported else {"latency_ms": latency_ms(it.model, image_size, self._device)}),
             "train_images": float(len(it.train)),
             "val_images": float(len(it.val)),
             "data_fingerprint": fingerprint,

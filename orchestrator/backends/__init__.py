@@ -1,7 +1,8 @@
 """Backends run the attempts that a Sweep hands out: in this process for debugging, or on Ray.
 
-A backend knows no search space, no rung and no journal. It asks `sweep.next()`, passes epochs to `sweep.report()`
-and says what became of workers with `failed`, `lost` and `interrupted`.
+A backend knows no search space, no rung and no journal. It asks `sweep.next()`, passes facts and epochs to
+`sweep.facts()` and `sweep.report()`, which answer whether the trial goes on, and says what became of workers with
+`failed`, `lost` and `interrupted`.
 """
 
 from __future__ import annotations

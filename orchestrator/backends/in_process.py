@@ -31,8 +31,8 @@ class InProcess:
         log.info("%s: attempt %d", assignment.config.label, assignment.attempt)
         try:
             with closing(_of_trial(lambda: factory(assignment))) as trial:
-                sweep.facts(assignment, trial.facts)
-                self._step(sweep, assignment, trial)
+                if sweep.facts(assignment, trial.facts):
+                    self._step(sweep, assignment, trial)
         except TrialError as error:
             log.info("%s failed", assignment.config.label, exc_info=error.__cause__)
             sweep.failed(assignment, str(error))

@@ -168,11 +168,8 @@ class Decisions(Live, FIFOScheduler):
 
     def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
         assignment: Assignment = trial.config["assignment"]
-        epoch, metrics, done, facts = result["segsweep"]
-        with self._sweep.journal.together():
-            if facts:
-                self._sweep.facts(assignment, facts)
-            go_on = self._sweep.report(assignment, epoch, metrics, done)
+        kind, *said = result["segsweep"]
+        go_on = self._sweep.facts(assignment, *said) if kind == "facts" else self._sweep.report(assignment, *said)
         return TrialScheduler.CONTINUE if go_on else TrialScheduler.STOP
 
     def on_trial_error(self, controller: Any, trial: Any) -> None:
@@ -221,18 +218,20 @@ class RayTrial(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """One epoch. The trial is built here, not in setup, so that its errors are this trial's and no other's."""
-        facts: Mapping[str, float | str] = {}
+        """The trial's facts, then one epoch a step.
+
+        The trial is built here, not in setup, so that its errors are this trial's and no other's.
+        """
         if self._trial is None:
             print(f"{self._assignment.config.label}: attempt {self._assignment.attempt}", flush=True)
             self._trial = self._factory(self._assignment)
-            facts = dict(self._trial.facts)
+            return {"segsweep": ("facts", dict(self._trial.facts))}  # in a tuple: Tune takes mappings apart
         report = self._trial.step()
         value = report.metrics.get(self._assignment.config.objective.metric, float("nan"))
         print(f"{self._assignment.config.label}: epoch {report.epoch}: {value:.4f}", flush=True)
         sweep = self._assignment.folder.parents[1].name
         self._gauge.set(value, tags={"sweep": sweep, "trial": self._assignment.config.label})
-        return {"segsweep": (report.epoch, dict(report.metrics), report.reason if report.done else "", dict(facts))}
+        return {"segsweep": ("epoch", report.epoch, dict(report.metrics), report.reason if report.done else "")}
 
     def cleanup(self) -> None:
         if self._trial is not None:

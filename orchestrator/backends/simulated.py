@@ -44,8 +44,8 @@ class Simulated:
         """Give every free worker an attempt, as long as there are any."""
         while len(self._under_way) < self._workers and (assignment := sweep.next()) is not None:
             trial = factory(assignment)
-            sweep.facts(assignment, trial.facts)
-            self._begin_epoch(sweep, assignment, trial)
+            if sweep.facts(assignment, trial.facts):
+                self._begin_epoch(sweep, assignment, trial)
 
     def _begin_epoch(self, sweep: Sweep, assignment: Assignment, trial: Steppable) -> None:
         try:

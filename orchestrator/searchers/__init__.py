@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias
 
 from pydantic import JsonValue
 
+from segsweep.orchestrator.aims import Aim
 from segsweep.trainables.catalog import Catalog
 from segsweep.trainables.components import ComponentOptions, Problem
-from segsweep.trainables.config import Objective
 
 if TYPE_CHECKING:
     from segsweep.orchestrator.plan import Combination
@@ -40,7 +40,8 @@ class SearcherComponent(Protocol):
     def check(self, options: ComponentOptions, domains: Mapping[str, JsonValue]) -> Iterable[Problem]:
         """Why the options cannot work with the domains of some combination (dotted path -> YAML notation)."""
 
-    def build(self, options: ComponentOptions, objective: Objective) -> Searcher: ...
+    def build(self, options: ComponentOptions, aim: Aim) -> Searcher:
+        """A searcher may ignore all of the aim, as random draws do; never a part of it that it claims to seek."""
 
 
 SEARCHERS: Catalog[SearcherComponent] = Catalog("searcher", __name__)

@@ -6,16 +6,19 @@ schedules and seeds inform each other.
 
 from __future__ import annotations
 
+import math
 import random
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.study import StudyDirection
 from optuna.trial import TrialState as OptunaState
 from pydantic import JsonValue
 
+from segsweep.orchestrator.aims import Aim
 from segsweep.orchestrator.domains import Choice, Domain, resolve
 from segsweep.orchestrator.searchers import Values
 from segsweep.orchestrator.searchers._values import at_fraction, identity, resolved
@@ -30,13 +33,14 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 SamplerFactory = Callable[[int], optuna.samplers.BaseSampler]
 """seed -> sampler. A fresh one for each proposal, so that a proposal depends on the history and nothing else."""
 
+DIRECTION = {"min": StudyDirection.MINIMIZE, "max": StudyDirection.MAXIMIZE}
 REDRAWS = 20  # of the sampler, which may insist on taken values, before values are drawn uniformly instead
 
 
 class OptunaSearcher:
-    def __init__(self, sampler: SamplerFactory, objective: Objective, seed: int) -> None:
+    def __init__(self, sampler: SamplerFactory, aim: Aim, seed: int) -> None:
         self._sampler = sampler
-        self._direction: Literal["maximize", "minimize"] = "maximize" if objective.mode == "max" else "minimize"
+        self._aim = aim
         self._seed = seed
         self._studies: dict[tuple[str, str, str], optuna.Study] = {}
         self._trials: dict[str, tuple[optuna.Study, int]] = {}  # our id -> study, Optuna's number
@@ -75,26 +79,43 @@ class OptunaSearcher:
         self._asked = None
 
     def observe(self, trial: TrialState) -> None:
-        """Tell the study; a stopped trial counts with its best value so far (facts: not telling hurts most).
+        """Tell the study; a stopped trial counts with its best values so far (facts: not telling hurts most).
 
-        A trial without any value is told as pruned at no step, which TPE ranks behind all others: neighbours of a
-        configuration that diverges are avoided, where FAIL would be ignored.
+        A trial that failed is told as pruned at no step, which TPE ranks behind all others: neighbours of a
+        configuration that diverges are avoided, where FAIL would be ignored. One outside the constraints is told how
+        far, and what was measured of it.
         """
         if trial.id not in self._trials:
             return
         study, number = self._trials[trial.id]
         if study.get_trials(deepcopy=False)[number].state.is_finished():
             return  # a stopped trial that its cell went on with: Optuna keeps the first value
-        if trial.best is None or trial.status in ("failed", "infeasible"):
-            study.tell(number, state=OptunaState.PRUNED)
+        if values := self._values(trial):
+            for name, excess in self._aim.excesses(trial).items():
+                _live(study, number).set_constraint(name, excess)
+            study.tell(number, values)
         else:
-            study.tell(number, trial.best)
+            study.tell(number, state=OptunaState.PRUNED)
+
+    def _values(self, trial: TrialState) -> list[float]:
+        """Of each objective; none if the trial failed. What an infeasible trial was not trained for counts as worst."""
+        measured = [trial.measured(objective.metric) for objective in self._aim.objectives]
+        if self._aim.outside(trial):
+            measured = [_worst(o) if m is None else m for o, m in zip(self._aim.objectives, measured, strict=True)]
+        elif trial.status in ("failed", "infeasible") or None in measured:
+            return []
+        return [value for value in measured if value is not None]
 
     def _study(self, combination: Combination) -> optuna.Study:
         key = (*combination.cell, combination.optimizer.name)
         if key not in self._studies:
-            self._studies[key] = optuna.create_study(direction=self._direction)
+            directions = [DIRECTION[objective.mode] for objective in self._aim.objectives]
+            self._studies[key] = optuna.create_study(directions=directions, sampler=self._sampler(self._seed))
         return self._studies[key]
+
+
+def _worst(objective: Objective) -> float:
+    return -math.inf if objective.mode == "max" else math.inf
 
 
 def parameter(path: str, domain: Domain) -> str:
@@ -157,4 +178,10 @@ def _add_running(study: optuna.Study, combination: Combination, values: Values) 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study.add_trial(running)
-    return len(study.get_trials(deepcopy=False)) - 1
+    number = len(study.get_trials(deepcopy=False)) - 1
+    _live(study, number)  # the sampler may note something before a trial
+    return number
+
+
+def _live(study: optuna.Study, number: int) -> optuna.trial.Trial:
+    return optuna.trial.Trial(study, study.get_trials(deepcopy=False)[number]._trial_id)

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, JsonValue
 
+from segsweep.orchestrator.aims import Aim
 from segsweep.orchestrator.searchers import Searcher, Values
 from segsweep.trainables.components import ComponentOptions, Problem
-from segsweep.trainables.config import Objective
 
 if TYPE_CHECKING:
     from segsweep.orchestrator.domains import Domain, Range
@@ -30,7 +30,7 @@ def check(options: Options, domains: Mapping[str, JsonValue]) -> Iterable[Proble
     return ()
 
 
-def build(options: Options, objective: Objective) -> Searcher:
+def build(options: Options, aim: Aim) -> Searcher:
     from segsweep.orchestrator.searchers._values import FixedOrder
 
     return FixedOrder(lambda combination, start: points(combination, start, options.points))

@@ -10,9 +10,9 @@ from typing import Annotated
 
 from pydantic import Field, JsonValue
 
+from segsweep.orchestrator.aims import Aim
 from segsweep.orchestrator.searchers import Searcher
 from segsweep.trainables.components import ComponentOptions, Problem
-from segsweep.trainables.config import Objective
 
 
 class Options(ComponentOptions):
@@ -23,9 +23,9 @@ def check(options: Options, domains: Mapping[str, JsonValue]) -> Iterable[Proble
     return ()
 
 
-def build(options: Options, objective: Objective) -> Searcher:
+def build(options: Options, aim: Aim) -> Searcher:
     import optuna
 
     from segsweep.orchestrator.searchers._optuna import OptunaSearcher
 
-    return OptunaSearcher(lambda seed: optuna.samplers.RandomSampler(seed), objective, options.seed)
+    return OptunaSearcher(lambda seed: optuna.samplers.RandomSampler(seed), aim, options.seed)

@@ -10,9 +10,9 @@ from typing import Annotated
 
 from pydantic import Field, JsonValue
 
+from segsweep.orchestrator.aims import Aim
 from segsweep.orchestrator.searchers import Searcher
 from segsweep.trainables.components import ComponentOptions, Problem
-from segsweep.trainables.config import Objective
 
 
 class Options(ComponentOptions):
@@ -24,7 +24,7 @@ def check(options: Options, domains: Mapping[str, JsonValue]) -> Iterable[Proble
     return ()
 
 
-def build(options: Options, objective: Objective) -> Searcher:
+def build(options: Options, aim: Aim) -> Searcher:
     import warnings
 
     import optuna
@@ -42,4 +42,4 @@ def build(options: Options, objective: Objective) -> Searcher:
                 constant_liar=True,  # running trials push the next proposal away
             )
 
-    return OptunaSearcher(sampler, objective, options.seed)
+    return OptunaSearcher(sampler, aim, options.seed)

@@ -13,7 +13,7 @@ from segsweep.orchestrator.errors import InputError, Mistake
 from segsweep.orchestrator.tracking import records
 from segsweep.orchestrator.tracking.store import check, connect, sqlite_path
 from segsweep.trainables.config import Objective, TrialConfig
-from segsweep.trainables.metric_names import metric_named
+from segsweep.trainables.metric_names import metric_named, over_epochs
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -140,7 +140,7 @@ class Reader:
         )
 
     def _value(self, run: Run, metric: str, best_epoch: float | None) -> float | None:
-        """The metric at the trial's best epoch. Only a class's IoU has to be looked up in the run's history."""
+        """The trial's value of the metric. Class IoUs and the costs of epochs are looked up in the run's history."""
         metrics: dict[str, Any] = run.data.metrics
         key = records.metric_key(metric)
         if metric_named(metric).per_trial:
@@ -149,8 +149,9 @@ class Reader:
             return _number(metrics[f"best_{key}"])
         if key not in metrics or best_epoch is None:
             return None
-        history = self._client.get_metric_history(run.info.run_id, key)
-        return next((_number(point.value) for point in history if point.step == best_epoch), None)
+        history = {point.step: _number(point.value) for point in self._client.get_metric_history(run.info.run_id, key)}
+        values = [history.get(epoch) for epoch in range(1, max(history) + 1)]
+        return over_epochs(metric, values, int(best_epoch)) if best_epoch <= len(values) else None
 
 
 def _sweep_row(run: Run) -> SweepRow:
