@@ -106,6 +106,14 @@ class DatasetComponent(Protocol):
         """List (not read) every sample of the dataset's own splits. Raises DataError."""
 
 
+class Outputs(NamedTuple):
+    """What a network may return while it trains, where logits are not all there is."""
+
+    logits: torch.Tensor  # (N, C, H, W), as in evaluation
+    auxiliary: tuple[tuple[float, torch.Tensor], ...] = ()  # weight in the loss, and further logits of the same shape
+    own_loss: Callable[[torch.Tensor], torch.Tensor] | None = None  # of labels (N, H, W) int64 with VOID: a scalar
+
+
 class ModelComponent(Protocol):
     Options: ClassVar[type[ComponentOptions]]
 
@@ -121,7 +129,8 @@ class ModelComponent(Protocol):
     def build(self, options: ComponentOptions, task: Task) -> torch.nn.Module:
         """A module from images (N, in_channels, H, W), normalised float32, to logits (N, num_classes, H, W).
 
-        Any H and W; padding to the encoder's stride and cropping happen inside. A batch of one trains.
+        Any H and W; padding to the encoder's stride and cropping happen inside. A batch of one trains. In training
+        mode it may return Outputs instead, in evaluation mode it never does.
         """
 
 

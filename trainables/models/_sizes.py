@@ -5,6 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from segsweep.trainables.components import VOID, Outputs
+
 
 class AnySize(nn.Module):
     """Pads images to multiples of `stride`, and brings the logits back to the images' size.
@@ -19,16 +21,26 @@ class AnySize(nn.Module):
         self.network = network
         self.stride = stride
 
-    def forward(self, images: Tensor) -> Tensor:
-        """(N, C_in, H, W) to logits (N, C, H, W)."""
+    def forward(self, images: Tensor) -> Tensor | Outputs:
+        """(N, C_in, H, W) to logits (N, C, H, W); an `own_loss` of the network sees labels padded like the images."""
         height, width = images.shape[2:]
         right, bottom = -width % self.stride, -height % self.stride
-        if right or bottom:
-            images = F.pad(images, (0, right, 0, bottom), mode="replicate")
-        logits: Tensor = self.network(images)
-        if logits.shape[2:] != images.shape[2:]:
-            logits = F.interpolate(logits, size=images.shape[2:], mode="bilinear", align_corners=False)
-        return logits[:, :, :height, :width]
+        padded = F.pad(images, (0, right, 0, bottom), mode="replicate") if right or bottom else images
+
+        def sized(logits: Tensor) -> Tensor:
+            if logits.shape[2:] != padded.shape[2:]:
+                logits = F.interpolate(logits, size=padded.shape[2:], mode="bilinear", align_corners=False)
+            return logits[:, :, :height, :width]
+
+        def padded_labels(labels: Tensor) -> Tensor:
+            return F.pad(labels, (0, right, 0, bottom), value=VOID)
+
+        match self.network(padded):
+            case Outputs(logits, auxiliary, own_loss):
+                own = own_loss and (lambda labels: own_loss(padded_labels(labels)))
+                return Outputs(sized(logits), tuple((weight, sized(more)) for weight, more in auxiliary), own)
+            case logits:
+                return sized(logits)
 
 
 class LogitsOf(nn.Module):
