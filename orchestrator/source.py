@@ -225,6 +225,11 @@ def _assign(source: Source, assignments: tuple[str, ...]) -> Source:
     return Source(source.name, source.text, data, source.lines, overrides)
 
 
+def assigned(assignments: tuple[str, ...]) -> Source:
+    """What `--set` assignments alone make, each value at its own place. Raises InputError."""
+    return _assign(Source("--set", "", {}, {}), assignments)
+
+
 def _place(assignment: str) -> str:
     return f"--set {without_password(assignment)}"
 

@@ -18,8 +18,11 @@ TEXT = {page: (ROOT / page).read_text() for page in PAGES}
 
 
 def test_search_space_in_the_readme_is_valid(tmp_path: Path) -> None:
-    (example,) = re.findall(r"```yaml\n(.*?)```", TEXT["README.md"], re.DOTALL)
+    example, *additions = re.findall(r"```yaml\n(.*?)```", TEXT["README.md"], re.DOTALL)
     file = tmp_path / "example.yaml"
+    for addition in additions:  # excerpts: keys that go beside those of the example
+        file.write_text(example + addition)
+        check(read(file, ()))
     file.write_text(example)
     spec = check(read(file, ())).spec
     assert [model.name for model in spec.models] == ["segformer/mit_b0", "unet/resnet18"]

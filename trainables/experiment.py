@@ -75,11 +75,11 @@ def pick_device(gpus: float) -> torch.device:
     return torch.device("cuda", torch.cuda.current_device())
 
 
-def gmacs(model: nn.Module, image_size: tuple[int, int], device: torch.device) -> float:
+def gmacs(model: nn.Module, image_size: tuple[int, int], device: torch.device, in_channels: int = 3) -> float:
     """10^9 multiply-accumulates of one forward pass over one image of `image_size`; a multiply-add counts once."""
     model.eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(torch.zeros(1, 3, *image_size, device=device))
+        model(torch.zeros(1, in_channels, *image_size, device=device))
     return float(counter.get_total_flops()) / 2 / 1e9
 
 

@@ -1,0 +1,7 @@
+"""segsweep losses"""
+
+from __future__ import annotations
+
+from segsweep.orchestrator.commands._catalog import catalog_command
+
+command = catalog_command("losses", "LOSSES", "loss")

@@ -1,0 +1,63 @@
+"""Sizes and speeds of single models, for `segsweep models` and `segsweep profile`: from names and --set to numbers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pydantic import ValidationError
+
+from segsweep.orchestrator.errors import InputError, Mistake
+from segsweep.orchestrator.explanations import mistakes_of, validate_strictly
+from segsweep.orchestrator.source import assigned
+from segsweep.trainables.catalog import MODELS, UnknownComponentError
+from segsweep.trainables.components import ComponentOptions, ModelComponent, Task, WeightsError
+
+if TYPE_CHECKING:
+    from segsweep.trainables.profiling import Profile, Size
+
+
+class Chosen(NamedTuple):
+    architecture: ModelComponent
+    options: ComponentOptions
+    task: Task
+
+
+def chosen(name: str, assignments: tuple[str, ...], task: Task) -> Chosen:
+    """An architecture with options given by --set KEY=VALUE. Raises InputError for whatever `validate` would refuse."""
+    source = assigned(assignments)
+    try:
+        architecture: Any = MODELS.get(name)
+        validate_strictly(architecture.Options, source.data)
+        options = architecture.Options.model_validate(source.data)
+    except UnknownComponentError as error:
+        raise InputError(Mistake("MODEL", str(error))) from None
+    except ValidationError as error:
+        raise InputError(*mistakes_of(error, source, (), architecture.Options)) from None
+    InputError.raise_if(
+        Mistake(f"{name}: {problem.option}" if problem.option else name, problem.message)
+        for problem in architecture.check(options, task)
+    )
+    return Chosen(architecture, options, task)
+
+
+def size(model: Chosen) -> Size:
+    """Raises InputError if its weights cannot be had."""
+    from segsweep.trainables import profiling
+
+    try:
+        return profiling.size(*model)
+    except WeightsError as error:
+        raise InputError(Mistake("encoder_weights", str(error))) from None
+
+
+def profile(model: Chosen, *, cpus: int, gpus: float) -> Profile:
+    """Raises InputError if its weights cannot be had."""
+    from segsweep.trainables import profiling
+    from segsweep.trainables.experiment import pick_device
+    from segsweep.trainables.isolation import cpu_threads
+
+    try:
+        with cpu_threads(cpus):
+            return profiling.profile(*model, pick_device(gpus))
+    except WeightsError as error:
+        raise InputError(Mistake("encoder_weights", str(error))) from None
