@@ -6,19 +6,23 @@ same reason as `lr: -1`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pydantic import JsonValue, ValidationError
 
+from segsweep.orchestrator import recipes
 from segsweep.orchestrator.domains import Choice, DomainError, domains_in, is_domain, parse
-from segsweep.orchestrator.errors import Mistake
+from segsweep.orchestrator.errors import InputError, Mistake
 from segsweep.orchestrator.explanations import mistakes_of, validate_strictly
-from segsweep.orchestrator.source import KeyPath, Source
-from segsweep.orchestrator.spec import CROSSING, SECTIONS, ComponentSpec, Section
+from segsweep.orchestrator.source import KeyPath, Source, dotted
+from segsweep.orchestrator.spec import CROSSING, OF_MODELS, SECTIONS, ComponentSpec
 from segsweep.trainables.catalog import UnknownComponentError
 from segsweep.trainables.components import ComponentOptions
 from segsweep.trainables.dataset_options import DatasetOptions
+
+FIELDS = {"datasets": ("image_size",), "models": ("recipe", *OF_MODELS, "batch_size")}
+"""Keys of a section's entries that are no options of the component."""
 
 NOT_SEARCHED = {
     "datasets": "what is scored must not change within a sweep",
@@ -33,30 +37,34 @@ class Entries:
     def __init__(self, source: Source) -> None:
         self.source = source
         self.mistakes: list[Mistake] = []
-        self.positions: dict[str, list[int]] = {}  # section -> where each well-formed entry stood in its list
+        self.positions: dict[KeyPath, list[int]] = {}  # list -> where each of its well-formed entries stands in it
 
     def section(self, name: str) -> tuple[ComponentSpec, ...]:
         """The well-formed entries below a key of SECTIONS."""
-        section, raw = SECTIONS[name], self.source.data[name]
-        if not section.many:
-            return tuple(self._entry(section, raw, (name,)))
+        raw = self.source.data[name]
+        if not SECTIONS[name].many:
+            return tuple(self._entry(name, raw, (name,)))
+        return self._list(name, raw, (name,))
+
+    def _list(self, name: str, raw: JsonValue, path: KeyPath) -> tuple[ComponentSpec, ...]:
         if not isinstance(raw, list) or not raw:
-            self._wrong((name,), f"must be a list with at least one entry, e.g. [{section.catalog.names()[0]}]")
+            example = SECTIONS[name].catalog.names()[0]
+            self._wrong(path, f"must be a list with at least one entry, e.g. [{example}]")
             return ()
-        found = [(i, spec) for i, child in enumerate(raw) for spec in self._entry(section, child, (name, i))]
-        self._refuse_equal_names(name, found)
-        self.positions[name] = [i for i, _ in found]
+        found = [(i, spec) for i, child in enumerate(raw) for spec in self._entry(name, child, (*path, i))]
+        self._refuse_equal_names(path, found)
+        self.positions[path] = [i for i, _ in found]
         return tuple(spec for _, spec in found)
 
-    def _entry(self, section: Section, raw: JsonValue, path: KeyPath) -> Iterator[ComponentSpec]:
+    def _entry(self, name: str, raw: JsonValue, path: KeyPath) -> Iterator[ComponentSpec]:
+        section = SECTIONS[name]
         if isinstance(raw, str):
             raw = {section.key: raw}
         if not isinstance(raw, dict) or not isinstance(raw.get(section.key), str):
             example = f"{{{section.key}: {section.catalog.names()[0]}}}"
             self._wrong(path, f"needs `{section.key}:`, the name of the {section.catalog.noun}, e.g. {example}")
             return
-        fields = {"image_size"} if path[0] == "datasets" else set()
-        options = {k: v for k, v in raw.items() if k not in {section.key, "name", *fields}}
+        options = {k: v for k, v in raw.items() if k not in {section.key, "name", *FIELDS.get(name, ())}}
         type_ = str(raw[section.key])
         try:
             component = section.catalog.get(type_)
@@ -64,10 +72,23 @@ class Entries:
             self._wrong((*path, section.key), str(error))
             return
         searched = getattr(component, "DOMAINS", {}).get("cnn", {})  # options that may be left to the searcher
-        if self._check_options(component.Options, {**searched, **options}, path):
-            name = raw.get("name") or default_name(path[0], type_, options, component)
-            spec = {"type": type_, "name": name, "options": options, **{f: raw[f] for f in fields & raw.keys()}}
-            yield from self._spec(spec, path)
+        fields = self._fields_of_model(raw, path) if name == "models" else _given(raw, FIELDS.get(name, ()))
+        if self._check_options(name, component.Options, {**searched, **options}, path):
+            called = raw.get("name") or default_name(name, type_, options, component)
+            yield from self._spec({"type": type_, "name": called, "options": options, **fields}, path)
+
+    def _fields_of_model(self, raw: Mapping[str, JsonValue], path: KeyPath) -> dict[str, Any]:
+        """What a model's entry says about its training: its recipe's values, and its own instead of those."""
+        own = {key: self._list(key, raw[key], (*path, key)) for key in OF_MODELS if key in raw}
+        fields = _given(raw, ("recipe", "batch_size"))
+        try:
+            recipe = read_recipe(str(raw["recipe"])) if "recipe" in raw else {}
+        except UnknownComponentError as error:
+            self._wrong((*path, "recipe"), str(error))
+            recipe = {}
+        lists = {key: value for key, value in recipe.items() if key in OF_MODELS}
+        others = {key: value for key, value in recipe.items() if key not in OF_MODELS}
+        return {**others, **fields, "own": {**lists, **own}}
 
     def _spec(self, spec: Mapping[str, JsonValue], path: KeyPath) -> Iterator[ComponentSpec]:
         try:
@@ -76,9 +97,11 @@ class Entries:
         except ValidationError as error:
             self.mistakes += mistakes_of(error, self.source, path, ComponentSpec)
 
-    def _check_options(self, model: type[ComponentOptions], options: dict[str, JsonValue], path: KeyPath) -> bool:
+    def _check_options(
+        self, name: str, model: type[ComponentOptions], options: dict[str, JsonValue], path: KeyPath
+    ) -> bool:
         before = len(self.mistakes)
-        searchable = not (why := NOT_SEARCHED.get(str(path[0])))
+        searchable = not (why := NOT_SEARCHED.get(name))
         for where, raw in raw_domains(options):
             try:
                 parse(raw)
@@ -88,7 +111,7 @@ class Entries:
                 self._wrong((*path, *where), str(error))
         if len(self.mistakes) > before:
             return False
-        common = ["name"] * (path[0] in CROSSING) + ["image_size"] * (path[0] == "datasets")
+        common = ["name"] * (name in CROSSING) + [*FIELDS.get(name, ())]
         for sample in sampled_options(options):
             try:
                 validate_strictly(model, sample)
@@ -97,17 +120,31 @@ class Entries:
                 self.mistakes += [m for m in found if m not in self.mistakes]
         return len(self.mistakes) == before
 
-    def _refuse_equal_names(self, section: str, specs: list[tuple[int, ComponentSpec]]) -> None:
+    def _refuse_equal_names(self, path: KeyPath, specs: list[tuple[int, ComponentSpec]]) -> None:
         seen: dict[str, int] = {}
         for i, spec in specs:
             if spec.name in seen:
-                self._wrong(
-                    (section, i), f"'{spec.name}' is already the name of {section}[{seen[spec.name]}]; add `name:`"
-                )
+                first = dotted((*path, seen[spec.name]))
+                self._wrong((*path, i), f"'{spec.name}' is already the name of {first}; add `name:`")
             seen.setdefault(spec.name, i)
 
     def _wrong(self, path: KeyPath, message: str) -> None:
         self.mistakes.append(self.source.mistake(path, message))
+
+
+def _given(raw: Mapping[str, JsonValue], keys: Iterable[str]) -> dict[str, JsonValue]:
+    return {key: raw[key] for key in keys if key in raw}
+
+
+def read_recipe(name: str) -> Mapping[str, Any]:
+    """What a recipe says: lists of entries by the key of the section, and other keys' values.
+
+    Raises UnknownComponentError, and InputError for a recipe that is wrong itself.
+    """
+    entries = Entries(recipes.read(name))
+    found: dict[str, Any] = {key: entries.section(key) for key in OF_MODELS if key in entries.source.data}
+    InputError.raise_if(entries.mistakes)
+    return {**entries.source.data, **found}
 
 
 def default_name(section: str | int, type_: str, options: Mapping[str, JsonValue], component: Any) -> str:

@@ -15,7 +15,7 @@ from segsweep.orchestrator.domains import Domain, domains_in, resolve
 from segsweep.orchestrator.entries import sampled_options
 from segsweep.orchestrator.schedulers import Group, Grouping, group_of
 from segsweep.orchestrator.source import dotted
-from segsweep.orchestrator.spec import ComponentSpec, SweepSpec
+from segsweep.orchestrator.spec import OF_MODELS, ComponentSpec, SweepSpec
 from segsweep.orchestrator.state import Cell
 from segsweep.trainables.catalog import MODELS, OPTIMIZERS
 from segsweep.trainables.config import Entry, TrialConfig
@@ -57,7 +57,7 @@ class Combination:
             "optimizer": {**self._searched_by_default(), **self.optimizer.options},
             "lr_schedule": self.lr_schedule.options,
             "augmentation": self.augmentation.options,
-            "batch_size": self.spec.batch_size,
+            "batch_size": self.spec.batch_size_of(self.model),
         }
 
     def _searched_by_default(self) -> Mapping[str, Any]:
@@ -120,14 +120,10 @@ class SweepPlan:
 
     @classmethod
     def of(cls, spec: SweepSpec) -> SweepPlan:
-        crossed = itertools.product(
-            spec.datasets,
-            spec.models,
-            spec.losses,
-            spec.optimizers,
-            spec.lr_schedules,
-            spec.augmentations,
-            spec.seeds,
+        crossed: Iterator[tuple[Any, ...]] = (
+            (dataset, model, *point)
+            for dataset, model in itertools.product(spec.datasets, spec.models)
+            for point in itertools.product(*(spec.entries(name, model) for name in OF_MODELS), spec.seeds)
         )
         return cls(spec, tuple(Combination(i, spec, *point) for i, point in enumerate(crossed)))
 

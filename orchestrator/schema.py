@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from segsweep.orchestrator import recipes
 from segsweep.orchestrator.domains import KINDS
 from segsweep.orchestrator.entries import NOT_SEARCHED
-from segsweep.orchestrator.spec import SECTIONS, Section, SweepSpec
+from segsweep.orchestrator.spec import OF_MODELS, SECTIONS, Section, SweepSpec
 
 DOMAIN: dict[str, Any] = {
     "type": "object",
@@ -15,6 +16,7 @@ DOMAIN: dict[str, Any] = {
     "additionalProperties": False,
     "minProperties": 1,
 }
+BATCH_SIZE: dict[str, Any] = {"anyOf": [{"type": "integer", "minimum": 1}, {"$ref": "#/$defs/Domain"}]}
 
 
 def search_space_schema() -> dict[str, Any]:
@@ -26,14 +28,17 @@ def search_space_schema() -> dict[str, Any]:
         entries = {"anyOf": [_entry(name, section, type_, definitions) for type_ in section.catalog.names()]}
         names = {"enum": section.catalog.names()}
         definitions[f"{name}.entry"] = {"anyOf": [names, *entries["anyOf"]]}
-        entry = {"$ref": f"#/$defs/{name}.entry"}
-        schema["properties"][name] = {"type": "array", "items": entry, "minItems": 1} if section.many else entry
-    schema["properties"]["batch_size"] = {"anyOf": [{"type": "integer", "minimum": 1}, {"$ref": "#/$defs/Domain"}]}
+        schema["properties"][name] = _entries(name) if section.many else {"$ref": f"#/$defs/{name}.entry"}
+    schema["properties"]["batch_size"] = BATCH_SIZE
     schema["required"] = ["datasets", "models", "epochs", "image_size"]
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "segsweep search space"
     schema["$defs"] = definitions
     return schema
+
+
+def _entries(section_name: str) -> dict[str, Any]:
+    return {"type": "array", "items": {"$ref": f"#/$defs/{section_name}.entry"}, "minItems": 1}
 
 
 def _entry(section_name: str, section: Section, type_: str, definitions: dict[str, Any]) -> dict[str, Any]:
@@ -53,6 +58,9 @@ def _entry(section_name: str, section: Section, type_: str, definitions: dict[st
             "minItems": 2,
             "maxItems": 2,
         }
+    if section_name == "models":
+        common["recipe"] = {"enum": recipes.names()}
+        common |= {name: _entries(name) for name in OF_MODELS} | {"batch_size": BATCH_SIZE}
     required = [n for n in options.get("required", []) if n not in getattr(component, "DOMAINS", {}).get("cnn", {})]
     return {
         "type": "object",

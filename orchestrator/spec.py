@@ -48,6 +48,7 @@ def as_objective(value: Any) -> Any:
 PositiveInt = Annotated[int, Field(ge=1)]
 GPUShare = Annotated[float, AfterValidator(gpu_share), Field(json_schema_extra={"minimum": 0, "maximum": 1})]
 Sought = Annotated[Objective, BeforeValidator(as_objective, json_schema_input_type=Objective | str)]
+BatchSize = PositiveInt | dict[str, JsonValue]
 ImageSize = tuple[Annotated[int, Field(ge=8)], Annotated[int, Field(ge=8)]]
 
 
@@ -58,6 +59,9 @@ class ComponentSpec(Frozen):
     name: Annotated[str, Field(min_length=1)]  # what users read; unique in its list
     options: dict[str, JsonValue] = Field(default_factory=dict)
     image_size: ImageSize | None = None  # datasets only: overrides the sweep's
+    recipe: str | None = None  # models only: the recipe that `own` comes from where the file says nothing
+    own: dict[str, tuple[ComponentSpec, ...]] = Field(default_factory=dict)  # models only: lists instead of the sweep's
+    batch_size: BatchSize | None = None  # models only: overrides the sweep's
 
 
 class Resources(Frozen):
@@ -84,7 +88,7 @@ class SweepSpec(Frozen):
     trials: PositiveInt = 8  # per combination
     allocation: Literal["even", "adaptive"] = "even"  # adaptive: the same number in all, more to promising cells
     epochs: Annotated[int, Field(ge=1, examples=[30])]
-    batch_size: Annotated[PositiveInt | dict[str, JsonValue], Field(examples=[{"choice": [4, 8]}])] = 8
+    batch_size: Annotated[BatchSize, Field(examples=[{"choice": [4, 8]}])] = 8
     image_size: Annotated[ImageSize, Field(examples=[[512, 1024]])]  # height, width
     patience: PositiveInt | None = None
     objective: Annotated[Sought, Field(examples=["val_miou"])] = Objective()
@@ -103,6 +107,14 @@ class SweepSpec(Frozen):
     @property
     def aim(self) -> Aim:
         return Aim(self.objective, self.more_objectives, self.constraints)
+
+    def batch_size_of(self, model: ComponentSpec) -> BatchSize:
+        return self.batch_size if model.batch_size is None else model.batch_size
+
+    def entries(self, section: str, model: ComponentSpec) -> tuple[ComponentSpec, ...]:
+        """The entries of one of OF_MODELS that are crossed with `model`: its own, or else the sweep's."""
+        found: tuple[ComponentSpec, ...] = model.own.get(section, getattr(self, section))
+        return found
 
 
 @dataclass(frozen=True)
@@ -125,3 +137,5 @@ SECTIONS: Mapping[str, Section] = {
     "scheduler": Section(SCHEDULERS, many=False),
 }
 CROSSING = tuple(name for name, section in SECTIONS.items() if section.many)
+OF_MODELS = tuple(name for name in CROSSING if name not in ("datasets", "models"))
+"""The lists that a model may replace by its own."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +104,7 @@ def _spec(plain: dict[str, Any], source: Source, mistakes: list[Mistake]) -> Swe
 class Checks:
     """What only shows when components, sizes and counts are seen together."""
 
-    def __init__(self, source: Source, spec: SweepSpec, positions: Mapping[str, list[int]]) -> None:
+    def __init__(self, source: Source, spec: SweepSpec, positions: Mapping[KeyPath, list[int]]) -> None:
         """positions: where each entry of the spec's lists stands in the source's."""
         self.source = source
         self.spec = spec
@@ -124,11 +124,26 @@ class Checks:
             yield self._at(("patience",), f"{message}; give at most {spec.epochs - 2}, or leave it out")
         if spec.tracking.uri and spec.tracking.uri != without_password(spec.tracking.uri):
             yield self._at(("tracking", "uri"), HOLDS_PASSWORD)
-        yield from self._domain_of_ints("batch_size")
-        for i, entry in enumerate(spec.lr_schedules):
+        for path, batch_size in self._batch_sizes():
+            yield from self._domain_of_ints(path, batch_size)
+        for path, entry in self._entries("lr_schedules"):
             schedule: Any = LR_SCHEDULES.get(entry.type)
             for options in sampled_options(entry.options):
-                yield from self._problems(("lr_schedules", i), schedule.check(schedule.Options(**options), spec.epochs))
+                yield from self._problems(path, schedule.check(schedule.Options(**options), spec.epochs))
+
+    def _batch_sizes(self) -> Iterator[tuple[KeyPath, Any]]:
+        yield ("batch_size",), self.spec.batch_size
+        for i, model in enumerate(self.spec.models):
+            if model.batch_size is not None:
+                yield ("models", i, "batch_size"), model.batch_size
+
+    def _entries(self, section: str) -> Iterator[tuple[KeyPath, ComponentSpec]]:
+        """Every entry of a list of the sweep and of its models, with where it stands."""
+        for i, entry in enumerate(getattr(self.spec, section)):
+            yield (section, i), entry
+        for m, model in enumerate(self.spec.models):
+            for i, entry in enumerate(model.own.get(section, ())):
+                yield ("models", m, section, i), entry
 
     def _aim(self) -> Iterator[Mistake]:
         objective, *more = self.spec.aim.objectives
@@ -157,15 +172,15 @@ class Checks:
         elif better != mode:
             yield self._at((*path, "mode"), f"{metric} is better when {better}, not {mode}")
 
-    def _domain_of_ints(self, key: str) -> Iterator[Mistake]:
+    def _domain_of_ints(self, path: KeyPath, value_or_domain: Any) -> Iterator[Mistake]:
         try:
-            for sample in sampled_options({key: getattr(self.spec, key)}):
-                value = sample[key]
+            for sample in sampled_options({"value": value_or_domain}):
+                value = sample["value"]
                 if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                     allowed = "a whole number of at least 1, {choice: [...]}, {int: [...]} or {logint: [...]}"
-                    yield self._at((key,), f"must be {allowed}, not {shown(value)}")
+                    yield self._at(path, f"must be {allowed}, not {shown(value)}")
         except DomainError as error:
-            yield self._at((key,), str(error))
+            yield self._at(path, str(error))
 
     def _search(self) -> Iterator[Mistake]:
         spec = self.spec
@@ -173,7 +188,7 @@ class Checks:
         options = scheduler.Options(**spec.scheduler.options)
         yield from self._problems(("scheduler",), scheduler.check(options, spec.epochs, self._fewest()))
         searcher = SECTIONS["searcher"].catalog.get(spec.searcher.type)
-        domains = {f"{name}.{path}": None for name in CROSSING for s in getattr(spec, name) for path in s.options}
+        domains = {f"{name}.{key}": None for name in CROSSING for _, s in self._entries(name) for key in s.options}
         yield from self._problems(("searcher",), searcher.check(searcher.Options(**spec.searcher.options), domains))
 
     def _fewest(self) -> Mapping[Grouping, int]:
@@ -219,14 +234,19 @@ class Checks:
         yield from self._scored_class(dataset, card)
         size = dataset.image_size or self.spec.image_size
         yield from self._window(dataset, size)
-        for batch in _sound_samples({"batch_size": self.spec.batch_size}):
-            batch_size: Any = batch["batch_size"]
-            task = Task(len(card.classes), size, batch_size)
-            for section, catalog in (("models", MODELS), ("losses", LOSSES)):
-                for i, entry in enumerate(getattr(self.spec, section)):
-                    component: Any = catalog.get(entry.type)
-                    for options in sampled_options(entry.options):
-                        yield from self._problems((section, i), component.check(component.Options(**options), task))
+        task = Task(len(card.classes), size, batch_size=1)
+        for path, entry in self._entries("losses"):
+            yield from self._fits(path, LOSSES.get(entry.type), entry, task)
+        for m, model in enumerate(self.spec.models):
+            for batch in _sound_samples({"batch_size": self.spec.batch_size_of(model)}):
+                batch_size: Any = batch["batch_size"]
+                yield from self._fits(
+                    ("models", m), MODELS.get(model.type), model, replace(task, batch_size=batch_size)
+                )
+
+    def _fits(self, path: KeyPath, component: Any, entry: ComponentSpec, task: Task) -> Iterator[Mistake]:
+        for options in sampled_options(entry.options):
+            yield from self._problems(path, component.check(component.Options(**options), task))
 
     def _scored_class(self, dataset: ComponentSpec, card: DatasetCard) -> Iterator[Mistake]:
         for i, objective in enumerate(self.spec.aim.objectives, -1):
@@ -250,10 +270,11 @@ class Checks:
             yield self._at(where, problem.message)
 
     def _at(self, path: KeyPath, message: str) -> Mistake:
-        match path:
-            case (str() as section, int() as index, *rest) if section in self._positions:
-                path = (section, self._positions[section][index], *rest)
-        return self.source.mistake(path, message)
+        given: KeyPath = ()
+        for part in path:  # places in the spec's lists -> those in the source's
+            found = self._positions.get(given)
+            given = (*given, found[part] if found is not None and isinstance(part, int) else part)
+        return self.source.mistake(given, message)
 
 
 def _sound_samples(options: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -32,7 +32,7 @@ from segsweep.orchestrator.journal import (
 )
 from segsweep.orchestrator.leaderboard import best_trial, read_board
 from segsweep.orchestrator.plan import SweepPlan
-from segsweep.orchestrator.recipe import as_yaml, recipe
+from segsweep.orchestrator.reproduction import as_yaml, single_point
 from segsweep.orchestrator.source import parse
 from segsweep.orchestrator.tracking.reader import Reader, TrialRow
 from segsweep.orchestrator.tracking.store import resolve_uri
@@ -507,7 +507,7 @@ FULL = a_config(
 
 
 def test_a_recipe_survives_yaml_and_planning_whatever_it_holds() -> None:
-    text = as_yaml(recipe(FULL), ["comment"])
+    text = as_yaml(single_point(FULL), ["comment"])
     plan = SweepPlan.of(check(parse(text, "best.yaml")).spec)
     assert plan.combinations[0].config("001", {}) == FULL
     assert text.startswith("# comment\n")

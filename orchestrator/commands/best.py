@@ -28,7 +28,7 @@ def command(
 
     from segsweep.orchestrator.errors import InputError, Mistake
     from segsweep.orchestrator.leaderboard import best_trial
-    from segsweep.orchestrator.recipe import as_yaml, recipe
+    from segsweep.orchestrator.reproduction import as_yaml, single_point
     from segsweep.orchestrator.tracking.store import resolve_uri
 
     uri = resolve_uri(uri, Path.cwd())
@@ -48,7 +48,7 @@ def command(
         "tracking_uri": uri,
         "checkpoint": row.checkpoint or None,
     }
-    tree = recipe(row.config)
+    tree = single_point(row.config)
     if as_json:
         click.echo(json.dumps({**facts, "search_space": tree}, indent=2))
         return

@@ -22,7 +22,7 @@ KINDS = {
 }
 
 
-def recipe(config: TrialConfig) -> dict[str, JsonValue]:
+def single_point(config: TrialConfig) -> dict[str, JsonValue]:
     """The search space's keys and values. Planning it gives `config` again, as trial 001."""
     tree: dict[str, JsonValue] = {section: [_entry(section, getattr(config, KINDS[section]))] for section in CROSSING}
     tree |= {"seeds": [config.seed], "trials": 1, "epochs": config.epochs, "batch_size": config.batch_size}
