@@ -23,10 +23,10 @@ from segsweep.trainables.cache_build import Job, build
 from segsweep.trainables.cache_entries import entries
 from segsweep.trainables.cache_files import Header, read_log
 from segsweep.trainables.cache_locks import remove, writing
-from segsweep.trainables.cache_workers import usable_cpus
 from segsweep.trainables.components import DataError, Dataset, DatasetCard, Pair, Sample
 from segsweep.trainables.datasets import streets
 from segsweep.trainables.datasets._files import read_image
+from segsweep.trainables.workers import usable_cpus
 
 SIZE = (32, 48)
 CARD = DatasetCard(("left", "right"), ((0, 0, 0), (255, 0, 0)))

@@ -19,15 +19,15 @@ from segsweep.trainables.cache_files import (
     log_chunk,
     read_log,
     start_log,
+    write_chunk,
 )
 from segsweep.trainables.cache_locks import discard
-from segsweep.trainables.cache_workers import usable_cpus, written
+from segsweep.trainables.class_counts import check_labelled
 from segsweep.trainables.components import DataError, Sample
 from segsweep.trainables.places import CACHE_VARIABLE
+from segsweep.trainables.workers import pixels_of, results, worthwhile
 
 Progress = Callable[[int, int], None]  # images done, images in all
-PIXELS_A_PROCESS = 50_000_000  # about 1.5 s of decoding, in which another process has paid for its start
-LOOKED_AT = 3  # samples from which the size of all is estimated
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,10 @@ def build(job: Job) -> None:
         job.place.mkdir(exist_ok=True)
         kept = _kept(job)
         todo = _tasks(job, kept)
-        pixels = _pixels(todo)
+        pixels = pixels_of([sample for task in todo for sample in task.samples])
         make_room(job.place, sum(len(task.samples) for task in todo) * job.header.frame_bytes + pixels)
         start_log(job.place, job.header, kept.values())
-        worthwhile = min(usable_cpus(), 1 + pixels // PIXELS_A_PROCESS, len(todo))
-        _write(job, kept, todo, job.processes or worthwhile)
+        _write(job, kept, todo, job.processes or worthwhile(pixels, len(todo)))
     except OSError as error:
         _discard(job.place)
         raise DataError(
@@ -88,21 +87,11 @@ def _tasks(job: Job, kept: Mapping[int, Chunk]) -> Sequence[Task]:
     ]
 
 
-def _pixels(todo: Sequence[Task]) -> int:
-    """About how many pixels the samples have, all together; a label takes a byte for each."""
-    samples = [sample for task in todo for sample in task.samples]
-    looked_at = []
-    for sample in samples[:: max(1, len(samples) // LOOKED_AT)][:LOOKED_AT]:
-        with suppress(DataError):  # it is named when its turn comes
-            looked_at.append(sample.read().label.size)
-    return len(samples) * sum(looked_at) // max(1, len(looked_at))
-
-
 def _write(job: Job, kept: Mapping[int, Chunk], todo: Sequence[Task], processes: int) -> None:
     chunks, errors = list(kept.values()), list[str]()
     job.progress(sum(len(chunk.ids) for chunk in chunks), job.header.images)
-    with closing(written(todo, processes, job.lock)) as results:
-        for result in results:
+    with closing(results(write_chunk, todo, processes, job.lock)) as answers:
+        for result in answers:
             if isinstance(result, Chunk):
                 log_chunk(job.place, result)
                 chunks.append(result)
@@ -114,8 +103,7 @@ def _write(job: Job, kept: Mapping[int, Chunk], todo: Sequence[Task], processes:
     if errors:
         more = f"\n(stopped after {SHOWN_ERRORS}; there may be more)" if len(errors) >= SHOWN_ERRORS else ""
         raise DataError("\n".join(errors[:SHOWN_ERRORS]) + more)
-    if not any(sum(chunk.class_counts) for chunk in chunks):
-        raise DataError(f"split '{job.header.split}': every pixel is void, so there is nothing to learn or to score")
+    check_labelled(job.header.split, sum(sum(chunk.class_counts) for chunk in chunks))
 
 
 def _discard(place: Path) -> None:

@@ -16,18 +16,13 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from segsweep.trainables.components import VOID, DataError, Sample, Split
+from segsweep.trainables.class_counts import class_counts
+from segsweep.trainables.components import DataError, Sample, Split
 from segsweep.trainables.resize import resize_pair
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-    from segsweep.trainables.components import Pair
 
 LOG = "cache.jsonl"
 UNFINISHED = ".part"
@@ -177,7 +172,7 @@ def write_chunk(task: Task) -> Chunk | list[str]:
         for index, sample in enumerate(task.samples):
             try:
                 pair = sample.read()
-                counts += _counted(sample, pair, task.classes)
+                counts += class_counts(sample, pair, task.classes)
             except DataError as error:
                 errors.append(str(error))
                 if len(errors) == SHOWN_ERRORS:
@@ -206,26 +201,6 @@ def write_chunk(task: Task) -> Chunk | list[str]:
         mtime_ns=status.st_mtime_ns,
         sha256=sha256,
     )
-
-
-def _counted(sample: Sample, pair: Pair, classes: int) -> npt.NDArray[np.int64]:
-    """(classes,) labelled pixels. Raises DataError where image and label are not what `Pair` promises."""
-    import numpy as np
-
-    image, label = pair
-    if image.dtype != np.uint8 or label.dtype != np.uint8 or image.shape != (*label.shape, 3):
-        raise DataError(
-            f"{sample.id}: a pair needs an image (H, W, 3) and a label (H, W), both uint8; "
-            f"these are {image.shape} {image.dtype} and {label.shape} {label.dtype}"
-        )
-    counts = np.bincount(label.reshape(-1), minlength=256)
-    beyond = np.flatnonzero(counts[classes:VOID])
-    if beyond.size:
-        raise DataError(
-            f"{sample.id}: label {int(beyond[0]) + classes} is no class; "
-            f"allowed are 0..{classes - 1} and {VOID} for void"
-        )
-    return counts[:classes]
 
 
 def _sha256(path: Path) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Protocol, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.flop_counter import FlopCounterMode
@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from segsweep.trainables import catalog
 from segsweep.trainables.batches import batches_per_epoch
 from segsweep.trainables.cache import CachedSplit, open_split
+from segsweep.trainables.class_counts import class_frequencies
 from segsweep.trainables.components import Augmentation, ComponentOptions, LossContext, Task
 from segsweep.trainables.config import Entry, TrialConfig
 from segsweep.trainables.masked_loss import build_loss
@@ -56,7 +57,7 @@ def build(config: TrialConfig, device: torch.device) -> Experiment:
     model = architecture.build(model_options, Task(len(classes), config.image_size, config.batch_size)).to(device)
 
     loss, loss_options = _chosen(catalog.LOSSES, config.loss)
-    context = LossContext(len(classes), lambda: _frequencies(train))
+    context = LossContext(len(classes), lambda: class_frequencies(train.class_counts))
     criterion = build_loss(loss, loss_options, context).to(device)
 
     optimizer_component, optimizer_options = _chosen(catalog.OPTIMIZERS, config.optimizer)
@@ -118,8 +119,3 @@ _C = TypeVar("_C", bound=_HasOptions)
 def _chosen(components: catalog.Catalog[_C], entry: Entry) -> tuple[_C, ComponentOptions]:
     component = components.get(entry.type)
     return component, component.Options.model_validate(entry.options)
-
-
-def _frequencies(split: CachedSplit) -> Tensor:
-    counts = torch.as_tensor(split.class_counts, dtype=torch.float64)
-    return counts / counts.sum()

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from segsweep.trainables.class_counts import class_counts
 from segsweep.trainables.components import Sample
 from segsweep.trainables.places import cache_folder
 
@@ -46,9 +47,7 @@ def class_presence(samples: Sequence[Sample], classes: int, folder: Path | None 
 
 
 def _shown(sample: Sample, classes: int) -> npt.NDArray[np.bool_]:
-    import numpy as np
-
-    shown: npt.NDArray[np.bool_] = np.bincount(sample.read().label.ravel(), minlength=256)[:classes] > 0
+    shown: npt.NDArray[np.bool_] = class_counts(sample, sample.read(), classes) > 0
     return shown
 
 

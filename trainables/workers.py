@@ -10,17 +10,21 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
+from typing import TypeVar, cast
 
-from segsweep.trainables.cache_files import Chunk, Task, write_chunk
-from segsweep.trainables.components import DataError
+from segsweep.trainables.components import DataError, Sample
 
-Written = Chunk | list[str]
+PIXELS_A_PROCESS = 50_000_000  # about 1.5 s of decoding, in which another process has paid for its start
+LOOKED_AT = 3  # samples from which the size of all is estimated
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
 
 
 def usable_cpus() -> int:
@@ -30,25 +34,41 @@ def usable_cpus() -> int:
     return min(cpus, int(given)) if given.isdigit() and int(given) else cpus
 
 
-def written(tasks: Sequence[Task], processes: int, lock: int) -> Generator[Written]:
-    """Write the chunks, in whatever order they are done. With one process it is this one.
+def pixels_of(samples: Sequence[Sample]) -> int:
+    """About how many they have all together, from the few that are read for it; a label takes a byte for each."""
+    looked_at = []
+    for sample in samples[:: max(1, len(samples) // LOOKED_AT)][:LOOKED_AT]:
+        with suppress(DataError):  # it is named when its turn comes
+            looked_at.append(sample.read().label.size)
+    return len(samples) * sum(looked_at) // max(1, len(looked_at))
+
+
+def worthwhile(pixels: int, tasks: int) -> int:
+    """How many processes so many pixels to decode are worth, in so many tasks, on this machine."""
+    return min(usable_cpus(), 1 + pixels // PIXELS_A_PROCESS, tasks)
+
+
+def results(
+    work: Callable[[Task], Result], tasks: Sequence[Task], processes: int, lock: int | None = None
+) -> Generator[Result]:
+    """What `work` makes of each task, never None, in whatever order they are done. With one process it is this one.
 
     lock: a descriptor that the processes inherit. If this process is killed, they keep the lock until they notice,
-    after the chunk in hand; so nobody else begins to write the same files before.
+    after the task in hand; so nobody else begins to write the same files before.
     """
     if processes <= 1:
-        yield from map(write_chunk, tasks)
+        yield from map(work, tasks)
         return
     with ThreadPoolExecutor(processes) as threads, _processes(processes, lock) as idle:
         try:
-            for future in as_completed([threads.submit(_write, idle, task) for task in tasks]):
+            for future in as_completed([threads.submit(_done, idle, work, task) for task in tasks]):
                 yield future.result()
         finally:
             threads.shutdown(wait=False, cancel_futures=True)
 
 
 class _Process:
-    def __init__(self, lock: int) -> None:
+    def __init__(self, lock: int | None) -> None:
         self._connection, theirs = Pipe()
         modules = os.pathsep.join(path for path in sys.path if path)
         with theirs:
@@ -56,15 +76,15 @@ class _Process:
                 [sys.executable, "-P", "-m", __name__, str(theirs.fileno())],
                 env={**os.environ, "PYTHONPATH": modules, "OMP_NUM_THREADS": "1"},
                 stdin=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(), lock),
+                pass_fds=(theirs.fileno(),) if lock is None else (theirs.fileno(), lock),
                 start_new_session=True,  # Ctrl-C is for the parent, which ends its processes
             )
 
-    def write(self, task: bytes) -> Written | None:
-        """None if the process could not do it. Raises DataError if it died."""
+    def do(self, job: bytes) -> object:
+        """What the pickled (work, task) came to; None if the process could not do it. Raises DataError if it died."""
         try:
-            self._connection.send_bytes(task)
-            answer: Written | None = self._connection.recv()
+            self._connection.send_bytes(job)
+            answer: object = self._connection.recv()
         except (EOFError, OSError) as error:
             code = self._process.wait()
             raise DataError(
@@ -80,7 +100,7 @@ class _Process:
 
 
 @contextmanager
-def _processes(count: int, lock: int) -> Iterator[SimpleQueue[_Process]]:
+def _processes(count: int, lock: int | None) -> Iterator[SimpleQueue[_Process]]:
     idle: SimpleQueue[_Process] = SimpleQueue()
     started: list[_Process] = []
     try:
@@ -93,16 +113,16 @@ def _processes(count: int, lock: int) -> Iterator[SimpleQueue[_Process]]:
             process.close()
 
 
-def _write(idle: SimpleQueue[_Process], task: Task) -> Written:
+def _done(idle: SimpleQueue[_Process], work: Callable[[Task], Result], task: Task) -> Result:
     """In an idle process; in this one if the samples cannot travel or something unforeseen happens to them there."""
     process = idle.get()
     answer = None
     try:
         with suppress(pickle.PicklingError, AttributeError, TypeError):
-            answer = process.write(pickle.dumps(task))
+            answer = process.do(pickle.dumps((work, task)))
     finally:
         idle.put(process)
-    return write_chunk(task) if answer is None else answer
+    return work(task) if answer is None else cast(Result, answer)
 
 
 def _serve(connection: Connection) -> None:
@@ -112,12 +132,13 @@ def _serve(connection: Connection) -> None:
     cv2.setNumThreads(1)
     while True:
         try:
-            task = connection.recv_bytes()
+            job = connection.recv_bytes()
         except EOFError:
             return
         answer = None
         with suppress(Exception):  # the parent tries again, and meets the error itself
-            answer = write_chunk(pickle.loads(task))
+            work, task = pickle.loads(job)
+            answer = work(task)
         connection.send(answer)
 
 
