@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, TypedDict
 
 from segsweep.orchestrator.errors import InputError, Mistake
+from segsweep.orchestrator.table import aligned
 from segsweep.trainables.cache_entries import GIB, Entry, entries
 from segsweep.trainables.cache_files import NotWholeError, read_log, whole
 from segsweep.trainables.cache_locks import is_used, remove
@@ -64,15 +65,7 @@ def _state(folder: Path) -> State:
 
 def as_lines(found: list[Cached]) -> list[str]:
     """A table with a line for each entry."""
-    rows = [COLUMNS, *(_row(entry) for entry in found)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
-    right = {COLUMNS.index("images"), COLUMNS.index("GiB")}
-    return [
-        "  ".join(
-            cell.rjust(w) if i in right else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
+    return aligned([COLUMNS, *(_row(entry) for entry in found)], {COLUMNS.index("images"), COLUMNS.index("GiB")})
 
 
 def _row(entry: Cached) -> tuple[str, ...]:

@@ -40,6 +40,7 @@ def imported_by(*arguments: str) -> set[str]:
         ("validate", "--help"),
         ("plan", "search_spaces/demo.yaml"),
         ("schema",),
+        ("data", "stats", "--help"),
     ],
     ids=" ".join,
 )

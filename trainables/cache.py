@@ -20,7 +20,7 @@ from segsweep.trainables.cache_build import Job, Progress, build
 from segsweep.trainables.cache_files import Header, Log, NotWholeError, chunk_name, whole
 from segsweep.trainables.cache_locks import used, writing
 from segsweep.trainables.components import DataError, Dataset, Pair, Split
-from segsweep.trainables.places import cache_folder
+from segsweep.trainables.places import cache_folder, file_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -137,7 +137,7 @@ def _folder_name(dataset: Dataset, header: Header) -> str:
     digest = hashlib.sha256(repr((Header.VERSION, header.image_size, dataset.card.classes)).encode())
     for sample in dataset.splits[header.split]:
         digest.update(repr((sample.id, sample.stamp)).encode())
-    readable = "".join(c if c.isalnum() or c in "-_." else "_" for c in header.dataset)[:40]
+    readable = file_name(header.dataset)[:40]
     return f"{readable}-{header.split}-{header.image_size[0]}x{header.image_size[1]}-{digest.hexdigest()[:20]}"
 
 

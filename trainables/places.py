@@ -25,3 +25,8 @@ def cache_folder() -> Path:
 def variables() -> dict[str, str]:
     """Both places as environment variables, for worker processes: their current folder is another one."""
     return {DATA_VARIABLE: str(data_folder()), CACHE_VARIABLE: str(cache_folder())}
+
+
+def file_name(name: str) -> str:
+    """A dataset's name as a part of a file's: readable, and without what a file's name cannot have."""
+    return "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
