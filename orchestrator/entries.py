@@ -58,8 +58,7 @@ class Entries:
 
     def _entry(self, name: str, raw: JsonValue, path: KeyPath) -> Iterator[ComponentSpec]:
         section = SECTIONS[name]
-        if isinstance(raw, str):
-            raw = {section.key: raw}
+        raw = _spelt_out(name, raw)
         if not isinstance(raw, dict) or not isinstance(raw.get(section.key), str):
             example = f"{{{section.key}: {section.catalog.names()[0]}}}"
             self._wrong(path, f"needs `{section.key}:`, the name of the {section.catalog.noun}, e.g. {example}")
@@ -147,14 +146,26 @@ def read_recipe(name: str) -> Mapping[str, Any]:
     return {**entries.source.data, **found}
 
 
+def _spelt_out(name: str, raw: JsonValue) -> JsonValue:
+    """`dice` as {type: dice}, {dice: 0.5, focal: 1} as {type: sum, dice: 0.5, focal: 1}."""
+    section = SECTIONS[name]
+    if isinstance(raw, str):
+        return {section.key: raw}
+    if isinstance(raw, dict) and section.unnamed and section.key not in raw and {*section.catalog.names()} & raw.keys():
+        return {section.key: section.unnamed, **raw}
+    return raw
+
+
 def default_name(section: str | int, type_: str, options: Mapping[str, JsonValue], component: Any) -> str:
-    """architecture/encoder for a model, else the type; a domain in the encoder leaves the architecture alone.
+    """architecture/encoder for a model, dice+focal for a sum, else the type; a domain in the encoder leaves it out.
 
     A fold or a subset of a dataset is another dataset on the leaderboard: camvid-fold0of3-by-group.
     """
     if section == "datasets":
         chosen = component.Options(**options)
         return f"{type_}{chosen.part}" if isinstance(chosen, DatasetOptions) else type_
+    if type_ == SECTIONS[str(section)].unnamed:
+        return "+".join(options)
     if section != "models":
         return type_
     plain = next(sampled_options(dict(options)))

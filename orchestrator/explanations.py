@@ -145,7 +145,8 @@ def _model_at(model: type[BaseModel], loc: KeyPath) -> type[BaseModel]:
     for part in loc[:-1]:
         field = model.model_fields.get(str(part))
         branches = () if field is None else (field.annotation, *typing.get_args(field.annotation))
-        model = next((b for b in branches if isinstance(b, type) and issubclass(b, BaseModel)), model)
+        plain = [getattr(branch, "__origin__", branch) for branch in branches]  # without what Annotated says
+        model = next((b for b in plain if isinstance(b, type) and issubclass(b, BaseModel)), model)
     return model
 
 

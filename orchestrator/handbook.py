@@ -13,6 +13,7 @@ import json
 import textwrap
 import tokenize
 from collections.abc import Mapping
+from contextlib import suppress
 from types import ModuleType
 from typing import Any, TypedDict, cast
 
@@ -162,7 +163,8 @@ def _remarks(model: type[ComponentOptions]) -> dict[str, str]:
     remarks: dict[str, str] = {}
     for base in reversed(model.__mro__):
         if issubclass(base, ComponentOptions) and base is not ComponentOptions:
-            remarks |= _comments_in(textwrap.dedent(inspect.getsource(base)))
+            with suppress(OSError):  # made by create_model, so nothing is written beside its fields
+                remarks |= _comments_in(textwrap.dedent(inspect.getsource(base)))
     return remarks
 
 

@@ -44,10 +44,15 @@ def _entries(section_name: str) -> dict[str, Any]:
 def _entry(section_name: str, section: Section, type_: str, definitions: dict[str, Any]) -> dict[str, Any]:
     component = section.catalog.get(type_)
     options = component.Options.model_json_schema(ref_template="#/$defs/{model}")
-    definitions.update(options.pop("$defs", {}))
+    inner = options.pop("$defs", {})
     properties = options.get("properties", {})
     if section_name not in NOT_SEARCHED:
         properties = {name: _searchable(part) for name, part in properties.items()}
+        for part in inner.values():
+            part.get("properties", {}).update(
+                {name: _searchable(option) for name, option in part.get("properties", {}).items()}
+            )
+    definitions.update(inner)
     common: dict[str, Any] = {section.key: {"const": type_}}
     if section.many:
         common["name"] = {"type": "string"}
@@ -66,7 +71,7 @@ def _entry(section_name: str, section: Section, type_: str, definitions: dict[st
         "type": "object",
         "title": type_,
         "properties": common | properties,
-        "required": [section.key, *required],
+        "required": required if type_ == section.unnamed else [section.key, *required],
         "additionalProperties": False,
     }
 

@@ -124,12 +124,13 @@ class Section:
     catalog: Catalog[Any]
     key: str = "type"
     many: bool = True
+    unnamed: str = ""  # the component of an entry that names components as its keys: {dice: 0.5, cross_entropy: 0.5}
 
 
 SECTIONS: Mapping[str, Section] = {
     "datasets": Section(DATASETS),
     "models": Section(MODELS, key="architecture"),
-    "losses": Section(LOSSES),
+    "losses": Section(LOSSES, unnamed="sum"),
     "optimizers": Section(OPTIMIZERS),
     "lr_schedules": Section(LR_SCHEDULES),
     "augmentations": Section(AUGMENTATIONS),

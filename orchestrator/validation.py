@@ -266,7 +266,7 @@ class Checks:
 
     def _problems(self, path: KeyPath, problems: Any) -> Iterator[Mistake]:
         for problem in problems:
-            where = (*path, problem.option) if problem.option else path
+            where = (*path, *problem.option.split(".")) if problem.option else path
             yield self._at(where, problem.message)
 
     def _at(self, path: KeyPath, message: str) -> Mistake:

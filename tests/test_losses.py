@@ -1,4 +1,4 @@
-"""Every loss of the catalogue: the promises of MaskedLoss; then each formula against float64 numpy."""
+"""Every loss of the catalogue: the promises of MaskedLoss; and what single losses promise beside their formula."""
 
 from __future__ import annotations
 
@@ -7,23 +7,33 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from segsweep.trainables.catalog import LOSSES
-from segsweep.trainables.components import VOID, LossContext, Task
-from segsweep.trainables.losses import cross_entropy, dice, focal
+from segsweep.trainables.class_weights import WeightedOptions
+from segsweep.trainables.components import VOID, LossContext, Outputs, Task
+from segsweep.trainables.losses import (
+    border_weighted_cross_entropy,
+    cross_entropy,
+    dice,
+    focal,
+    focal_tversky,
+    ohem,
+)
+from segsweep.trainables.losses.border_weighted_cross_entropy import border_weights
 from segsweep.trainables.masked_loss import MaskedLoss, build_loss
 
 C = 5
 FREQUENCIES = torch.tensor([0.6, 0.3, 0.0999, 0.0001, 0.0], dtype=torch.float64)
 CONTEXT = LossContext(num_classes=C, class_frequencies=lambda: FREQUENCIES)
-Array = NDArray[np.float64]
+SMALLEST: dict[str, dict[str, Any]] = {"sum": {"dice": 1.0, "cross_entropy": 1.0}}  # options that have no default
+WEIGHTED = [name for name in LOSSES.names() if issubclass(LOSSES.get(name).Options, WeightedOptions)]
+SPATIAL = {"border_weighted_cross_entropy", "boundary", "hausdorff_distance"}  # see where pixels are
 
 
 def loss_of(name: str, **options: Any) -> MaskedLoss:
     component = LOSSES.get(name)
-    return build_loss(component, component.Options(**options), CONTEXT)
+    return build_loss(component, component.Options(**{**SMALLEST.get(name, {}), **options}), CONTEXT)
 
 
 def task(num_classes: int) -> Task:
@@ -38,13 +48,6 @@ def batch() -> tuple[torch.Tensor, torch.Tensor]:
     labels = torch.randint(0, 3, (2, 7, 9), generator=generator)
     void = torch.rand(2, 7, 9, generator=generator) < 0.33
     return logits, labels.masked_fill(void, VOID).to(torch.uint8)
-
-
-def labelled(logits: torch.Tensor, labels: torch.Tensor) -> tuple[Array, NDArray[np.int64]]:
-    """Log softmax (P, C) and labels (P,) of the labelled pixels, float64."""
-    z, y = np.moveaxis(logits.numpy(), 1, -1).reshape(-1, C), labels.numpy().reshape(-1).astype(np.int64)
-    z, y = z[y != VOID], y[y != VOID]
-    return z - np.log(np.exp(z).sum(1, keepdims=True)), y
 
 
 @pytest.mark.parametrize("name", LOSSES.names())
@@ -82,8 +85,9 @@ def test_batch_without_a_labelled_pixel_costs_nothing_and_still_has_a_graph(name
 @pytest.mark.parametrize("name", LOSSES.names())
 def test_half_precision_logits_give_a_finite_float32_loss(name: str, dtype: torch.dtype) -> None:
     generator = torch.Generator().manual_seed(1)
-    logits = (20 * torch.randn(2, C, 512, 512, generator=generator)).to(dtype).requires_grad_()  # sums beyond 65504
-    loss = loss_of(name)(logits, torch.randint(0, C, (2, 512, 512), generator=generator, dtype=torch.uint8))
+    logits = (20 * torch.randn(1, C, 400, 400, generator=generator)).to(dtype).requires_grad_()  # sums beyond 65504
+    labels = torch.randint(0, C, (1, 10, 10), generator=generator, dtype=torch.uint8)
+    loss = loss_of(name)(logits, labels.repeat_interleave(40, 1).repeat_interleave(40, 2))
     loss.backward()
     assert loss.dtype == torch.float32
     assert torch.isfinite(loss)
@@ -108,13 +112,77 @@ def test_right_answers_cost_less_than_wrong_ones(name: str, batch: tuple[torch.T
 
 
 @pytest.mark.parametrize("name", LOSSES.names())
+def test_single_image_of_a_single_pixel_gives_a_finite_gradient(name: str) -> None:
+    logits = torch.randn(1, C, 1, 1, requires_grad=True)
+    loss_of(name)(logits, torch.zeros(1, 1, 1, dtype=torch.uint8)).backward()
+    assert logits.grad is not None
+    assert torch.isfinite(logits.grad).all()
+
+
+@pytest.mark.parametrize("smooth", [{}, {"smooth": 0.0}])
+@pytest.mark.parametrize("name", LOSSES.names())
+def test_gradient_is_finite_where_the_network_is_certain(name: str, smooth: dict[str, float]) -> None:
+    component = LOSSES.get(name)
+    options = smooth if smooth.keys() <= component.Options.model_fields.keys() else {}
+    logits = torch.zeros(1, C, 2, 4)
+    logits[:, 0, :, :2], logits[:, 1, :, 2:] = 200.0, 200.0  # p = 1 in float32; right on the left, wrong on the right
+    logits.requires_grad_()
+    loss_of(name, **options)(logits, torch.zeros(1, 2, 4, dtype=torch.uint8)).backward()
+    assert logits.grad is not None
+    assert torch.isfinite(logits.grad).all()
+
+
+@pytest.mark.parametrize("name", LOSSES.names())
+def test_mirrored_image_costs_the_same(name: str, batch: tuple[torch.Tensor, torch.Tensor]) -> None:
+    logits, labels = batch
+    mirrored = loss_of(name)(logits.flip(3), labels.flip(2))
+    assert mirrored.item() == pytest.approx(loss_of(name)(logits, labels).item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", sorted(set(LOSSES.names()) - SPATIAL))
+def test_where_pixels_lie_is_nothing_to_a_loss_of_pixels_or_regions(
+    name: str, batch: tuple[torch.Tensor, torch.Tensor]
+) -> None:
+    logits, labels = batch
+    order = torch.randperm(labels.numel(), generator=torch.Generator().manual_seed(2))
+    shuffled = logits.movedim(1, -1).reshape(-1, C)[order].reshape(*labels.shape, C).movedim(-1, 1)
+    value = loss_of(name)(shuffled, labels.reshape(-1)[order].reshape(labels.shape))
+    assert value.item() == pytest.approx(loss_of(name)(logits, labels).item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", LOSSES.names())
 def test_one_class_is_refused_with_the_remedy(name: str) -> None:
     component = LOSSES.get(name)
-    problems = [p.message for p in component.check(component.Options(), task(1))]
-    assert problems == [
-        "a softmax loss needs at least 2 classes, the dataset has 1; list the background too",
-    ]
-    assert not list(component.check(component.Options(), task(2)))
+    options = component.Options(**SMALLEST.get(name, {}))
+    assert {problem.message for problem in component.check(options, task(1))} == {
+        "a loss needs at least 2 classes, the dataset has 1; list the background too",
+    }
+    assert not list(component.check(options, task(2)))
+
+
+def test_auxiliary_logits_add_the_same_loss_times_their_weight(batch: tuple[torch.Tensor, torch.Tensor]) -> None:
+    logits, labels = batch
+    other, loss = torch.randn(logits.shape, dtype=torch.float16), loss_of("dice")
+    value = loss(Outputs(logits, ((0.4, other), (0.2, logits))), labels)
+    assert value.item() == pytest.approx((1.2 * loss(logits, labels) + 0.4 * loss(other, labels)).item(), rel=1e-6)
+
+
+def test_loss_of_the_network_itself_takes_the_place_of_ours_unless_all_is_void() -> None:
+    def own_loss(labels: torch.Tensor) -> torch.Tensor:
+        assert labels.dtype == torch.int64
+        return (labels == VOID).double().mean() / (labels != VOID).double().mean()  # not a number if all is void
+
+    outputs, labels = Outputs(torch.randn(1, C, 4, 4), (), own_loss), torch.zeros(1, 4, 4, dtype=torch.uint8)
+    labels[0, 0] = VOID
+    assert loss_of("dice")(outputs, labels).item() == pytest.approx(1 / 3)
+    assert loss_of("dice")(outputs, torch.full_like(labels, VOID)).item() == 0
+
+
+def test_auxiliary_logits_of_an_all_void_batch_get_a_gradient_of_zero() -> None:
+    logits, other = torch.randn(1, C, 4, 4), torch.randn(1, C, 4, 4, requires_grad=True)
+    loss_of("cross_entropy")(Outputs(logits, ((0.4, other),)), torch.full((1, 4, 4), VOID)).backward()
+    assert other.grad is not None
+    assert torch.all(other.grad == 0)
 
 
 def test_shapes_that_do_not_belong_together_are_refused() -> None:
@@ -123,22 +191,6 @@ def test_shapes_that_do_not_belong_together_are_refused() -> None:
 
 
 WEIGHTS = (1.0, 4.0, 0.5, 2.0, 1.0)
-
-
-def cross_entropy_reference(log_p: Array, y: NDArray[np.int64], weights: tuple[float, ...], smoothing: float) -> float:
-    losses = -(1 - smoothing) * log_p[np.arange(len(y)), y] - smoothing * log_p.mean(1)
-    w = np.array(weights)[y]
-    return float((w * losses).sum() / w.sum())
-
-
-@pytest.mark.parametrize("smoothing", [0.0, 0.1])
-@pytest.mark.parametrize("weights", [None, WEIGHTS])
-def test_cross_entropy_is_the_weighted_mean_over_labelled_pixels(
-    weights: tuple[float, ...] | None, smoothing: float, batch: tuple[torch.Tensor, torch.Tensor]
-) -> None:
-    value = loss_of("cross_entropy", class_weights=weights or "none", label_smoothing=smoothing)(*batch)
-    expected = cross_entropy_reference(*labelled(*batch), weights or (1.0,) * C, smoothing)
-    assert value.item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_cross_entropy_agrees_with_torch_where_torch_is_right(batch: tuple[torch.Tensor, torch.Tensor]) -> None:
@@ -150,13 +202,13 @@ def test_cross_entropy_agrees_with_torch_where_torch_is_right(batch: tuple[torch
     assert ours.item() == pytest.approx(theirs.item(), rel=1e-6)
 
 
-@pytest.mark.parametrize("name", ["cross_entropy", "focal", "dice"])
+@pytest.mark.parametrize("name", WEIGHTED)
 def test_class_of_weight_zero_alone_in_a_batch_gives_zero_not_nan(name: str) -> None:
     loss = loss_of(name, class_weights=(0.0, 1.0, 1.0, 1.0, 1.0))
     assert loss(torch.randn(1, C, 4, 4), torch.zeros(1, 4, 4, dtype=torch.uint8)).item() == 0.0
 
 
-@pytest.mark.parametrize("name", ["cross_entropy", "focal", "dice"])
+@pytest.mark.parametrize("name", WEIGHTED)
 def test_balanced_weights_come_from_the_train_frequencies_and_are_capped(
     name: str, batch: tuple[torch.Tensor, torch.Tensor]
 ) -> None:
@@ -167,26 +219,6 @@ def test_balanced_weights_come_from_the_train_frequencies_and_are_capped(
     assert balanced.item() != pytest.approx(loss_of(name)(*batch).item(), rel=1e-3)
 
 
-def dice_reference(
-    log_p: Array, y: NDArray[np.int64], smooth: float, count_absent: bool, weights: tuple[float, ...]
-) -> float:
-    p, truth = np.exp(log_p), np.eye(C)[y]
-    coefficient = (2 * (p * truth).sum(0) + smooth) / (p.sum(0) + truth.sum(0) + smooth)
-    counted = slice(None) if count_absent else truth.any(0)
-    return float(np.average((1 - coefficient)[counted], weights=np.array(weights)[counted]))
-
-
-@pytest.mark.parametrize("smooth", [0.0, 1.0])
-@pytest.mark.parametrize("absent", ["skip", "count"])
-@pytest.mark.parametrize("weights", [None, WEIGHTS])
-def test_dice_is_one_minus_the_weighted_mean_coefficient(
-    weights: tuple[float, ...] | None, absent: str, smooth: float, batch: tuple[torch.Tensor, torch.Tensor]
-) -> None:
-    value = loss_of("dice", absent=absent, smooth=smooth, class_weights=weights or "none")(*batch)
-    expected = dice_reference(*labelled(*batch), smooth, absent == "count", weights or (1.0,) * C)
-    assert value.item() == pytest.approx(expected, rel=1e-6)
-
-
 def test_dice_that_counts_absent_classes_punishes_their_false_positives() -> None:
     logits, labels = torch.zeros(1, C, 8, 8), torch.zeros(1, 8, 8, dtype=torch.uint8)
     logits[:, 0, :4], logits[:, 4, 4:] = 50.0, 50.0  # the lower half is taken for the absent class 4
@@ -195,33 +227,53 @@ def test_dice_that_counts_absent_classes_punishes_their_false_positives() -> Non
     assert count == pytest.approx((1 - 65 / 97 + 1 - 1 / 33) / 5)
 
 
-@pytest.mark.parametrize("alpha", [None, WEIGHTS])
-@pytest.mark.parametrize("gamma", [0.5, 2.0])
-def test_focal_is_the_softmax_form_of_the_paper(
-    gamma: float, alpha: tuple[float, ...] | None, batch: tuple[torch.Tensor, torch.Tensor]
-) -> None:
-    log_p, y = labelled(*batch)
-    log_p = log_p[np.arange(len(y)), y]
-    expected = (-np.array(alpha or (1.0,) * C)[y] * (1 - np.exp(log_p)) ** gamma * log_p).mean()
-    value = loss_of("focal", gamma=gamma, class_weights=alpha or "none")(*batch)
-    assert value.item() == pytest.approx(expected, rel=1e-6)
-
-
 def test_focal_without_focus_is_cross_entropy(batch: tuple[torch.Tensor, torch.Tensor]) -> None:
     assert loss_of("focal", gamma=0.0)(*batch).item() == pytest.approx(loss_of("cross_entropy")(*batch).item())
 
 
-def test_focal_gradient_is_finite_where_the_network_is_certain() -> None:
-    logits = torch.zeros(1, C, 2, 2)
-    logits[:, 0] = 200.0  # p = 1 in float32
-    logits.requires_grad_()
-    loss_of("focal", gamma=0.5)(logits, torch.zeros(1, 2, 2, dtype=torch.uint8)).backward()
-    assert logits.grad is not None
-    assert torch.isfinite(logits.grad).all()
+def test_ohem_that_keeps_all_is_cross_entropy(batch: tuple[torch.Tensor, torch.Tensor]) -> None:
+    assert loss_of("ohem", min_kept=1)(*batch) == loss_of("cross_entropy")(*batch)
 
 
-@pytest.mark.parametrize("component", [cross_entropy, focal, dice], ids=lambda module: module.__name__)
-def test_lists_of_weights_have_to_fit_the_classes(component: Any) -> None:
+def test_tversky_with_equal_weights_is_dice_or_jaccard(batch: tuple[torch.Tensor, torch.Tensor]) -> None:
+    for name, weight in (("dice", 0.5), ("jaccard", 1.0)):
+        tversky = loss_of("tversky", false_positives=weight, false_negatives=weight, smooth=0)
+        assert tversky(*batch).item() == pytest.approx(loss_of(name, smooth=0)(*batch).item())
+
+
+def test_softmax_of_two_classes_is_the_sigmoid_of_their_difference() -> None:
+    """So a binary dataset needs no network with a single logit."""
+    difference, labels = torch.randn(2, 1, 6, 6), torch.randint(0, 2, (2, 6, 6))
+    binary = torch.nn.functional.binary_cross_entropy_with_logits(difference[:, 0], labels.float())
+    two = build_loss(cross_entropy, cross_entropy.Options(), LossContext(2, lambda: torch.ones(2) / 2))
+    assert two(torch.cat([torch.zeros_like(difference), difference], 1), labels).item() == pytest.approx(binary.item())
+
+
+def test_border_weight_is_that_of_the_formula_between_two_cells_and_void_is_no_cell() -> None:
+    label = np.zeros((1, 9), np.uint8)
+    label[0, [0, 8]], label[0, 4] = 1, VOID
+    weights = border_weights(label, border_weighted_cross_entropy.Options(background=0, sigma=4.0))
+    assert weights[0, 2] == pytest.approx(10 * np.exp(-((2 + 6) ** 2) / 32))
+    assert weights[0] == pytest.approx(np.full(9, 10 * np.exp(-2.0)))  # d1 + d2 is 8 everywhere between the cells
+
+
+def test_border_weight_is_zero_where_there_is_one_object_only() -> None:
+    options = border_weighted_cross_entropy.Options()
+    assert not border_weights(np.zeros((4, 4), np.uint8), options).any()
+
+
+def test_rim_of_void_is_no_border_for_boundary_loss() -> None:
+    logits, labels = torch.randn(1, C, 1, 9), torch.tensor([[[0, 0, 0, 0, 0, 0, 1, 1, 1]]])
+    swapped = labels.clone()
+    swapped[0, 0, 2] = VOID
+    value = (torch.tensor([-5.0, -4, -2, -1, 0, 1, 2, 3]) * logits.softmax(1)[0, 0, 0, [0, 1, 3, 4, 5, 6, 7, 8]]).sum()
+    value += (torch.tensor([6.0, 5, 3, 2, 1, 0, -1, -2]) * logits.softmax(1)[0, 1, 0, [0, 1, 3, 4, 5, 6, 7, 8]]).sum()
+    assert loss_of("boundary")(logits, swapped).item() == pytest.approx(value.item() / 16, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", WEIGHTED)
+def test_lists_of_weights_have_to_fit_the_classes(name: str) -> None:
+    component: Any = LOSSES.get(name)
     short, zeros = component.Options(class_weights=(1.0, 2.0)), component.Options(class_weights=(0.0, 0.0))
     assert list(component.check(short, task(3))) == [
         ("class_weights", "2 weights for 3 classes; give one per class, in order"),
@@ -240,6 +292,9 @@ def test_lists_of_weights_have_to_fit_the_classes(component: Any) -> None:
         (cross_entropy, {"label_smoothing": 1.0}),
         (dice, {"smooth": -1.0}),
         (focal, {"gamma": -1.0}),
+        (focal_tversky, {"gamma": 0.5}),
+        (ohem, {"min_kept": 0.0}),
+        (border_weighted_cross_entropy, {"sigma": 0.0}),
     ],
 )
 def test_impossible_options_are_refused(component: Any, options: dict[str, Any]) -> None:

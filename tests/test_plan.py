@@ -53,6 +53,15 @@ image_size: [64, 96]
     assert (plan.trials, plan.epochs_at_most) == (48 * 4, 48 * 4 * 9)
 
 
+def test_terms_of_a_sum_of_losses_name_it_and_are_searched_like_options() -> None:
+    loss = "{dice: {uniform: [0.5, 2]}, cross_entropy: {label_smoothing: {choice: [0, 0.1]}}}"
+    (combination,) = plan_of(f"{BASE}{FIXED}losses: [{loss}]\n").combinations
+    assert combination.loss.name == "dice+cross_entropy"
+    assert list(combination.domains) == ["loss.dice", "loss.cross_entropy.label_smoothing"]
+    entry = combination.config("001", {"loss.dice": 0.7, "loss.cross_entropy.label_smoothing": 0.1}).loss
+    assert (entry.type, entry.options) == ("sum", {"dice": 0.7, "cross_entropy": {"label_smoothing": 0.1}})
+
+
 def test_trials_go_round_the_combinations_so_that_all_cells_fill_at_the_same_pace() -> None:
     plan = plan_of(f"{BASE}losses: [dice, cross_entropy, focal]\ntrials: 2\n")
     assert tuple(c.index for c in plan.order) == (0, 1, 2, 0, 1, 2)
@@ -192,6 +201,9 @@ def test_a_shipped_search_space_is_valid_and_points_editors_to_the_schema(path: 
         "losses: [dicee]",
         "losses: [{type: dice, smoth: 1}]",
         "losses: [{smooth: 1}]",
+        "losses: [{dice: 1, focla: 1}]",
+        "losses: [{dice: -1}]",
+        "losses: [{dice: {weight: 1, smoth: 1}}]",
         "optimizers: [{type: adamw, lr: [1e-3]}]",
         "optimizers: [{type: adamw, lr: {logunifor: [1e-5, 1e-3]}}]",
         "batch_size: {chioce: [2, 4]}",
@@ -210,6 +222,8 @@ def test_the_schema_refuses_what_validate_refuses(line: str) -> None:
     "line",
     [
         "losses: [dice, {type: focal, name: sharp, gamma: {uniform: [1, 3]}}]",
+        "losses: [{dice: 0.5, cross_entropy: 0.5}, {type: sum, focal: {gamma: 1}, ohem: {uniform: [0.1, 1]}}]",
+        "losses: [{dice: {weight: {loguniform: [0.1, 10]}, smooth: {choice: [0, 1]}}, boundary: 0.01}]",
         "optimizers: [{type: adamw, lr: {loguniform: [1e-5, 1e-3], first: 1e-4}}]",
         "optimizers: [{type: adamw, betas: [{uniform: [0.8, 0.95]}, 0.999]}]",
         "batch_size: {choice: [2, 4]}",

@@ -13,6 +13,7 @@ from segsweep.orchestrator.errors import InputError
 from segsweep.orchestrator.source import parse, read
 from segsweep.orchestrator.spec import SweepSpec
 from segsweep.orchestrator.validation import check
+from segsweep.trainables.catalog import LOSSES
 from segsweep.trainables.config import Objective
 
 BASE = """\
@@ -22,6 +23,8 @@ epochs: 9
 image_size: [64, 96]
 """
 ONE_GPU = "since a trial uses one GPU or a share of one"
+DICE = "class_weights, weights_cap, absent, smooth, per_image, activation, log"
+TERMS = ", ".join(name for name in LOSSES.names() if name != "sum")
 TOP_LEVEL = (
     "name, datasets, models, losses, optimizers, lr_schedules, augmentations, seeds, trials, allocation, epochs, "
     "batch_size, image_size, patience, objective, more_objectives, constraints, evaluation, searcher, scheduler, "
@@ -59,12 +62,11 @@ def spec_of(text: str) -> SweepSpec:
         ("tracking: {url: x}", "tracking.url: unknown key. Did you mean 'uri'? Known: uri, experiment"),
         (
             "losses: [{type: dice, smoth: 3}]",
-            "losses[0].smoth: unknown key. Did you mean 'smooth'? "
-            "Known: class_weights, weights_cap, absent, smooth, name",
+            f"losses[0].smoth: unknown key. Did you mean 'smooth'? Known: {DICE}, name",
         ),
         (
             "losses: [{type: dice, nmae: a}]",
-            "losses[0].nmae: unknown key. Did you mean 'name'? Known: class_weights, weights_cap, absent, smooth, name",
+            f"losses[0].nmae: unknown key. Did you mean 'name'? Known: {DICE}, name",
         ),
         ("scheduler: {type: fifo, grace: 1}", "scheduler.grace: unknown key. Known: none"),
         # wrong types: nothing is converted
@@ -100,10 +102,43 @@ def spec_of(text: str) -> SweepSpec:
         ("seeds: [0, a]", "seeds[1]: must be a whole number, not 'a'"),
         ("seeds: [1, 1]", "seeds: a seed is given twice: [1, 1]"),
         # components
-        ("losses: []", "losses: must be a list with at least one entry, e.g. [cross_entropy]"),
-        ("losses: dice", "losses: must be a list with at least one entry, e.g. [cross_entropy]"),
-        ("losses: [3]", "losses[0]: needs `type:`, the name of the loss, e.g. {type: cross_entropy}"),
-        ("losses: [dicee]", "losses[0].type: no loss 'dicee'. Did you mean 'dice'? Known: cross_entropy, dice, focal"),
+        ("losses: []", "losses: must be a list with at least one entry, e.g. [border_weighted_cross_entropy]"),
+        ("losses: dice", "losses: must be a list with at least one entry, e.g. [border_weighted_cross_entropy]"),
+        (
+            "losses: [3]",
+            "losses[0]: needs `type:`, the name of the loss, e.g. {type: border_weighted_cross_entropy}",
+        ),
+        (
+            "losses: [dicee]",
+            f"losses[0].type: no loss 'dicee'. Did you mean 'dice'? Known: {', '.join(LOSSES.names())}",
+        ),
+        # sums of losses
+        (
+            "losses: [{dice: 1, focla: 1}]",
+            f"losses[0].focla: unknown key. Did you mean 'focal'? Known: {TERMS}, name",
+        ),
+        ("losses: [{dice: 0, focal: 1}]", "losses[0].dice: must be above 0, not 0"),
+        ("losses: [{dice: {uniform: [0.0, 1.0]}}]", "losses[0].dice: must be above 0, not 0.0"),
+        (
+            "losses: [{dice: {weight: 1, smoth: 2}}]",
+            f"losses[0].dice.smoth: unknown key. Did you mean 'smooth'? Known: {DICE}, weight",
+        ),
+        (
+            "losses: [{dice: 1, focal: {gamma: [1, 2]}}]",
+            "losses[0].focal.gamma: must be a number, not [1, 2]; to search among values write {choice: [1, 2]}",
+        ),
+        (
+            "losses: [{type: sum}]",
+            "losses[0]: must have a loss and its weight, such as `dice: 0.5`, or several, not {}",
+        ),
+        (
+            "losses: [{dice: 1, focal: {class_weights: [1, 2]}}]",
+            "losses[0].focal.class_weights: 2 weights for 8 classes; give one per class, in order",
+        ),
+        (
+            "losses: [{dice: 1, focal: 1}, {dice: 1, focal: 2}]",
+            "losses[1]: 'dice+focal' is already the name of losses[0]; add `name:`",
+        ),
         (
             "augmentations: [lite]",
             "augmentations[0].type: no augmentation 'lite'. Did you mean 'light'? Known: light, none",
@@ -528,7 +563,8 @@ def test_an_override_is_the_place_of_its_mistake(tmp_path: Path) -> None:
     with pytest.raises(InputError) as error:
         check(read(file, ("trials=many", "losses=[dicee]", "scheduler.grace=3", "seeds=[1]")))
     assert [str(mistake) for mistake in error.value.mistakes] == [
-        "--set losses=[dicee]: losses[0].type: no loss 'dicee'. Did you mean 'dice'? Known: cross_entropy, dice, focal",
+        "--set losses=[dicee]: losses[0].type: no loss 'dicee'. Did you mean 'dice'? "
+        f"Known: {', '.join(LOSSES.names())}",
         "--set trials=many: trials: must be a whole number, not 'many'",
         f"{file}: scheduler: needs `type:`, the name of the scheduler, e.g. {{type: asha}}",
     ]

@@ -37,7 +37,7 @@ class ComponentOptions(BaseModel):
 
 
 class Problem(NamedTuple):
-    """Why options do not fit the task. `option` names the offending option ("" for the component as a whole)."""
+    """Why options do not fit the task. `option` names the offending one ("" for all), dotted if it is a nested one."""
 
     option: str
     message: str
@@ -111,7 +111,8 @@ class Outputs(NamedTuple):
 
     logits: torch.Tensor  # (N, C, H, W), as in evaluation
     auxiliary: tuple[tuple[float, torch.Tensor], ...] = ()  # weight in the loss, and further logits of the same shape
-    own_loss: Callable[[torch.Tensor], torch.Tensor] | None = None  # of labels (N, H, W) int64 with VOID: a scalar
+    own_loss: Callable[[torch.Tensor], torch.Tensor] | None = None  # of labels (N, H, W) int64 with VOID: a scalar,
+    # which then takes the place of the sweep's loss
 
 
 class ModelComponent(Protocol):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from segsweep.trainables.components import VOID, ComponentOptions, LossComponent, LossContext
+from segsweep.trainables.components import VOID, ComponentOptions, LossComponent, LossContext, Outputs
 
 
 def build_loss(component: LossComponent, options: ComponentOptions, context: LossContext) -> MaskedLoss:
@@ -28,11 +28,22 @@ class MaskedLoss(nn.Module):
         super().__init__()
         self.loss = loss
 
-    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """logits: (N, C, H, W) of any floating type; labels: (N, H, W) of any integer type, 0..C-1 or VOID.
+    def forward(self, outputs: Tensor | Outputs, labels: Tensor) -> Tensor:
+        """Of all logits, each with its weight; or what the network says itself, where it has its own loss.
 
+        logits: (N, C, H, W) of any floating type; labels: (N, H, W) of any integer type, 0..C-1 or VOID.
         Raises ValueError if the shapes do not belong together.
         """
+        if isinstance(outputs, Tensor):
+            return self._masked(outputs, labels)
+        if outputs.own_loss is not None and (labels != VOID).any():
+            return outputs.own_loss(labels.long()).float()
+        total = self._masked(outputs.logits, labels)
+        for weight, logits in outputs.auxiliary:
+            total = total + weight * self._masked(logits, labels)
+        return total
+
+    def _masked(self, logits: Tensor, labels: Tensor) -> Tensor:
         if labels.shape != (logits.shape[0], *logits.shape[2:]):
             raise ValueError(
                 f"logits {tuple(logits.shape)} and labels {tuple(labels.shape)} do not belong together: "

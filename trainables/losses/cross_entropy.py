@@ -1,6 +1,9 @@
-"""Cross entropy of the softmax, averaged over the labelled pixels, with optional class weights.
+"""Cross entropy, averaged over the labelled pixels, with optional class weights and label smoothing.
 
-Label smoothing: Szegedy et al. 2016, section 7.
+`activation: softmax` is torch's cross entropy, except that void may be anywhere and everywhere; `sigmoid` the binary
+cross entropy of each class against the rest, averaged over classes. Smoothed targets: 1 - s for what is right, and s
+shared evenly by all C classes (Szegedy et al. 2016, section 7), with `sigmoid` by the two answers to each question.
+Code: torch (BSD-3-Clause).
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from pydantic import Field
 
 from segsweep.trainables.class_weights import WeightedOptions, class_weights, weight_problems
 from segsweep.trainables.components import LossContext, Problem, Task
-from segsweep.trainables.losses._softmax import softmax_problems
+from segsweep.trainables.losses._activation import Activation, class_count_problems, class_maps
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -20,10 +23,11 @@ if TYPE_CHECKING:
 
 class Options(WeightedOptions):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    activation: Activation = "softmax"
 
 
 def check(options: Options, task: Task) -> Iterable[Problem]:
-    return [*softmax_problems(task), *weight_problems(options, task)]
+    return [*class_count_problems(task), *weight_problems(options, task)]
 
 
 def build(options: Options, context: LossContext) -> nn.Module:
@@ -31,6 +35,8 @@ def build(options: Options, context: LossContext) -> nn.Module:
     from torch.nn import functional as F
 
     from segsweep.trainables.masked_loss import masked_mean
+
+    smoothing = options.label_smoothing
 
     class CrossEntropy(nn.Module):
         """sum(w * l) / sum(w) over valid pixels; w is the weight of a pixel's class, for smoothed labels too."""
@@ -42,7 +48,11 @@ def build(options: Options, context: LossContext) -> nn.Module:
             self.register_buffer("weights", weights)
 
         def forward(self, logits: Tensor, labels: Tensor, valid: Tensor) -> Tensor:
-            losses = F.cross_entropy(logits, labels, reduction="none", label_smoothing=options.label_smoothing)
+            if options.activation == "softmax":
+                losses = F.cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
+            else:
+                targets = class_maps(labels, valid, logits.shape[1]).to(logits.dtype) * (1 - smoothing) + smoothing / 2
+                losses = F.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(1)
             return masked_mean(losses, valid, None if self.weights is None else self.weights[labels])
 
     return CrossEntropy(class_weights(options, context.class_frequencies))

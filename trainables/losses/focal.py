@@ -1,7 +1,8 @@
-"""Focal loss (Lin et al. 2017, equation 5) of the softmax: -alpha_y (1 - p_y)^gamma log p_y, mean over labelled pixels.
+"""Focal loss (Lin et al. 2017, equation 5): -alpha_y (1 - p)^gamma log p, mean over labelled pixels.
 
-alpha are the class weights; they scale the loss and are not divided out, as in the paper. Library versions are often
-one sigmoid per class against the rest, which is another loss.
+`activation: softmax` takes p of the pixel's class; `sigmoid` is the paper's own and most libraries' form, one question
+per class against the rest, averaged over classes (the paper sums them). alpha are the class weights, by the pixel's
+class; they scale the loss and are not divided out, as in the paper. Own code.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pydantic import Field
 
 from segsweep.trainables.class_weights import WeightedOptions, class_weights, weight_problems
 from segsweep.trainables.components import LossContext, Problem, Task
-from segsweep.trainables.losses._softmax import softmax_problems
+from segsweep.trainables.losses._activation import Activation, class_count_problems, class_maps
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -21,15 +22,17 @@ if TYPE_CHECKING:
 
 class Options(WeightedOptions):
     gamma: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 2.0  # 0 is cross entropy; 2 is the paper's best
+    activation: Activation = "softmax"
 
 
 def check(options: Options, task: Task) -> Iterable[Problem]:
-    return [*softmax_problems(task), *weight_problems(options, task)]
+    return [*class_count_problems(task), *weight_problems(options, task)]
 
 
 def build(options: Options, context: LossContext) -> nn.Module:
     import torch
     from torch import nn
+    from torch.nn import functional as F
 
     from segsweep.trainables.masked_loss import masked_mean
 
@@ -41,10 +44,16 @@ def build(options: Options, context: LossContext) -> nn.Module:
             self.register_buffer("alpha", class_weights(options, context.class_frequencies))
 
         def forward(self, logits: Tensor, labels: Tensor, valid: Tensor) -> Tensor:
-            log_p = logits.log_softmax(dim=1).gather(1, labels[:, None])[:, 0]
-            # 1 - p without cancellation, and above 0: the slope of x^gamma at 0 is infinite for gamma < 1
-            missing = (-torch.expm1(log_p)).clamp_min(torch.finfo(torch.float32).eps)
-            losses = -(missing**options.gamma) * log_p
+            if options.activation == "softmax":
+                losses = self._focal(logits.log_softmax(dim=1).gather(1, labels[:, None]))[:, 0]
+            else:
+                truth = class_maps(labels, valid, logits.shape[1])
+                losses = self._focal(F.logsigmoid(torch.where(truth, logits, -logits))).mean(1)
             return masked_mean(losses if self.alpha is None else losses * self.alpha[labels], valid)
+
+        def _focal(self, log_p: Tensor) -> Tensor:
+            # 1 - p without cancellation, and above 0: the slope of x^gamma at 0 is infinite for gamma < 1
+            missing = (-torch.expm1(log_p)).clamp_min(torch.finfo(log_p.dtype).eps)
+            return -(missing**options.gamma) * log_p
 
     return Focal()

@@ -1,0 +1,45 @@
+"""Boundary loss (Kervadec et al. 2019, arXiv:1812.07032): probability times its distance from the true border.
+
+    mean over classes and pixels of p phi,  phi = distance to the region outside it, 1 - distance out of it inside
+
+in pixels, so it goes below 0 for a good prediction, and grows with the image. phi as in the authors' code, where the
+mean is over the classes of each image that it shows: the others have no distance. By itself it hardly teaches
+anything; the paper adds 0.01 of it, rising, to generalised Dice: `{generalised_dice: 1, boundary: 0.01}`. The
+weight stays what it is here, the authors raise it by 0.01 per epoch. Own code.
+
+The distances take one CPU core about 0.12 s for an image of 512x1024 with 9 classes, at every step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from segsweep.trainables.components import ComponentOptions, LossContext, Problem, Task
+from segsweep.trainables.losses._activation import Activation, class_count_problems, class_maps, probabilities
+from segsweep.trainables.losses._distances import signed_distances
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+class Options(ComponentOptions):
+    activation: Activation = "softmax"
+
+
+def check(options: Options, task: Task) -> Iterable[Problem]:
+    return class_count_problems(task)
+
+
+def build(options: Options, context: LossContext) -> nn.Module:
+    from torch import nn
+
+    class Boundary(nn.Module):
+        def forward(self, logits: Tensor, labels: Tensor, valid: Tensor) -> Tensor:
+            truth = class_maps(labels, valid, logits.shape[1])
+            distances = signed_distances(truth, valid).to(logits.device)
+            phi = distances + (distances < 0)  # the outermost pixels of a region are its border: 0
+            counted = truth.any(dim=3).any(dim=2)[:, :, None, None] & valid[:, None]
+            return (probabilities(logits, options.activation) * phi * counted).sum() / counted.sum()
+
+    return Boundary()
