@@ -94,6 +94,8 @@ def _explain(loc: KeyPath, items: Sequence[Any], model: type[BaseModel], known: 
             return f"is missing{_example(model, loc)}"
         case "value_error":
             return f"{first['ctx']['error']}, not {shown(value)}"
+        case "in_words":  # a component's own, complete
+            return str(first["msg"])
     allowed = [word for item in items for word in _allowed(item)]
     if not all(allowed):  # an error that the table does not know
         return f"{first['msg'][:1].lower()}{first['msg'][1:]}, not {shown(value)}"

@@ -26,6 +26,7 @@ from segsweep.orchestrator.preflight import (
     too_large,
     unreachable,
     unusable,
+    unusable_augmentations,
 )
 from segsweep.orchestrator.provenance import provenance
 from segsweep.orchestrator.ray_session import ray_session
@@ -69,7 +70,7 @@ def create(
     capacity = local_capacity()
     here = machinery.address is None
     mistakes = [*checked.missing, *_unfit(checked.spec, capacity, machinery), *unusable(storage, name)]
-    InputError.raise_if(mistakes)
+    InputError.raise_if([*mistakes, *unusable_augmentations(checked.spec, checked.source)])
     spec = absolute_roots(checked.spec)
     fingerprints = check_data(spec, announce, decode=here, quiet=machinery.quiet)
     uri = resolve_uri(spec.tracking.uri, Path.cwd())

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segsweep.orchestrator.capacity import Capacity
+from segsweep.orchestrator.entries import sampled_options
 from segsweep.orchestrator.errors import InputError, Mistake
 from segsweep.orchestrator.next_step import resume_command
 from segsweep.orchestrator.progress import Progress
 from segsweep.orchestrator.ray_session import check_port
+from segsweep.orchestrator.source import Source
 from segsweep.orchestrator.spec import ComponentSpec, Resources, SweepSpec, sweep_name
+from segsweep.trainables.catalog import AUGMENTATIONS
 from segsweep.trainables.components import DataError, Dataset, Split
 from segsweep.trainables.splits import open_dataset
 
@@ -98,6 +102,25 @@ def claim_folder(storage: Path, default: str, name: str | None) -> Path:
                     raise InputError(_exists(folder)) from None
     except OSError as error:
         raise InputError(Mistake(str(storage), f"cannot be written: {error.strerror}; give --storage DIR")) from None
+
+
+def unusable_augmentations(spec: SweepSpec, source: Source) -> Iterator[Mistake]:
+    """What the libraries behind augmentations say against their options, at every image size of the sweep."""
+    sizes = dict.fromkeys(dataset.image_size or spec.image_size for dataset in spec.datasets)
+    for path, entry in spec.placed("augmentations"):
+        component = AUGMENTATIONS.get(entry.type)
+        check = getattr(component, "check", None)
+        if check is None:
+            continue
+        problems = dict.fromkeys(
+            problem
+            for options in sampled_options(entry.options)
+            for size in sizes
+            for problem in check(component.Options.model_validate(options), size)
+        )
+        for option, message in problems:
+            inside = [int(part) if part.isdigit() else part for part in re.findall(r"[^.\[\]]+", option)]
+            yield source.mistake((*path, *inside), message)
 
 
 def check_data(spec: SweepSpec, announce: Announce, *, decode: bool, quiet: bool = False) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
 from segsweep.orchestrator.aims import Aim, Bounds
 from segsweep.orchestrator.schedulers import SCHEDULERS
 from segsweep.orchestrator.searchers import SEARCHERS
+from segsweep.orchestrator.source import KeyPath
 from segsweep.trainables.catalog import (
     AUGMENTATIONS,
     DATASETS,
@@ -115,6 +116,14 @@ class SweepSpec(Frozen):
         """The entries of one of OF_MODELS that are crossed with `model`: its own, or else the sweep's."""
         found: tuple[ComponentSpec, ...] = model.own.get(section, getattr(self, section))
         return found
+
+    def placed(self, section: str) -> Iterator[tuple[KeyPath, ComponentSpec]]:
+        """Every entry of a list of the sweep and of its models, with where it stands."""
+        for i, entry in enumerate(getattr(self, section)):
+            yield (section, i), entry
+        for m, model in enumerate(self.models):
+            for i, entry in enumerate(model.own.get(section, ())):
+                yield ("models", m, section, i), entry
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,7 @@ class Checked:
 
     spec: SweepSpec
     missing: tuple[Mistake, ...]
+    source: Source
 
 
 def check(source: Source) -> Checked:
@@ -60,7 +61,7 @@ def check(source: Source) -> Checked:
     checks = Checks(source, spec, entries.positions)
     mistakes += checks.mistakes()
     InputError.raise_if(sorted(mistakes, key=_line))
-    return Checked(spec, tuple(checks.missing))
+    return Checked(spec, tuple(checks.missing), source)
 
 
 def _line(mistake: Mistake) -> tuple[int, str]:
@@ -126,7 +127,7 @@ class Checks:
             yield self._at(("tracking", "uri"), HOLDS_PASSWORD)
         for path, batch_size in self._batch_sizes():
             yield from self._domain_of_ints(path, batch_size)
-        for path, entry in self._entries("lr_schedules"):
+        for path, entry in self.spec.placed("lr_schedules"):
             schedule: Any = LR_SCHEDULES.get(entry.type)
             for options in sampled_options(entry.options):
                 yield from self._problems(path, schedule.check(schedule.Options(**options), spec.epochs))
@@ -136,14 +137,6 @@ class Checks:
         for i, model in enumerate(self.spec.models):
             if model.batch_size is not None:
                 yield ("models", i, "batch_size"), model.batch_size
-
-    def _entries(self, section: str) -> Iterator[tuple[KeyPath, ComponentSpec]]:
-        """Every entry of a list of the sweep and of its models, with where it stands."""
-        for i, entry in enumerate(getattr(self.spec, section)):
-            yield (section, i), entry
-        for m, model in enumerate(self.spec.models):
-            for i, entry in enumerate(model.own.get(section, ())):
-                yield ("models", m, section, i), entry
 
     def _aim(self) -> Iterator[Mistake]:
         objective, *more = self.spec.aim.objectives
@@ -188,7 +181,7 @@ class Checks:
         options = scheduler.Options(**spec.scheduler.options)
         yield from self._problems(("scheduler",), scheduler.check(options, spec.epochs, self._fewest()))
         searcher = SECTIONS["searcher"].catalog.get(spec.searcher.type)
-        domains = {f"{name}.{key}": None for name in CROSSING for _, s in self._entries(name) for key in s.options}
+        domains = {f"{name}.{key}": None for name in CROSSING for _, s in self.spec.placed(name) for key in s.options}
         yield from self._problems(("searcher",), searcher.check(searcher.Options(**spec.searcher.options), domains))
 
     def _fewest(self) -> Mapping[Grouping, int]:
@@ -235,7 +228,7 @@ class Checks:
         size = dataset.image_size or self.spec.image_size
         yield from self._window(dataset, size)
         task = Task(len(card.classes), size, batch_size=1)
-        for path, entry in self._entries("losses"):
+        for path, entry in self.spec.placed("losses"):
             yield from self._fits(path, LOSSES.get(entry.type), entry, task)
         for m, model in enumerate(self.spec.models):
             for batch in _sound_samples({"batch_size": self.spec.batch_size_of(model)}):

@@ -12,9 +12,10 @@ import numpy.typing as npt
 import pytest
 from pydantic import ValidationError
 
-from segsweep.trainables.augmentations import light, none
+from segsweep.trainables.augmentations import light, none, standard, strong
+from segsweep.trainables.augmentations._framing import Framing
 from segsweep.trainables.catalog import AUGMENTATIONS
-from segsweep.trainables.components import VOID, Pair
+from segsweep.trainables.components import VOID, Augmentation, Pair
 from segsweep.trainables.datasets import streets
 
 SIZE = (48, 64)
@@ -31,6 +32,14 @@ def halves(left: int = 1, right: int = 2) -> Pair:
     return Pair(np.repeat(label[..., None] * 100, 3, axis=2), label)
 
 
+def built(name: str) -> Augmentation:
+    """With its defaults, and an example of what has none."""
+    component = AUGMENTATIONS.get(name)
+    fields = component.Options.model_fields
+    given = {key: fields[key].examples[0] for key in fields if fields[key].is_required()}  # type: ignore[index]
+    return component.build(component.Options.model_validate(given), SIZE)
+
+
 def same(a: Pair, b: Pair) -> bool:
     return np.array_equal(a.image, b.image) and np.array_equal(a.label, b.label)
 
@@ -38,10 +47,9 @@ def same(a: Pair, b: Pair) -> bool:
 @pytest.mark.parametrize("name", AUGMENTATIONS.names())
 @pytest.mark.parametrize("given", [SIZE, (30, 90), (96, 40), (200, 200)])
 def test_every_augmentation_gives_the_image_size_and_known_labels(name: str, given: tuple[int, int]) -> None:
-    component = AUGMENTATIONS.get(name)
     pair = streets.draw(streets.Options(size=given), "train", 1) if min(given) >= 32 else halves()
     for seed in range(5):
-        out = component.build(component.Options(), SIZE)(pair, seed)
+        out = built(name)(pair, seed)
         assert out.image.shape == (*SIZE, 3)
         assert out.label.shape == SIZE
         assert out.image.dtype == out.label.dtype == np.uint8
@@ -50,8 +58,7 @@ def test_every_augmentation_gives_the_image_size_and_known_labels(name: str, giv
 
 @pytest.mark.parametrize("name", AUGMENTATIONS.names())
 def test_every_augmentation_follows_the_seed_alone(name: str) -> None:
-    component = AUGMENTATIONS.get(name)
-    augment = component.build(component.Options(), SIZE)
+    augment = built(name)
     first = [augment(street(), seed) for seed in range(4)]
     np.random.seed(7)  # whatever else the process draws
     copy = pickle.loads(pickle.dumps(augment))  # as a loader's worker gets it
@@ -60,9 +67,8 @@ def test_every_augmentation_follows_the_seed_alone(name: str) -> None:
 
 @pytest.mark.parametrize("name", AUGMENTATIONS.names())
 def test_every_augmentation_leaves_its_input_alone(name: str) -> None:
-    component = AUGMENTATIONS.get(name)
     pair, before = street(), street()
-    component.build(component.Options(), SIZE)(pair, 1)
+    built(name)(pair, 1)
     assert same(pair, before)
 
 
@@ -133,10 +139,91 @@ def test_jitter_changes_colours_mildly_and_no_label() -> None:
     assert 1 < difference < 60
 
 
+# --- crops that show more than one class ---------------------------------------------------------------------------
+
+
+def stripe(columns: int) -> Pair:
+    """Class 1 of 8 x 64 pixels with `columns` columns of class 2 at the right end; the image says where a pixel was."""
+    label = np.ones((8, 64), np.uint8)
+    label[:, 64 - columns :] = 2
+    return Pair(np.repeat(np.tile(np.arange(64, dtype=np.uint8), (8, 1))[..., None], 3, axis=2), label)
+
+
+def starts(cat_max_ratio: float, columns: int = 16) -> list[int]:
+    """At which column crops of 8 x 16 begin."""
+    framing = Framing((8, 16), cat_max_ratio=cat_max_ratio)
+    return [int(framing(stripe(columns), seed).image[0, 0, 0]) for seed in range(300)]
+
+
+def test_crops_with_too_much_of_one_class_are_avoided() -> None:
+    """A crop that begins at column s has s - 32 columns of class 2 among its 16; at most 3/4 of a class means 4 to 12.
+
+    Of the 49 starts 9 will do, so that all ten tries miss in (40/49)^10 = 13 % of the cases.
+    """
+    fit = [36 <= start <= 44 for start in starts(0.75)]
+    assert 0.82 < np.mean(fit) < 0.92
+    assert 0.12 < np.mean([36 <= start <= 44 for start in starts(1.0)]) < 0.26  # 9/49 = 18 % at random
+
+
+def test_void_has_no_part_in_the_share_of_a_class() -> None:
+    """Half of the crop is class 1, half void: class 1 is all that is labelled."""
+    pair = stripe(16)
+    pair.label[pair.label == 2] = VOID
+    framing = Framing((8, 16), cat_max_ratio=0.75)
+    chosen = {int(framing(pair, seed).image[0, 0, 0]) for seed in range(100)}
+    assert min(chosen) < 8  # no crop fits: the last try is taken, wherever it is
+    assert max(chosen) > 40
+
+
+def test_a_whole_image_of_one_class_is_taken_as_it_is() -> None:
+    framing = Framing((8, 64), cat_max_ratio=0.5)
+    assert same(framing(stripe(0), 0), stripe(0))
+
+
+# --- presets -------------------------------------------------------------------------------------------------------
+
+
+def test_strong_makes_void_of_what_it_rotates_in_or_blanks_out() -> None:
+    options = strong.Options(scale_min=1, scale_max=1, photometric=0, blur=0, noise=0, dropout=1, rotate=30)
+    augment = strong.build(options, SIZE)
+    white = Pair(np.full((*SIZE, 3), 255, np.uint8), np.full(SIZE, 3, np.uint8))
+    for seed in range(20):
+        out = augment(white, seed)
+        assert set(np.unique(out.label)) == {3, VOID}
+        assert (out.label[~out.image.any(-1)] == VOID).all()
+        assert (out.image[out.label == VOID] < 255).all()
+
+
+def test_strength_0_of_everything_leaves_an_image_as_it_is() -> None:
+    still = {"flip": 0, "scale_min": 1, "scale_max": 1, "photometric": 0}
+    for augment in (
+        standard.build(standard.Options.model_validate(still), SIZE),
+        strong.build(strong.Options.model_validate({**still, "rotate": 0, "blur": 0, "noise": 0, "dropout": 0}), SIZE),
+    ):
+        assert all(same(augment(street(), seed), street()) for seed in range(5))
+
+
+def test_photometric_distortion_has_the_recipes_bounds() -> None:
+    """Brightness by up to 32 of 255 and contrast by 0.5 to 1.5, each half of the time, on a grey image of 100.
+
+    At most (100 + 32) * 1.5 = 198 and at least (100 - 32) * 0.5 = 34; a quarter stays as it is (hue and saturation of a
+    grey have no effect).
+    """
+    augment = standard.build(standard.Options(flip=0, scale_min=1, scale_max=1), SIZE)
+    grey = Pair(np.full((*SIZE, 3), 100, np.uint8), np.zeros(SIZE, np.uint8))
+    values = np.array([int(augment(grey, seed).image[0, 0, 0]) for seed in range(400)])
+    assert 34 <= values.min() < 60
+    assert 165 < values.max() <= 198
+    assert 0.18 < (values == 100).mean() < 0.33
+
+
 @pytest.mark.parametrize(
     "given",
     [
         {"flip": 1.5},
+        {"cutmix": 2},
+        {"cat_max_ratio": 0},
+        {"mixup": 0.5},
         {"scale_min": 0},
         {"scale_max": 50},
         {"jitter": 1},

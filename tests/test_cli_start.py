@@ -48,5 +48,14 @@ def test_starts_without_heavy_libraries(arguments: tuple[str, ...]) -> None:
     assert imported_by(*arguments) & HEAVY == set()
 
 
+def test_names_of_transforms_are_checked_without_their_library(tmp_path: Path) -> None:
+    """The committed table of transforms is what they are checked against."""
+    file = tmp_path / "x.yaml"
+    demo = (ROOT / "search_spaces/demo.yaml").read_text()
+    file.write_text(demo.replace("[light]", "[{type: albumentations, transforms: [{OneOf: [CLAHE, Blur]}]}]"))
+    assert "CLAHE" in file.read_text()
+    assert imported_by("validate", str(file)) & HEAVY == set()
+
+
 def test_the_list_of_imports_is_complete() -> None:
     assert {"click", "segsweep"} <= imported_by("--help")

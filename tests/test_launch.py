@@ -436,6 +436,14 @@ def test_names_that_no_folder_should_have(run: Run, tmp_path: Path, name: str) -
     assert refused(run, "launch", "tiny.yaml", "--name", name).startswith(f"--name {name}: must be up to 100 letters")
 
 
+def test_a_transform_that_fails_is_refused_before_anything_is_written(run: Run, tmp_path: Path) -> None:
+    transforms = "[HorizontalFlip, {RandomCrop: {height: 48, width: 81}}]"
+    (tmp_path / "crop.yaml").write_text(f"{TINY}augmentations: [{{type: albumentations, transforms: {transforms}}}]\n")
+    assert refused(run, "launch", "crop.yaml", "--in-process").startswith(
+        "crop.yaml:8: augmentations[0].transforms[1].RandomCrop: fails for 48x80 pixels: Crop size"
+    )
+
+
 def test_a_name_that_exists_is_refused_and_without_one_a_number_is_chosen(run: Run, finished: Finished) -> None:
     os.chdir(finished.home)
     assert refused(run, "launch", "tiny.yaml", "--name", "tiny-1") == (

@@ -141,7 +141,8 @@ def spec_of(text: str) -> SweepSpec:
         ),
         (
             "augmentations: [lite]",
-            "augmentations[0].type: no augmentation 'lite'. Did you mean 'light'? Known: light, none",
+            "augmentations[0].type: no augmentation 'lite'. Did you mean 'light'? "
+            "Known: albumentations, light, none, standard, strong",
         ),
         ("searcher: optuna", "searcher.type: no searcher 'optuna'. Known: grid, nsga2, quasi_random, random, tpe"),
         ("scheduler: [asha]", "scheduler: needs `type:`, the name of the scheduler, e.g. {type: asha}"),

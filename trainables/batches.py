@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segsweep.trainables.components import Augmentation, DataError, Pair
+from segsweep.trainables.components import Augmentation, BatchAugmentation, DataError, Pair
 from segsweep.trainables.prefetch import in_order
 
 if TYPE_CHECKING:
@@ -52,10 +52,11 @@ def train_batches(
     for number in range(max(1, threads)):
         idle.put(copy.deepcopy(augment) if number else augment)  # it draws from a state of its own while it works
 
-    def augmented(indices: Sequence[int]) -> list[Pair]:
+    def augmented(indices: Sequence[int]) -> Sequence[Pair]:
         own = idle.get()
         try:
-            return [_augmented(split, own, i, int(seeds[i])) for i in indices]
+            pairs = [_augmented(split, own, i, int(seeds[i])) for i in indices]
+            return own.mix(pairs, int(seeds[indices[0]])) if isinstance(own, BatchAugmentation) else pairs
         finally:
             idle.put(own)
 

@@ -33,8 +33,9 @@ class UnknownComponentError(ValueError):
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """ " Did you mean 'unet'?" or "" where nothing is near."""
-    near = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.6)
-    return f" Did you mean '{near[0]}'?" if near else ""
+    lowered = {word.lower(): word for word in known}
+    near = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)
+    return f" Did you mean '{lowered[near[0]]}'?" if near else ""
 
 
 class Catalog(Generic[C]):

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
@@ -175,6 +175,8 @@ class LRScheduleComponent(Protocol):
 
 
 class AugmentationComponent(Protocol):
+    """May have `check(options, image_size) -> Iterable[Problem]` as well; only `launch` calls it, so it may be slow."""
+
     Options: ClassVar[type[ComponentOptions]]
 
     def build(self, options: ComponentOptions, image_size: tuple[int, int]) -> Augmentation: ...
@@ -183,3 +185,11 @@ class AugmentationComponent(Protocol):
 class Augmentation(Protocol):
     def __call__(self, pair: Pair, seed: int) -> Pair:
         """Image and label together at (height, width) = image_size; whatever is padded becomes VOID."""
+
+
+@runtime_checkable
+class BatchAugmentation(Augmentation, Protocol):
+    """An augmentation that also mixes the images of a batch."""
+
+    def mix(self, pairs: Sequence[Pair], seed: int) -> Sequence[Pair]:
+        """As many pairs of the same size, after each has been augmented; the given ones stay as they are."""
