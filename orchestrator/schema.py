@@ -85,6 +85,8 @@ def _inside(part: dict[str, Any]) -> dict[str, Any]:
     inside = dict(part)
     if isinstance(part.get("items"), dict):
         inside["items"] = _searchable(part["items"])
+    if isinstance(part.get("additionalProperties"), dict):
+        inside["additionalProperties"] = _searchable(part["additionalProperties"])
     if "prefixItems" in part:
         inside["prefixItems"] = [_searchable(item) for item in part["prefixItems"]]
     if "anyOf" in part:

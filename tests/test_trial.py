@@ -14,6 +14,7 @@ import time
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -30,6 +31,7 @@ from segsweep.trainables.components import VOID, ComponentOptions, Dataset, Loss
 from segsweep.trainables.config import Entry, Evaluation, Objective, TrialConfig
 from segsweep.trainables.confusions import load_confusions
 from segsweep.trainables.experiment import PASSES, WARM_UPS, gmacs, latency_ms
+from segsweep.trainables.learner import Learner
 from segsweep.trainables.loop import DivergedError, evaluate, train_epoch
 from segsweep.trainables.masked_loss import build_loss
 from segsweep.trainables.metric_names import METRICS
@@ -140,7 +142,7 @@ def test_training_lowers_the_loss(tmp_path: Path) -> None:
 
 def test_facts_describe_the_trial(tmp_path: Path) -> None:
     with Trial(config(), tmp_path) as it:
-        facts, model = it.facts, it._experiment.model
+        facts, model = it.facts, it._experiment.learner.model
     assert facts["params_m"] == pytest.approx(sum(p.numel() for p in model.parameters()) / 1e6)
     assert (facts["train_images"], facts["val_images"], facts["cpus"], facts["gpus"]) == (7, 3, 1, 0)
     assert facts["device"] == "cpu"
@@ -305,8 +307,9 @@ def test_a_nan_lr_diverges_at_the_next_update() -> None:
     optimizer = torch.optim.SGD(model.parameters(), lr=math.nan)
     schedule = torch.optim.lr_scheduler.ConstantLR(optimizer)
     batches = list(eval_batches(streets("train"), 3, CPU))
+    loss: Any = lambda logits, _: logits.square().mean()  # noqa: E731
     with pytest.raises(DivergedError, match="step 2, at lr nan"):
-        train_epoch(model, lambda logits, _: logits.square().mean(), optimizer, schedule, batches, epoch=1)  # type: ignore[arg-type]
+        train_epoch(Learner(model, loss, optimizer, schedule), batches, epoch=1)
 
 
 def test_an_epoch_that_breaks_only_at_its_last_update_is_caught_by_validation(tmp_path: Path) -> None:
@@ -370,7 +373,7 @@ def test_a_trial_that_cannot_be_built_gives_threads_back(tmp_path: Path) -> None
 def test_close_frees_the_model(tmp_path: Path) -> None:
     it = Trial(config(), tmp_path)
     it.step()
-    model, train = weakref.ref(it._experiment.model), weakref.ref(it._experiment.train)
+    model, train = weakref.ref(it._experiment.learner.model), weakref.ref(it._experiment.train)
     gc.disable()  # close() has to do it, not chance
     try:
         it.close()
@@ -405,7 +408,7 @@ def test_close_frees_a_model_of_a_plugin_that_refers_to_itself(tmp_path: Path, m
     monkeypatch.setattr(catalog.MODELS, "_registered", {})  # other tests go through the whole catalogue
     with Trial(config(model=entry("looped"), plugins=["plugin_with_looped"]), tmp_path / "trial") as it:
         it.step()
-        model = weakref.ref(it._experiment.model)
+        model = weakref.ref(it._experiment.learner.model)
     assert model() is None
 
 
@@ -533,7 +536,7 @@ def test_images_of_mixed_sizes_are_scored_at_their_own_size(mixed_sizes: Entry, 
     with Trial(mixed, tmp_path / "trial") as it:
         report = it.step()
         parts = it._experiment
-        scored = evaluate(parts.model, parts.loss, parts.val, Evaluation(), batch_size=4, device=CPU)
+        scored = evaluate(parts.learner.model, parts.learner.loss, parts.val, Evaluation(), batch_size=4, device=CPU)
     labels = [sample.read().label for sample in dataset_of(mixed).splits["val"]]
     assert {label.shape for label in labels} == {(64, 64), (121, 83), (40, 160), (60, 80)}
     labelled = np.concatenate([label[label != VOID] for label in labels])
@@ -550,7 +553,7 @@ def test_val_loss_does_not_depend_on_the_batch_size(tmp_path: Path) -> None:
     with Trial(config(), tmp_path) as it:
         parts = it._experiment
         losses = [
-            evaluate(parts.model, parts.loss, parts.val, Evaluation(), batch_size=size, device=CPU).loss
+            evaluate(parts.learner.model, parts.learner.loss, parts.val, Evaluation(), batch_size=size, device=CPU).loss
             for size in (1, 2, 3)
         ]
     assert losses == pytest.approx([losses[0]] * 3, rel=1e-5)
@@ -613,4 +616,4 @@ def test_an_all_void_batch_costs_nothing_and_breaks_nothing() -> None:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     schedule = torch.optim.lr_scheduler.ConstantLR(optimizer)
     void = [b._replace(labels=torch.full_like(b.labels, VOID)) for b in eval_batches(streets("train"), 4, CPU)]
-    assert train_epoch(model, loss, optimizer, schedule, void, epoch=1).loss == 0
+    assert train_epoch(Learner(model, loss, optimizer, schedule), void, epoch=1).loss == 0

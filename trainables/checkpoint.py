@@ -27,14 +27,19 @@ LAST, PREVIOUS, BEST, ATTEMPT = "last.pt", "last.prev.pt", "best.pt", "attempt"
 CONFUSIONS = "confusions.npz"
 
 
-class Last(TypedDict):
+class Learned(TypedDict):
+    """state_dicts, whose values torch leaves open."""
+
+    model: dict[str, Any]
+    optimizer: dict[str, Any]
+    lr_schedule: dict[str, Any]
+
+
+class Last(Learned):
     """Contents of last.pt. No RNG: each epoch seeds its own from (seed, epoch), see trial.py."""
 
     config: str  # TrialConfig as JSON
     history: list[dict[str, float]]  # metrics of every epoch so far; [epoch - 1]
-    model: dict[str, Any]  # state_dicts, whose values torch leaves open
-    optimizer: dict[str, Any]
-    lr_schedule: dict[str, Any]
 
 
 class Best(TypedDict):

@@ -9,8 +9,6 @@ from typing import ClassVar, Protocol, TypeVar
 
 import torch
 from torch import nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.flop_counter import FlopCounterMode
 
 from segsweep.trainables import catalog
@@ -19,6 +17,7 @@ from segsweep.trainables.cache import CachedSplit, open_split
 from segsweep.trainables.class_counts import class_frequencies
 from segsweep.trainables.components import Augmentation, ComponentOptions, LossContext, Task
 from segsweep.trainables.config import Entry, TrialConfig
+from segsweep.trainables.learner import Learner
 from segsweep.trainables.masked_loss import build_loss
 from segsweep.trainables.splits import open_dataset
 
@@ -36,10 +35,7 @@ class Experiment:
     train: CachedSplit
     val: CachedSplit
     augment: Augmentation
-    model: nn.Module
-    loss: nn.Module
-    optimizer: Optimizer
-    lr_schedule: LRScheduler
+    learner: Learner
 
 
 def build(config: TrialConfig, device: torch.device) -> Experiment:
@@ -65,7 +61,8 @@ def build(config: TrialConfig, device: torch.device) -> Experiment:
     schedule, schedule_options = _chosen(catalog.LR_SCHEDULES, config.lr_schedule)
     steps = batches_per_epoch(len(train), config.batch_size)
     lr_schedule = schedule.build(schedule_options, optimizer, steps, config.epochs)
-    return Experiment(classes, dataset.card.scored, train, val, augment, model, criterion, optimizer, lr_schedule)
+    learner = Learner(model, criterion, optimizer, lr_schedule)
+    return Experiment(classes, dataset.card.scored, train, val, augment, learner)
 
 
 def pick_device(gpus: float) -> torch.device:

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 from segsweep.trainables.batches import Batch, eval_batches
 from segsweep.trainables.boundaries import BoundaryCounts, boundary_scores
@@ -18,6 +16,7 @@ from segsweep.trainables.components import VOID
 from segsweep.trainables.config import Evaluation
 from segsweep.trainables.confusions import SparseMatrix, sparse
 from segsweep.trainables.inference import predict, predicted_classes
+from segsweep.trainables.learner import Learner
 from segsweep.trainables.metrics import ConfusionMatrix
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ class DivergedError(RuntimeError):
 class TrainedEpoch(NamedTuple):
     loss: float  # mean over labelled pixels
     images: int
-    lr: float  # of the last update, first parameter group
+    lr: float  # of the last update
 
 
 class ScoredSplit(NamedTuple):
@@ -45,28 +44,19 @@ class ScoredSplit(NamedTuple):
     boundaries: Mapping[str, float]  # boundary_iou and boundary_f1 if they are asked for, else nothing
 
 
-def train_epoch(
-    model: nn.Module,
-    loss: nn.Module,
-    optimizer: Optimizer,
-    lr_schedule: LRScheduler,
-    batches: Iterable[Batch],
-    *,
-    epoch: int,
-) -> TrainedEpoch:
+def train_epoch(learner: Learner, batches: Iterable[Batch], *, epoch: int) -> TrainedEpoch:
     """Update the model once per batch. Raises DivergedError at the first loss that is not finite."""
-    model.train()
+    learner.begin()
     total, pixels, images, lr = 0.0, 0, 0, math.nan
     for step, batch in enumerate(batches, start=1):
-        lr = float(optimizer.param_groups[0]["lr"])
-        cost: Tensor = loss(model(batch.images), batch.labels)
+        lr = learner.lr
+        cost: Tensor = learner.loss(learner.model(batch.images), batch.labels)
         value = float(cost.detach())
         if not math.isfinite(value):
             raise DivergedError(value, epoch, step, lr)
-        optimizer.zero_grad(set_to_none=True)
+        learner.optimizer.zero_grad(set_to_none=True)
         cost.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        lr_schedule.step()
+        learner.update()
         labelled = int((batch.labels != VOID).sum())
         total, pixels, images = total + value * labelled, pixels + labelled, images + len(batch.indices)
     return TrainedEpoch(total / max(pixels, 1), images, lr)

@@ -61,7 +61,7 @@ def _train_step_s(it: Experiment, config: TrialConfig, device: torch.device, cpu
 
     began: list[float] = []
     few = islice(chain.from_iterable(map(batches, count(1))), WARM_UP + STEPS + 1)
-    train_epoch(it.model, it.loss, it.optimizer, it.lr_schedule, _clocked(few, began), epoch=1)
+    train_epoch(it.learner, _clocked(few, began), epoch=1)
     return median(later - earlier for earlier, later in pairwise(began[WARM_UP:]))
 
 
@@ -81,6 +81,6 @@ def _val_image_s(it: Experiment, config: TrialConfig, device: torch.device) -> f
     took: list[float] = []
     for _ in range(1 + STEPS):
         began = time.perf_counter()
-        evaluate(it.model, it.loss, few, config.evaluation, batch_size=config.batch_size, device=device)
+        evaluate(it.learner.model, it.learner.loss, few, config.evaluation, batch_size=config.batch_size, device=device)
         took.append(time.perf_counter() - began)
     return median(took[1:]) / images

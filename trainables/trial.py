@@ -36,7 +36,7 @@ import os
 import platform
 import time
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +45,7 @@ from typing import Self
 import torch
 
 from segsweep.trainables import catalog
-from segsweep.trainables.batches import batches_per_epoch, prefetch_threads, train_batches
+from segsweep.trainables.batches import Batch, batches_per_epoch, prefetch_threads, train_batches
 from segsweep.trainables.checkpoint import BEST, CONFUSIONS, CheckpointFolder
 from segsweep.trainables.config import Objective, TrialConfig
 from segsweep.trainables.confusions import Confusions, SparseMatrix
@@ -133,7 +133,7 @@ class Trial:
     def close(self) -> None:
         """Give memory and threads back. The trial cannot be used afterwards; closing twice does nothing."""
         if "_experiment" in self.__dict__:
-            model = weakref.ref(self._experiment.model)
+            model = weakref.ref(self._experiment.learner.model)
             del self._experiment
             if model() is not None:  # an architecture that refers to itself; collecting costs 0.25 s, so only then
                 gc.collect()
@@ -164,27 +164,30 @@ class Trial:
 
     def _trained(self, epoch: int) -> Metrics:
         it, config, began = self._experiment, self.config, time.perf_counter()
-        threads = prefetch_threads(self._device, self._cpus)
-        with closing(
-            train_batches(it.train, it.augment, config.batch_size, config.seed, epoch, self._device, threads)
-        ) as batches:
-            trained = train_epoch(it.model, it.loss, it.optimizer, it.lr_schedule, batches, epoch=epoch)
+        with closing(self._batches(epoch)) as batches:
+            trained = train_epoch(it.learner, batches, epoch=epoch)
+        took_s = time.perf_counter() - began
+        it.learner.settle(lambda: self._batches(epoch))
         return {
             "train_loss": trained.loss,
             "lr": trained.lr,
-            "images_per_second": trained.images / (time.perf_counter() - began),
+            "images_per_second": trained.images / took_s,
             "iterations": float(batches_per_epoch(len(it.train), config.batch_size) * epoch),
         }
+
+    def _batches(self, epoch: int) -> Generator[Batch]:
+        it, config, device = self._experiment, self.config, self._device
+        threads = prefetch_threads(device, self._cpus)
+        return train_batches(it.train, it.augment, config.batch_size, config.seed, epoch, device, threads)
 
     def _scored(self, epoch: int) -> tuple[Metrics, Sequence[SparseMatrix]]:
         """The scores of the validation split, and the confusion matrix of each of its images."""
         it, config = self._experiment, self.config
-        scored = evaluate(
-            it.model, it.loss, it.val, config.evaluation, batch_size=config.batch_size, device=self._device
-        )
+        model, loss = it.learner.model, it.learner.loss
+        scored = evaluate(model, loss, it.val, config.evaluation, batch_size=config.batch_size, device=self._device)
         if not math.isfinite(scored.loss):
-            lr = float(it.optimizer.param_groups[0]["lr"])
-            raise DivergedError(scored.loss, epoch, batches_per_epoch(len(it.train), config.batch_size), lr, "val")
+            steps = batches_per_epoch(len(it.train), config.batch_size)
+            raise DivergedError(scored.loss, epoch, steps, it.learner.lr, "val")
         boundaries = {f"val_{name}": value for name, value in scored.boundaries.items()}
         named = scores(scored.confusion, it.classes, scored=it.scored)
         return {"val_loss": scored.loss, **named, **boundaries}, scored.images
@@ -192,18 +195,20 @@ class Trial:
     def _save(self, images: Sequence[SparseMatrix]) -> None:
         """Best first: a kill between the files leaves an epoch to train again, and never a best that is missing."""
         it, config = self._experiment, self.config.model_dump_json()
-        model = it.model.state_dict()
+        learned = it.learner.state_dict()
         if best_epoch(self._history, self.config.objective) == self.epoch:
             metrics, classes = self._history[-1], list(it.classes)
             self._folder.save_best(
-                {"config": config, "classes": classes, "epoch": self.epoch, "metrics": metrics, "model": model},
+                {
+                    "config": config,
+                    "classes": classes,
+                    "epoch": self.epoch,
+                    "metrics": metrics,
+                    "model": learned["model"],
+                },
                 Confusions(it.val.ids, it.classes, self.epoch, tuple(images)),
             )
-        optimizer, lr_schedule = it.optimizer.state_dict(), it.lr_schedule.state_dict()
-        history = self._history
-        self._folder.save_last(
-            {"config": config, "history": history, "model": model, "optimizer": optimizer, "lr_schedule": lr_schedule}
-        )
+        self._folder.save_last({"config": config, "history": self._history, **learned})
         if self._verdict(self.epoch)[0]:
             self._folder.drop_previous()
 
@@ -216,22 +221,20 @@ class Trial:
             raise ValueError(
                 f"{self._folder.path} holds a trial of another configuration; give this one its own folder"
             )
-        self._experiment.model.load_state_dict(last["model"])
-        self._experiment.optimizer.load_state_dict(last["optimizer"])
-        self._experiment.lr_schedule.load_state_dict(last["lr_schedule"])
+        self._experiment.learner.load_state_dict(last)
         return last["history"]
 
     def _verdict(self, epochs: int) -> tuple[bool, str]:
         return verdict(self._history[:epochs], self.config)
 
     def _facts(self, cpus: int, gpus: float) -> dict[str, float | str]:
-        it, image_size = self._experiment, self.config.image_size
+        it, model, image_size = self._experiment, self._experiment.learner.model, self.config.image_size
         scored = "" if it.scored is None else f"scored {it.scored}"  # not to be compared either
         fingerprint = hashlib.sha256((it.train.fingerprint + it.val.fingerprint + scored).encode()).hexdigest()[:16]
         return {
-            "params_m": sum(p.numel() for p in it.model.parameters()) / 1e6,
-            "gmacs": gmacs(it.model, image_size, self._device),
-            **({} if self._reported else {"latency_ms": latency_ms(it.model, image_size, self._device)}),
+            "params_m": sum(p.numel() for p in model.parameters()) / 1e6,
+            "gmacs": gmacs(model, image_size, self._device),
+            **({} if self._reported else {"latency_ms": latency_ms(model, image_size, self._device)}),
             "train_images": float(len(it.train)),
             "val_images": float(len(it.val)),
             "data_fingerprint": fingerprint,

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from pydantic import Field
-
-from segsweep.trainables.components import ComponentOptions, Family
-from segsweep.trainables.optimizers._groups import parameter_groups
+from segsweep.trainables.components import Family
+from segsweep.trainables.optimizers._groups import Beta, OptimizerOptions, Positive, parameter_groups
 
 if TYPE_CHECKING:
     from torch import nn
     from torch.optim import Optimizer
-
-Beta = Annotated[float, Field(ge=0, lt=1)]
 
 DOMAINS: Mapping[Family, Mapping[str, Mapping[str, object]]] = {
     "cnn": {
@@ -32,16 +28,12 @@ DOMAINS: Mapping[Family, Mapping[str, Mapping[str, object]]] = {
 }
 
 
-class Options(ComponentOptions):
-    lr: Annotated[float, Field(gt=0, allow_inf_nan=False)]
-    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+class Options(OptimizerOptions):
     betas: tuple[Beta, Beta] = (0.9, 0.999)
-    eps: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-8
-    no_decay_on_norms: bool = True
+    eps: Positive = 1e-8
 
 
 def build(options: Options, model: nn.Module) -> Optimizer:
     from torch.optim import AdamW
 
-    groups = parameter_groups(model, options.weight_decay, options.no_decay_on_norms)
-    return AdamW(groups, lr=options.lr, betas=options.betas, eps=options.eps)
+    return AdamW(parameter_groups(options, model), lr=options.lr, betas=options.betas, eps=options.eps)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import TYPE_CHECKING, Self
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from segsweep.trainables.components import ComponentOptions, Family
-from segsweep.trainables.optimizers._groups import parameter_groups
+from segsweep.trainables.components import Family
+from segsweep.trainables.optimizers._groups import Beta, OptimizerOptions, parameter_groups
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,12 +28,9 @@ DOMAINS: Mapping[Family, Mapping[str, Mapping[str, object]]] = {
 }
 
 
-class Options(ComponentOptions):
-    lr: Annotated[float, Field(gt=0, allow_inf_nan=False)]
-    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+class Options(OptimizerOptions):
+    momentum: Beta = 0.9
     nesterov: bool = False
-    no_decay_on_norms: bool = True
 
     @model_validator(mode="after")
     def _nesterov_needs_momentum(self) -> Self:
@@ -45,5 +42,5 @@ class Options(ComponentOptions):
 def build(options: Options, model: nn.Module) -> Optimizer:
     from torch.optim import SGD
 
-    groups = parameter_groups(model, options.weight_decay, options.no_decay_on_norms)
+    groups = parameter_groups(options, model)
     return SGD(groups, lr=options.lr, momentum=options.momentum, nesterov=options.nesterov)

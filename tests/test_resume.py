@@ -1,0 +1,145 @@
+"""A trial that is interrupted after any epoch ends with the same weights, bit for bit, whatever it is trained with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from segsweep.trainables import checkpoint
+from segsweep.trainables.catalog import MODELS, OPTIMIZERS
+from segsweep.trainables.components import ComponentOptions
+from segsweep.trainables.config import Entry, TrialConfig
+from segsweep.trainables.learner import Learner
+from segsweep.trainables.optimizers import schedule_free
+from segsweep.trainables.trial import Trial
+
+EPOCHS = 3
+
+
+class Encoder(nn.Module):
+    """Two stages, as encoders of SMP give them: with statistics and dropout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU())
+        self.second = nn.Sequential(nn.Dropout2d(0.2), nn.Conv2d(8, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8))
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        first = self.first(images)
+        return [images, first, self.second(first)]
+
+
+class Tiny(nn.Module):
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.encoder = Encoder()
+        self.decoder = nn.Sequential(nn.Conv2d(8, 8, 1), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.2))
+        self.segmentation_head = nn.Conv2d(8, classes, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.segmentation_head(self.decoder(self.encoder(images)[-1]))
+        return nn.functional.interpolate(logits, images.shape[2:])
+
+
+def tiny() -> ModuleType:
+    component: Any = ModuleType("tiny")
+    component.Options = ComponentOptions
+    component.build = lambda options, task: Tiny(task.num_classes)
+    return component
+
+
+@pytest.fixture(autouse=True, scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEGSWEEP_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setitem(MODELS._registered, "tiny", tiny())
+        yield
+
+
+def entry(type_: str, **options: Any) -> Entry:
+    return Entry(type=type_, name=type_, options=options)
+
+
+def config(**changes: Any) -> TrialConfig:
+    chosen = {
+        "trial_id": "001",
+        "dataset": entry("streets", size=[32, 32], train=5, val=1, test=1),
+        "model": entry("tiny"),
+        "loss": entry("cross_entropy"),
+        "optimizer": entry("adamw", lr=1e-3, weight_decay=0.1),
+        "lr_schedule": entry("poly"),
+        "augmentation": entry("none"),
+        "epochs": EPOCHS,
+        "batch_size": 2,
+        "image_size": (32, 32),
+        "seed": 1,
+    }
+    return TrialConfig.model_validate(chosen | changes)
+
+
+def trained(trial_config: TrialConfig, folder: Path, *, cut_after: tuple[int, ...] = ()) -> Any:
+    """last.pt of the finished trial, whose process ends after each of the epochs `cut_after`."""
+    for attempt, last in enumerate((*cut_after, EPOCHS), start=1):
+        with Trial(trial_config, folder, attempt=attempt) as trial:
+            while trial.epoch < last:
+                trial.step()
+    return checkpoint.load(folder / "last.pt")
+
+
+def assert_same(ours: Any, theirs: Any) -> None:
+    """Weights and statistics, the optimizer's state and the LR schedule's."""
+    for key in ours.keys() - {"config", "history"}:
+        flat, other = leaves(ours[key]), leaves(theirs[key])
+        assert flat.keys() == other.keys()
+        assert [path for path in flat if not equal(flat[path], other[path])] == []
+
+
+def leaves(tree: Any, path: str = "") -> dict[str, Any]:
+    if isinstance(tree, dict):
+        return {k: v for key, child in tree.items() for k, v in leaves(child, f"{path}.{key}").items()}
+    return {path: tree}
+
+
+def equal(a: Any, b: Any) -> bool:
+    return torch.equal(a, b) if isinstance(a, torch.Tensor) else bool(a == b)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS.names())
+def test_every_optimizer_resumes_exactly(name: str, tmp_path: Path) -> None:
+    needed = {"optimizer": "adan"} if name == "timm" else {}
+    given = config(optimizer=entry(name, lr=1e-3, weight_decay=0.1, **needed))
+    assert_same(trained(given, tmp_path / "a", cut_after=(1, 2)), trained(given, tmp_path / "b"))
+
+
+def test_schedule_free_saves_the_average_with_statistics_of_its_own(tmp_path: Path) -> None:
+    free = config(optimizer=entry("schedule_free", lr=1e-2, weight_decay=0.0), lr_schedule=entry("constant"))
+    with Trial(free, tmp_path) as trial:
+        trial.step()
+        learner = trial._experiment.learner
+        saved = checkpoint.load(tmp_path / "best.pt")["model"]
+        assert all(torch.equal(saved[name], tensor) for name, tensor in learner.model.state_dict().items())
+        statistics = next(m for m in learner.model.modules() if isinstance(m, _BatchNorm))
+        assert statistics.num_batches_tracked == 4  # two updates on five images, then two batches seen again
+        average = {name: p.detach().clone() for name, p in learner.model.named_parameters()}
+        learner.begin()
+        moved = [name for name, p in learner.model.named_parameters() if not torch.equal(p, average[name])]
+        assert len(moved) > len(average) / 2
+
+
+def test_a_network_without_batch_norm_is_not_looked_at_again(tmp_path: Path) -> None:
+    model = nn.Conv2d(3, 2, 1)
+    optimizer = schedule_free.build(schedule_free.Options(lr=0.1, weight_decay=0.0), model)
+    learner = Learner(model, nn.Identity(), optimizer, torch.optim.lr_scheduler.ConstantLR(optimizer))
+
+    def never() -> Any:
+        raise AssertionError("no batch is needed")
+
+    learner.begin()
+    learner.settle(never)

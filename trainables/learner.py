@@ -1,0 +1,87 @@
+"""What learns: a network with its loss and all that changes its weights, and the modes they have to be in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from segsweep.trainables.batches import Batch
+    from segsweep.trainables.checkpoint import Learned
+
+REFRESHING = 50  # batches; what the authors of schedule-free learning advise
+
+
+@runtime_checkable
+class HasModes(Protocol):
+    """An optimizer that trains other weights than it offers for scoring, such as schedule_free."""
+
+    def train(self) -> None: ...
+
+    def eval(self) -> None: ...
+
+
+@dataclass
+class Learner:
+    model: nn.Module
+    loss: nn.Module
+    optimizer: Optimizer
+    lr_schedule: LRScheduler
+
+    @property
+    def lr(self) -> float:
+        """Of the next update, before any multiplier of a part or a stage."""
+        group = self.optimizer.param_groups[0]
+        return float(group["lr"]) / float(group.get("lr_factor", 1.0))
+
+    def begin(self) -> None:
+        """To be called before training goes on, after scoring as well."""
+        self.model.train()
+        if isinstance(self.optimizer, HasModes):
+            self.optimizer.train()
+
+    def update(self) -> None:
+        """One step of everything, along the gradients that are there."""
+        self.optimizer.step()
+        self.lr_schedule.step()
+
+    def settle(self, batches: Callable[[], Generator[Batch]]) -> None:
+        """To be called before scoring or saving: puts the weights in place that are meant for it.
+
+        batches: some of the training's. Where the optimizer exchanges the weights, BatchNorm's statistics belong to
+        others, and are brought up to date by them.
+        """
+        if not isinstance(self.optimizer, HasModes):
+            return
+        self.optimizer.eval()
+        if any(isinstance(module, _BatchNorm) and module.training for module in self.model.modules()):
+            with torch.no_grad(), closing(batches()) as some:
+                self._look_at(islice(some, REFRESHING))
+
+    def _look_at(self, batches: Iterable[Batch]) -> None:
+        for batch in batches:
+            self.model(batch.images)
+
+    def state_dict(self) -> Learned:
+        """All that exact resume needs."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "lr_schedule": self.lr_schedule.state_dict(),
+        }
+
+    def load_state_dict(self, state: Learned) -> None:
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.lr_schedule.load_state_dict(state["lr_schedule"])
