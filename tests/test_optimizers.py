@@ -13,8 +13,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from segsweep.trainables.catalog import MODELS, OPTIMIZERS
-from segsweep.trainables.components import Task
-from segsweep.trainables.learner import HasModes
+from segsweep.trainables.components import HasModes, Task
 from segsweep.trainables.optimizers import adamw as adamw_module
 from segsweep.trainables.optimizers import sgd as sgd_module
 from segsweep.trainables.optimizers import timm as timm_module

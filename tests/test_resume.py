@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -13,14 +14,15 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from segsweep.trainables import checkpoint
-from segsweep.trainables.catalog import MODELS, OPTIMIZERS
+from segsweep.trainables.catalog import LR_SCHEDULES, MODELS, OPTIMIZERS
 from segsweep.trainables.components import ComponentOptions
-from segsweep.trainables.config import Entry, TrialConfig
+from segsweep.trainables.config import Entry, Objective, TrialConfig
 from segsweep.trainables.learner import Learner
 from segsweep.trainables.optimizers import schedule_free
 from segsweep.trainables.trial import Trial
 
 EPOCHS = 3
+RISING_LOSS = Objective(metric="val_loss", mode="max")  # does not improve, so that plateau has something to do
 
 
 class Encoder(nn.Module):
@@ -116,6 +118,26 @@ def test_every_optimizer_resumes_exactly(name: str, tmp_path: Path) -> None:
     needed = {"optimizer": "adan"} if name == "timm" else {}
     given = config(optimizer=entry(name, lr=1e-3, weight_decay=0.1, **needed))
     assert_same(trained(given, tmp_path / "a", cut_after=(1, 2)), trained(given, tmp_path / "b"))
+
+
+@pytest.mark.parametrize("name", LR_SCHEDULES.names())
+def test_every_lr_schedule_resumes_exactly(name: str, tmp_path: Path) -> None:
+    warmed = {} if name == "one_cycle" else {"warmup_epochs": 0.7}
+    watching = {"patience": 1} if name == "plateau" else {}
+    given = config(lr_schedule=entry(name, **warmed, **watching), objective=RISING_LOSS)
+    assert_same(trained(given, tmp_path / "a", cut_after=(1, 2)), trained(given, tmp_path / "b"))
+
+
+def test_plateau_lowers_lr_after_epochs_without_a_new_best(tmp_path: Path) -> None:
+    with Trial(config(lr_schedule=entry("plateau", patience=1), objective=RISING_LOSS, epochs=4), tmp_path) as trial:
+        lrs = [report.metrics["lr"] for report in trial.run()]
+        values = [metrics["val_loss"] for metrics in trial._history]
+    falls, best, expected = 0, -math.inf, []
+    for value in values:
+        expected.append(1e-3 * 0.1**falls)
+        falls, best = falls + (value <= best), max(value, best)
+    assert lrs == pytest.approx(expected)
+    assert falls > 0
 
 
 def test_schedule_free_saves_the_average_with_statistics_of_its_own(tmp_path: Path) -> None:

@@ -159,7 +159,19 @@ class OptimizerComponent(Protocol):
     """What Optuna searches where the YAML gives no value, in the YAML's own notation, by model family."""
 
     def build(self, options: ComponentOptions, model: torch.nn.Module) -> torch.optim.Optimizer:
-        """Optimizes every parameter of the model that requires a gradient. Raises ValueError if none does."""
+        """Optimizes every parameter of the model; those without a gradient (frozen ones) it leaves alone.
+
+        The optimizer may have HasModes. Raises ValueError if no parameter requires a gradient.
+        """
+
+
+@runtime_checkable
+class HasModes(Protocol):
+    """An optimizer that trains other weights than it offers for scoring and saving."""
+
+    def train(self) -> None: ...
+
+    def eval(self) -> None: ...
 
 
 class LRScheduleComponent(Protocol):
@@ -171,7 +183,15 @@ class LRScheduleComponent(Protocol):
     def build(
         self, options: ComponentOptions, optimizer: torch.optim.Optimizer, steps_per_epoch: int, epochs: int
     ) -> torch.optim.lr_scheduler.LRScheduler:
-        """Stepped once per optimizer update."""
+        """Stepped once per optimizer update. It may be Watchful."""
+
+
+@runtime_checkable
+class Watchful(Protocol):
+    """An LR schedule that follows the objective."""
+
+    def observe(self, goodness: float) -> None:
+        """Called after every epoch with the objective's value, negated where lower is better."""
 
 
 class AugmentationComponent(Protocol):

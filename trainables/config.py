@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
@@ -33,6 +34,10 @@ class Objective(Frozen):
         if than is None:
             return value == value
         return value > than if self.mode == "max" else value < than
+
+    def goodness(self, metrics: Mapping[str, float]) -> float:
+        """The objective's value, negated where lower is better."""
+        return metrics[self.metric] if self.mode == "max" else -metrics[self.metric]
 
 
 class Evaluation(Frozen):

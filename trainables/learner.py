@@ -6,13 +6,15 @@ from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+
+from segsweep.trainables.components import HasModes, Watchful
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -21,15 +23,6 @@ if TYPE_CHECKING:
     from segsweep.trainables.checkpoint import Learned
 
 REFRESHING = 50  # batches; what the authors of schedule-free learning advise
-
-
-@runtime_checkable
-class HasModes(Protocol):
-    """An optimizer that trains other weights than it offers for scoring, such as schedule_free."""
-
-    def train(self) -> None: ...
-
-    def eval(self) -> None: ...
 
 
 @dataclass
@@ -72,6 +65,11 @@ class Learner:
     def _look_at(self, batches: Iterable[Batch]) -> None:
         for batch in batches:
             self.model(batch.images)
+
+    def observe(self, goodness: float) -> None:
+        """To be called after every epoch with the objective's value, negated where lower is better."""
+        if isinstance(self.lr_schedule, Watchful):
+            self.lr_schedule.observe(goodness)
 
     def state_dict(self) -> Learned:
         """All that exact resume needs."""

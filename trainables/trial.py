@@ -157,6 +157,7 @@ class Trial:
         metrics = trained | scored
         metrics["peak_memory_gib"] = peak_gib(self._device)
         _check_objective(metrics, self.config.objective, epoch)
+        self._experiment.learner.observe(self.config.objective.goodness(metrics))
         metrics["epoch_s"] = time.perf_counter() - began
         self._history.append(metrics)
         self._save(images)

@@ -1,9 +1,9 @@
-"""Warm-up, then a decay: the frame that every LR schedule fills with its own curve."""
+"""Warm-up, then a curve: the frame that the LR schedules fill, each with its own."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from pydantic import Field
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from torch.optim.lr_scheduler import LRScheduler
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Share = Annotated[float, Field(gt=0, le=1)]
+Epochs = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class WarmupOptions(ComponentOptions):
@@ -30,31 +32,53 @@ def warmup_problems(options: WarmupOptions, epochs: int) -> Iterator[Problem]:
         yield Problem("warmup_epochs", f"{message}; choose a number below {epochs}")
 
 
+class Moment(NamedTuple):
+    """An update after warm-up."""
+
+    progress: float  # 0 at the first one after warm-up, 1 where training ends; the last is one step before 1
+    epoch: float  # since training began: 2.5 is the middle of the third
+    epoch_after_warmup: float
+
+
 def warmed_up(
     options: WarmupOptions,
     optimizer: Optimizer,
     steps_per_epoch: int,
     epochs: int,
-    curve: Callable[[float], float],
+    curve: Callable[[Moment], float],
 ) -> LRScheduler:
-    """Multiply each group's lr by `curve(progress)` once warm-up is over.
+    """Multiply each group's lr by `curve` once warm-up is over; warm-up rises to where the curve begins.
 
-    progress: 0 at the first update after warm-up, 1 where training ends; the last update is one step before 1.
     Closed form in the update's number: what a resumed run gets does not depend on how it came there.
     Raises ValueError if the warm-up is as long as training, or an epoch has no update.
     """
     from torch.optim.lr_scheduler import LambdaLR
 
+    total = updates(options, steps_per_epoch, epochs)
+    warmup = warmup_updates(options, steps_per_epoch, total)
+
+    def factor(step: int) -> float:
+        after = max(0, step - warmup)
+        progress = min(1.0, after / (total - warmup))
+        share = curve(Moment(progress, (warmup + after) / steps_per_epoch, after / steps_per_epoch))
+        return share * rising(options.warmup_factor, step, warmup) if step < warmup else share
+
+    return LambdaLR(optimizer, factor)
+
+
+def updates(options: WarmupOptions, steps_per_epoch: int, epochs: int) -> int:
+    """Of all of training. Raises ValueError if an epoch has none, or warm-up takes them all."""
     for problem in warmup_problems(options, epochs):
         raise ValueError(f"{problem.option}: {problem.message}")
     if steps_per_epoch < 1:
         raise ValueError(f"an epoch of {steps_per_epoch} updates cannot be scheduled: fewer train images than a batch?")
-    total = steps_per_epoch * epochs
-    warmup = min(round(options.warmup_epochs * steps_per_epoch), total - 1)
+    return steps_per_epoch * epochs
 
-    def factor(step: int) -> float:
-        if step < warmup:
-            return options.warmup_factor + (1 - options.warmup_factor) * step / warmup
-        return curve(min(1.0, (step - warmup) / (total - warmup)))
 
-    return LambdaLR(optimizer, factor)
+def warmup_updates(options: WarmupOptions, steps_per_epoch: int, total: int) -> int:
+    return min(round(options.warmup_epochs * steps_per_epoch), total - 1)
+
+
+def rising(start: float, step: int, warmup: int) -> float:
+    """The share of lr at update `step` of `warmup`, from `start` at the first."""
+    return start + (1 - start) * step / warmup

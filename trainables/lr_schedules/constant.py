@@ -22,4 +22,4 @@ def check(options: Options, epochs: int) -> Iterable[Problem]:
 
 
 def build(options: Options, optimizer: Optimizer, steps_per_epoch: int, epochs: int) -> LRScheduler:
-    return warmed_up(options, optimizer, steps_per_epoch, epochs, lambda progress: 1.0)
+    return warmed_up(options, optimizer, steps_per_epoch, epochs, lambda at: 1.0)

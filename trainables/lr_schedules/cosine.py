@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from segsweep.trainables.components import Problem
-from segsweep.trainables.lr_schedules._warmup import Fraction, WarmupOptions, warmed_up, warmup_problems
+from segsweep.trainables.lr_schedules._warmup import Fraction, Moment, WarmupOptions, warmed_up, warmup_problems
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -23,7 +23,7 @@ def check(options: Options, epochs: int) -> Iterable[Problem]:
 
 
 def build(options: Options, optimizer: Optimizer, steps_per_epoch: int, epochs: int) -> LRScheduler:
-    def curve(progress: float) -> float:
-        return options.min_factor + (1 - options.min_factor) * (1 + math.cos(math.pi * progress)) / 2
+    def curve(at: Moment) -> float:
+        return options.min_factor + (1 - options.min_factor) * (1 + math.cos(math.pi * at.progress)) / 2
 
     return warmed_up(options, optimizer, steps_per_epoch, epochs, curve)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from segsweep.trainables.components import Problem
-from segsweep.trainables.lr_schedules._warmup import Fraction, WarmupOptions, warmed_up, warmup_problems
+from segsweep.trainables.lr_schedules._warmup import Fraction, Moment, WarmupOptions, warmed_up, warmup_problems
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -28,7 +28,7 @@ def check(options: Options, epochs: int) -> Iterable[Problem]:
 
 
 def build(options: Options, optimizer: Optimizer, steps_per_epoch: int, epochs: int) -> LRScheduler:
-    def curve(progress: float) -> float:
-        return float(options.min_factor + (1 - options.min_factor) * (1 - progress) ** options.power)
+    def curve(at: Moment) -> float:
+        return float(options.min_factor + (1 - options.min_factor) * (1 - at.progress) ** options.power)
 
     return warmed_up(options, optimizer, steps_per_epoch, epochs, curve)
