@@ -20,6 +20,7 @@ from segsweep.orchestrator.spec import CROSSING, OF_MODELS, SECTIONS, ComponentS
 from segsweep.trainables.catalog import UnknownComponentError
 from segsweep.trainables.components import ComponentOptions
 from segsweep.trainables.dataset_options import DatasetOptions
+from segsweep.trainables.model_options import ModelOptions
 
 FIELDS = {"datasets": ("image_size",), "models": ("recipe", *OF_MODELS, "batch_size")}
 """Keys of a section's entries that are no options of the component."""
@@ -159,6 +160,7 @@ def _spelt_out(name: str, raw: JsonValue) -> JsonValue:
 def default_name(section: str | int, type_: str, options: Mapping[str, JsonValue], component: Any) -> str:
     """architecture/encoder for a model, dice+focal for a sum, else the type; a domain in the encoder leaves it out.
 
+    A model with frozen parts is another one: unet/resnet34-frozen-encoder.
     A fold or a subset of a dataset is another dataset on the leaderboard: camvid-fold0of3-by-group.
     """
     if section == "datasets":
@@ -168,9 +170,11 @@ def default_name(section: str | int, type_: str, options: Mapping[str, JsonValue
         return "+".join(options)
     if section != "models":
         return type_
-    plain = next(sampled_options(dict(options)))
+    chosen = component.Options(**next(sampled_options(dict(options))))
     fixed = not isinstance(options.get("encoder"), dict)
-    return f"{type_}/{component.encoder(component.Options(**plain))}" if fixed else type_
+    name = f"{type_}/{component.encoder(chosen)}" if fixed else type_
+    freeze = chosen.freeze if isinstance(chosen, ModelOptions) else None
+    return f"{name}-{freeze.label}" if freeze and not any(raw_domains(options["freeze"])) else name
 
 
 def sampled_options(options: dict[str, JsonValue]) -> Iterator[dict[str, JsonValue]]:

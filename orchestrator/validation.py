@@ -132,6 +132,16 @@ class Checks:
             for options in sampled_options(entry.options):
                 yield from self._problems(path, schedule.check(schedule.Options(**options), spec.epochs))
 
+        for i, model in enumerate(spec.models):
+            for options in sampled_options({"freeze": model.options.get("freeze")}):
+                yield from self._thawed_in_time(("models", i, "freeze", "epochs"), options["freeze"])
+
+    def _thawed_in_time(self, path: KeyPath, freeze: Any) -> Iterator[Mistake]:
+        epochs = freeze.get("epochs") if isinstance(freeze, dict) else None
+        if epochs is not None and epochs >= self.spec.epochs:
+            message = f"{epochs} epochs are all of training ({self.spec.epochs}), so nothing would be thawed"
+            yield self._at(path, f"{message}; give fewer, or leave it out")
+
     def _batch_sizes(self) -> Iterator[tuple[KeyPath, Any]]:
         yield ("batch_size",), self.spec.batch_size
         for i, model in enumerate(self.spec.models):

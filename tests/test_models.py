@@ -16,7 +16,10 @@ from torch import nn
 
 from segsweep.trainables.catalog import MODELS
 from segsweep.trainables.components import Outputs, Problem, Task, WeightsError
+from segsweep.trainables.freezing import freezing
+from segsweep.trainables.model_options import Freeze
 from segsweep.trainables.models._sizes import AnySize
+from segsweep.trainables.parts import part_of, stages_of
 
 SMP_MODELS = ["fpn", "linknet", "unet"]
 
@@ -384,3 +387,22 @@ print(json.dumps(sorted(heavy & set(sys.modules))))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == []
+
+
+@pytest.mark.parametrize("name", MODELS.names())
+def test_every_architecture_has_an_encoder_with_stages_which_can_be_frozen(name: str) -> None:
+    model = build_small(name)
+    parts = {parameter: part_of(parameter) for parameter, _ in model.named_parameters()}
+    assert {*parts.values()} > {"encoder"}, f"{name}: parts.py tells parts by the names of modules"
+    stages = stages_of(model)
+    assert {*stages.values()} == set(range(1, max(stages.values()) + 1)) > {1}
+
+    held = freezing(Freeze(parts=("encoder",)), model)
+    model.train()
+    held.hold(1)
+    before = {parameter: tensor.clone() for parameter, tensor in model.state_dict().items()}
+    training_loss(model(torch.randn(2, 3, 64, 64)), torch.randint(0, 5, (2, 64, 64))).backward()
+    assert {parts[parameter] for parameter, p in model.named_parameters() if p.grad is not None} > set()
+    assert all(p.grad is None for parameter, p in model.named_parameters() if parts[parameter] == "encoder")
+    after = model.state_dict()
+    assert all(torch.equal(tensor, after[key]) for key, tensor in before.items() if part_of(key) == "encoder")

@@ -15,9 +15,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from segsweep.trainables import checkpoint
 from segsweep.trainables.catalog import LR_SCHEDULES, MODELS, OPTIMIZERS
-from segsweep.trainables.components import ComponentOptions
 from segsweep.trainables.config import Entry, Objective, TrialConfig
 from segsweep.trainables.learner import Learner
+from segsweep.trainables.model_options import ModelOptions
 from segsweep.trainables.optimizers import schedule_free
 from segsweep.trainables.trial import Trial
 
@@ -52,7 +52,7 @@ class Tiny(nn.Module):
 
 def tiny() -> ModuleType:
     component: Any = ModuleType("tiny")
-    component.Options = ComponentOptions
+    component.Options = ModelOptions
     component.build = lambda options, task: Tiny(task.num_classes)
     return component
 
@@ -114,9 +114,10 @@ def equal(a: Any, b: Any) -> bool:
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS.names())
-def test_every_optimizer_resumes_exactly(name: str, tmp_path: Path) -> None:
+def test_every_optimizer_resumes_exactly_before_and_after_a_thaw(name: str, tmp_path: Path) -> None:
     needed = {"optimizer": "adan"} if name == "timm" else {}
-    given = config(optimizer=entry(name, lr=1e-3, weight_decay=0.1, **needed))
+    thawing = entry("tiny", freeze={"stages": 1, "epochs": 1})
+    given = config(optimizer=entry(name, lr=1e-3, weight_decay=0.1, **needed), model=thawing)
     assert_same(trained(given, tmp_path / "a", cut_after=(1, 2)), trained(given, tmp_path / "b"))
 
 
@@ -150,7 +151,7 @@ def test_schedule_free_saves_the_average_with_statistics_of_its_own(tmp_path: Pa
         statistics = next(m for m in learner.model.modules() if isinstance(m, _BatchNorm))
         assert statistics.num_batches_tracked == 4  # two updates on five images, then two batches seen again
         average = {name: p.detach().clone() for name, p in learner.model.named_parameters()}
-        learner.begin()
+        learner.begin(2)
         moved = [name for name, p in learner.model.named_parameters() if not torch.equal(p, average[name])]
         assert len(moved) > len(average) / 2
 
@@ -163,5 +164,5 @@ def test_a_network_without_batch_norm_is_not_looked_at_again(tmp_path: Path) -> 
     def never() -> Any:
         raise AssertionError("no batch is needed")
 
-    learner.begin()
+    learner.begin(2)
     learner.settle(never)

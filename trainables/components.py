@@ -116,7 +116,7 @@ class Outputs(NamedTuple):
 
 
 class ModelComponent(Protocol):
-    Options: ClassVar[type[ComponentOptions]]
+    Options: ClassVar[type[ComponentOptions]]  # ModelOptions in model_options.py, for `freeze`
 
     def encoder(self, options: ComponentOptions) -> str:
         """The encoder's name: the second half of the model's default name, and the MLflow parameter `encoder`."""
@@ -131,7 +131,8 @@ class ModelComponent(Protocol):
         """A module from images (N, in_channels, H, W), normalised float32, to logits (N, num_classes, H, W).
 
         Any H and W; padding to the encoder's stride and cropping happen inside. A batch of one trains. In training
-        mode it may return Outputs instead, in evaluation mode it never does.
+        mode it may return Outputs instead, in evaluation mode it never does. The names of its modules tell encoder,
+        decoder and head apart: see parts.py.
         """
 
 

@@ -17,8 +17,10 @@ from segsweep.trainables.cache import CachedSplit, open_split
 from segsweep.trainables.class_counts import class_frequencies
 from segsweep.trainables.components import Augmentation, ComponentOptions, LossContext, Task
 from segsweep.trainables.config import Entry, TrialConfig
+from segsweep.trainables.freezing import freezing
 from segsweep.trainables.learner import Learner
 from segsweep.trainables.masked_loss import build_loss
+from segsweep.trainables.model_options import ModelOptions
 from segsweep.trainables.splits import open_dataset
 
 WARM_UPS = 2  # forward passes before those that are timed: kernels are chosen, memory is allocated
@@ -52,6 +54,8 @@ def build(config: TrialConfig, device: torch.device) -> Experiment:
     architecture, model_options = _chosen(catalog.MODELS, config.model)
     model = architecture.build(model_options, Task(len(classes), config.image_size, config.batch_size)).to(device)
 
+    frozen = freezing(model_options.freeze if isinstance(model_options, ModelOptions) else None, model)
+
     loss, loss_options = _chosen(catalog.LOSSES, config.loss)
     context = LossContext(len(classes), lambda: class_frequencies(train.class_counts))
     criterion = build_loss(loss, loss_options, context).to(device)
@@ -61,7 +65,7 @@ def build(config: TrialConfig, device: torch.device) -> Experiment:
     schedule, schedule_options = _chosen(catalog.LR_SCHEDULES, config.lr_schedule)
     steps = batches_per_epoch(len(train), config.batch_size)
     lr_schedule = schedule.build(schedule_options, optimizer, steps, config.epochs)
-    learner = Learner(model, criterion, optimizer, lr_schedule)
+    learner = Learner(model, criterion, optimizer, lr_schedule, frozen)
     return Experiment(classes, dataset.card.scored, train, val, augment, learner)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from segsweep.trainables.components import HasModes, Watchful
+from segsweep.trainables.freezing import Freezing
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -31,6 +32,7 @@ class Learner:
     loss: nn.Module
     optimizer: Optimizer
     lr_schedule: LRScheduler
+    freezing: Freezing = field(default_factory=Freezing)
 
     @property
     def lr(self) -> float:
@@ -38,9 +40,10 @@ class Learner:
         group = self.optimizer.param_groups[0]
         return float(group["lr"]) / float(group.get("lr_factor", 1.0))
 
-    def begin(self) -> None:
-        """To be called before training goes on, after scoring as well."""
+    def begin(self, epoch: int) -> None:
+        """To be called before an epoch (1, 2 ...) is trained, after scoring as well."""
         self.model.train()
+        self.freezing.hold(epoch)
         if isinstance(self.optimizer, HasModes):
             self.optimizer.train()
 

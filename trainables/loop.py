@@ -46,7 +46,7 @@ class ScoredSplit(NamedTuple):
 
 def train_epoch(learner: Learner, batches: Iterable[Batch], *, epoch: int) -> TrainedEpoch:
     """Update the model once per batch. Raises DivergedError at the first loss that is not finite."""
-    learner.begin()
+    learner.begin(epoch)
     total, pixels, images, lr = 0.0, 0, 0, math.nan
     for step, batch in enumerate(batches, start=1):
         lr = learner.lr

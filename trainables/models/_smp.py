@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 from segsweep.trainables import encoders
 from segsweep.trainables.catalog import did_you_mean
-from segsweep.trainables.components import ComponentOptions, Family, Problem, Task, WeightsError
+from segsweep.trainables.components import Family, Problem, Task, WeightsError
+from segsweep.trainables.model_options import ModelOptions
 from segsweep.trainables.models._weights import unavailable
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ STRIDE = 32  # five halvings; every listed encoder has them
 logger = logging.getLogger(__name__)
 
 
-class SmpOptions(ComponentOptions):
+class SmpOptions(ModelOptions):
     """`encoder` is a name of SMP or tu- and a name of timm. `encoder_weights`: none, imagenet, or one of SMP's others;
     timm's weights are chosen by the tag in the encoder's name (tu-resnet18.a1_in1k)."""
 

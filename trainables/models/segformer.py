@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pydantic import PositiveInt
 
-from segsweep.trainables.components import ComponentOptions, Family, Problem, Task, WeightsError
+from segsweep.trainables.components import Family, Problem, Task, WeightsError
+from segsweep.trainables.model_options import ModelOptions
 
 if TYPE_CHECKING:
     from torch import nn
@@ -40,7 +41,7 @@ VARIANTS = {
 STRIDE = 32
 
 
-class Options(ComponentOptions):
+class Options(ModelOptions):
     encoder: Literal["mit_b0", "mit_b1", "mit_b2", "mit_b3", "mit_b4", "mit_b5"] = "mit_b0"
     encoder_weights: str = "none"  # or a folder, or a repository of the Hugging Face hub, such as nvidia/mit-b0
     decoder_width: PositiveInt | None = None  # the paper's (256 for b0 and b1, else 768) unless given

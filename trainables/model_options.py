@@ -1,0 +1,49 @@
+"""Options that every model has: parts of the network that stay as they are."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from segsweep.trainables.components import ComponentOptions
+from segsweep.trainables.parts import Part
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class Freeze(ComponentOptions):
+    """What is not trained: whole parts of the network, or the first stages of its encoder.
+
+    Weights get no gradient, and whatever else would change (normalisation statistics, dropout) stays as in evaluation.
+    """
+
+    parts: tuple[Part, ...] = ()
+    stages: Count | None = None  # the encoder's first ones, as its feature maps end them: 2 is a ResNet up to layer1
+    epochs: Count | None = None  # the first ones; for all of training if not given
+
+    @model_validator(mode="after")
+    def _something_of_it_and_not_all(self) -> Self:
+        if not self.parts and self.stages is None:
+            raise ValueError("needs `parts: [encoder]` or `stages: 2`")
+        if len({*self.parts}) < len(self.parts):
+            raise ValueError("`parts` names a part twice")
+        if len(self.parts) == 3:
+            raise ValueError("`parts` names all there is, so nothing would be trained; leave out the head")
+        if self.stages is not None and "encoder" in self.parts:
+            raise ValueError("`stages` are of the encoder, which `parts` freezes as a whole; leave out one of the two")
+        return self
+
+    @property
+    def label(self) -> str:
+        """`frozen-encoder`, `frozen-2-stages-for-5-epochs`"""
+        frozen = [*self.parts] + [f"{self.stages}-stages"] * (self.stages is not None)
+        return "-".join(["frozen", *frozen] + [f"for-{self.epochs}-epochs"] * (self.epochs is not None))
+
+
+class ModelOptions(ComponentOptions):
+    """Base of every model's `Options`; segsweep.trainables.freezing does what they ask for."""
+
+    freeze: Freeze | None = (
+        None  # parts, or first stages of the encoder, that stay as they are, at first or all the time
+    )
