@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections import Counter
 from typing import Any
 
@@ -11,7 +12,7 @@ from pydantic import JsonValue
 
 from segsweep.orchestrator.aims import Aim, Bounds
 from segsweep.orchestrator.domains import parse as parse_domain
-from segsweep.orchestrator.plan import SweepPlan
+from segsweep.orchestrator.plan import Combination, SweepPlan
 from segsweep.orchestrator.searchers import SEARCHERS, Searcher, Values
 from segsweep.orchestrator.searchers._values import at_fraction
 from segsweep.orchestrator.searchers.quasi_random import coordinate
@@ -52,11 +53,16 @@ def run(searcher: Searcher, plan: SweepPlan, known: list[Values], trials: int, a
     for index in range(trials):
         combination = plan.order[index]
         values = known[index] if index < len(known) else searcher.propose(combination, index)
-        trial = f"{index + 1:03d}"
-        searcher.recall(combination, trial, values)
-        searcher.observe(ended(TrialState(combination.config(trial, values), dict(values), index), aim))
+        tell(searcher, combination, index, values, aim)
         found.append(values)
     return found
+
+
+def tell(searcher: Searcher, combination: Combination, index: int, values: Values, aim: Aim) -> None:
+    """A trial with these values was made and ended."""
+    trial = f"{index + 1:03d}"
+    searcher.recall(combination, trial, values)
+    searcher.observe(ended(TrialState(combination.config(trial, values), dict(values), index), aim))
 
 
 def ended(trial: TrialState, aim: Aim) -> TrialState:
@@ -250,3 +256,59 @@ def test_entries_of_one_type_may_search_one_option_differently() -> None:
     found = run(build("tpe"), plan, [], plan.trials)
     assert {values["lr_schedule.warmup_epochs"] for values in found} <= {0, 0.5, 1}
     assert len(found) == 6
+
+
+TWO_MODELS = """
+datasets: [{datasets}]
+models: [{{architecture: unet, encoder: resnet18}}, {{architecture: {other}}}]
+optimizers: [{optimizers}]
+trials: 20
+epochs: 2
+image_size: [64, 64]
+"""
+
+
+@pytest.mark.parametrize(
+    ("datasets", "other", "optimizers", "aim", "shared"),
+    [
+        ("streets", "fpn, encoder: resnet18", "adamw", SINGLE, True),
+        ("streets", "segformer", "adamw", SINGLE, False),  # searches other learning rates
+        ("streets", "fpn, encoder: resnet18", "adamw, {type: adamw, name: other}", SINGLE, False),
+        ("streets, {type: streets, name: night}", "fpn, encoder: resnet18", "adamw", SINGLE, False),
+        ("streets", "fpn, encoder: resnet18", "adamw", TRADED, False),
+    ],
+)
+def test_models_of_one_dataset_with_the_same_domains_learn_from_each_other(
+    datasets: str, other: str, optimizers: str, aim: Aim, shared: bool
+) -> None:
+    plan = plan_of(TWO_MODELS.format(datasets=datasets, other=other, optimizers=optimizers))
+    first, last = plan.combinations[0], plan.combinations[-1]  # of all that is listed, the first and the last
+
+    def proposed(known: int) -> Values:
+        searcher = build("tpe", aim)
+        for index in range(known):
+            tell(searcher, first, index, searcher.propose(first, index), aim)
+        tell(searcher, last, 20, searcher.propose(last, 20), aim)
+        return searcher.propose(last, 21)
+
+    assert (proposed(known=15) != proposed(known=0)) is shared
+
+
+def test_a_model_searches_where_a_sibling_has_been_good() -> None:
+    optimizer = "{type: adamw, lr: {loguniform: [1e-6, 1e-2]}, weight_decay: 0.1}"
+    plan = plan_of(TWO_MODELS.format(datasets="streets", other="fpn, encoder: resnet18", optimizers=optimizer))
+    sibling, model = plan.combinations
+
+    def distance(known: int) -> float:
+        """Of the model's first 9 trials from lr 1e-3, in powers of ten; 1.25 is expected of uniform draws."""
+        searcher = build("tpe")
+        for index in range(known):
+            tell(searcher, sibling, index, searcher.propose(sibling, index), SINGLE)
+        lrs: list[Any] = []
+        for index in range(30, 39):
+            values = searcher.propose(model, index)
+            tell(searcher, model, index, values, SINGLE)
+            lrs.append(values["optimizer.lr"])
+        return statistics.mean(abs(math.log10(lr / 1e-3)) for lr in lrs)
+
+    assert distance(known=30) < 0.7 < 1.0 < distance(known=0)

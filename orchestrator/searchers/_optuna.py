@@ -1,7 +1,8 @@
 """What all Optuna-backed searchers share: studies in memory, asked and told, rebuilt from the journal.
 
-One study for each (dataset, model, optimizer): a learning rate means the same there, so trials with other losses,
-schedules and seeds inform each other.
+One study for each dataset and optimizer: models whose optimizer has the same domains inform each other, and so do
+trials with other losses, schedules and seeds. A model of another family searches other domains, so it has another
+study. Measured in docs/decisions/0003-sharing.md.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class OptunaSearcher:
         self._sampler = sampler
         self._aim = aim
         self._seed = seed
-        self._studies: dict[tuple[str, str, str], optuna.Study] = {}
+        self._studies: dict[tuple[str, ...], optuna.Study] = {}
         self._trials: dict[str, tuple[optuna.Study, int]] = {}  # our id -> study, Optuna's number
         self._taken: dict[CombinationKey, set[str]] = {}  # the values of a combination's trials
         self._asked: tuple[optuna.trial.Trial, Values] | None = None
@@ -107,11 +108,21 @@ class OptunaSearcher:
         return [value for value in measured if value is not None]
 
     def _study(self, combination: Combination) -> optuna.Study:
-        key = (*combination.cell, combination.optimizer.name)
+        key = self._key(combination)
         if key not in self._studies:
             directions = [DIRECTION[objective.mode] for objective in self._aim.objectives]
             self._studies[key] = optuna.create_study(directions=directions, sampler=self._sampler(self._seed))
         return self._studies[key]
+
+    def _key(self, combination: Combination) -> tuple[str, ...]:
+        """Dataset, optimizer and its parameters.
+
+        And the model where costs count: they differ by model, so one that is always too costly or always the cheapest
+        would say of any value that it is bad or good.
+        """
+        searched = (parameter(*found) for found in combination.domains.items() if found[0].startswith("optimizer."))
+        model = [combination.model.name] if self._aim.more_objectives or self._aim.constraints else []
+        return combination.dataset.name, combination.optimizer.name, *sorted(searched), *model
 
 
 def _worst(objective: Objective) -> float:
