@@ -8,6 +8,7 @@ from typing import Any
 from segsweep.orchestrator.allocation import limits
 from segsweep.orchestrator.capacity import Capacity
 from segsweep.orchestrator.durations import duration
+from segsweep.orchestrator.own_losses import has_own_loss
 from segsweep.orchestrator.paces import Paces
 from segsweep.orchestrator.plan import SweepPlan
 from segsweep.orchestrator.rehearsal import Expected, rehearse
@@ -37,6 +38,7 @@ def summary(plan: SweepPlan, capacity: Capacity, paces: Paces | None = None) -> 
             {**_cell(plan, cell, expected, paces), "trials_at_least": fewest, "trials_at_most": most}
             for (cell, expected), (fewest, most) in zip(rehearsal.cells.items(), trials, strict=True)
         ],
+        "own_losses": [model.name for model in spec.models if has_own_loss(model)],
         "combinations": len(plan.combinations),
         "trials": plan.trials,
         "allocation": spec.allocation,
@@ -85,6 +87,8 @@ def as_lines(facts: dict[str, Any]) -> Iterator[str]:
     yield f"{facts['sweep']}: {_count(len(datasets), 'dataset')} x {_count(len(models), 'model')} = {cells}"
     yield f"  datasets      {', '.join(datasets)}"
     yield f"  models        {', '.join(models)}"
+    if facts["own_losses"]:
+        yield f"  losses        {', '.join(facts['own_losses'])}: own, instead of the sweep's"
     yield f"  combinations  {facts['combinations']}, of {', '.join(facts['searched']) or 'no searched parameter'}"
     yield f"  trials        {facts['trials']} ({_per_cell(facts)} a cell, at least {facts['min_finished']} finished)"
     share = facts["epochs_expected"] / facts["epochs_at_most"]

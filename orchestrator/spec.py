@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
 
 from segsweep.orchestrator.aims import Aim, Bounds
+from segsweep.orchestrator.own_losses import OWN, has_own_loss
 from segsweep.orchestrator.schedulers import SCHEDULERS
 from segsweep.orchestrator.searchers import SEARCHERS
 from segsweep.orchestrator.source import KeyPath
@@ -113,7 +114,12 @@ class SweepSpec(Frozen):
         return self.batch_size if model.batch_size is None else model.batch_size
 
     def entries(self, section: str, model: ComponentSpec) -> tuple[ComponentSpec, ...]:
-        """The entries of one of OF_MODELS that are crossed with `model`: its own, or else the sweep's."""
+        """The entries of one of OF_MODELS that are crossed with `model`: its own, or else the sweep's.
+
+        A model that brings a loss takes that one alone.
+        """
+        if section == "losses" and has_own_loss(model):
+            return (ComponentSpec(type=OWN, name=OWN),)
         found: tuple[ComponentSpec, ...] = model.own.get(section, getattr(self, section))
         return found
 

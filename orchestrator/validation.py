@@ -16,6 +16,7 @@ from segsweep.orchestrator.domains import DomainError
 from segsweep.orchestrator.entries import Entries, sampled_options
 from segsweep.orchestrator.errors import InputError, Mistake
 from segsweep.orchestrator.explanations import mistakes_of, shown, validate_strictly
+from segsweep.orchestrator.own_losses import own_loss_problems
 from segsweep.orchestrator.passwords import HOLDS_PASSWORD, without_password
 from segsweep.orchestrator.plan import SweepPlan
 from segsweep.orchestrator.schedulers import Grouping
@@ -127,6 +128,8 @@ class Checks:
             yield self._at(("tracking", "uri"), HOLDS_PASSWORD)
         for path, batch_size in self._batch_sizes():
             yield from self._domain_of_ints(path, batch_size)
+        for path, message in own_loss_problems(spec.models, spec.losses):
+            yield self._at(path, message)
         for path, entry in self.spec.placed("lr_schedules"):
             schedule: Any = LR_SCHEDULES.get(entry.type)
             for options in sampled_options(entry.options):

@@ -35,6 +35,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "hausdorff_distance": [{}, {"one_sided": True, "alpha": 1.0}, {"activation": "sigmoid"}],
     "jaccard": [{}, {"class_weights": WEIGHTS, "smooth": 0.0, "per_image": True}, {"log": True}],
     "lovasz_softmax": [{}, {"per_image": True}],
+    "own": [{}],
     "ohem": [{}, {"threshold": 0.0, "min_kept": 0.5, "class_weights": WEIGHTS}, {"threshold": 0.99, "min_kept": 0.01}],
     "sum": [
         {"dice": 0.5, "cross_entropy": 0.5},

@@ -23,8 +23,21 @@ from segsweep.trainables.parts import part_of, stages_of
 
 SMP_MODELS = ["fpn", "linknet", "unet"]
 
+SMALL_SET = {"encoder": "resnet18", "queries": 8, "decoder_layers": 2, "decoder_width": 64}
 # Options of a small variant, for the tests that hold for any; a model that is not here is small enough by default.
-SMALL: Mapping[str, Mapping[str, Any]] = {}
+SMALL: Mapping[str, Mapping[str, Any]] = {
+    "beit": {"encoder": "vit_tiny"},
+    "data2vec": {"encoder": "vit_tiny"},
+    "eomt": {"encoder": "dinov3_tiny", "queries": 8},
+    "hf_dpt": {"encoder": "vit_tiny", "decoder_width": 64},
+    "hf_mobilenetv2": {"encoder": "width_0.35"},
+    "hf_upernet": {"encoder": "resnet18", "decoder_width": 32},
+    "mask2former": {**SMALL_SET, "pixel_decoder_layers": 1},
+    "maskformer": {**SMALL_SET, "dropout": 0.0},
+    "mobilevit": {"encoder": "xx_small", "decoder_width": 32},
+    "mobilevitv2": {"encoder": "width_0.5", "decoder_width": 32},
+    "oneformer": {**SMALL_SET, "pixel_decoder_layers": 1},
+}
 
 
 def task(
@@ -78,7 +91,8 @@ def hub_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 @pytest.mark.parametrize("name", MODELS.names())
 def test_default_fits_an_ordinary_task_and_needs_no_network(name: str, no_network: None) -> None:
     assert problems(name) == []
-    assert isinstance(build(name), nn.Module)
+    with torch.device("meta"):  # in no time, and without the memory
+        assert isinstance(build(name), nn.Module)
 
 
 @pytest.mark.parametrize("size", [(64, 64), (97, 130), (33, 20), (1, 1)])
@@ -121,14 +135,14 @@ def test_model_learns_which_half_is_which(name: str) -> None:
     labels[0, :, 32:], labels[1, 32:] = 1, 1
     images = (2.0 * labels - 1)[:, None].expand(2, 3, 64, 64) + 0.1 * torch.randn(2, 3, 64, 64)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
-    losses = []
-    for _ in range(8):
+    losses: list[float] = []
+    while len(losses) < 40 and (len(losses) < 3 or max(losses[-2:]) >= 0.6 * losses[0]):
         loss = training_loss(model(images), labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert min(losses[-3:]) < 0.6 * losses[0]
+    assert max(losses[-2:]) < 0.6 * losses[0]
 
 
 @pytest.mark.parametrize("in_channels", [1, 4])
@@ -375,7 +389,8 @@ from segsweep.trainables import catalog
 from segsweep.trainables.components import Task
 task = Task(5, (64, 64), 2)
 for models in (catalog.MODELS, catalog.LOSSES):
-    for component in map(models.get, models.names()):
+    for name in set(models.names()) - {"sum"}:
+        component = models.get(name)
         list(component.check(component.Options(), task))
 unet = catalog.MODELS.get("unet")
 list(unet.check(unet.Options(encoder="tu-resnet43"), task))

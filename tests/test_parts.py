@@ -28,6 +28,9 @@ def network(name: str, **options: Any) -> nn.Module:
         ("network.network.segformer.stages.0.blocks.0.layernorm_before.weight", "encoder"),
         ("network.network.decode_head.linear_fuse.weight", "decoder"),
         ("network.network.decode_head.classifier.weight", "head"),
+        ("network.eomt.layers.0.norm1.weight", "encoder"),
+        ("network.eomt.mask_head.fc1.weight", "decoder"),
+        ("network.eomt.class_predictor.weight", "head"),
         ("network.decoder.encoder.layers.0.weight", "decoder"),  # such as the pixel decoder of Mask2Former
     ],
 )

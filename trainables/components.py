@@ -116,6 +116,8 @@ class Outputs(NamedTuple):
 
 
 class ModelComponent(Protocol):
+    """OWN_LOSS = True in the module says that the networks return an `own_loss` and train with nothing else."""
+
     Options: ClassVar[type[ComponentOptions]]  # ModelOptions in model_options.py, for `freeze`
 
     def encoder(self, options: ComponentOptions) -> str:

@@ -18,19 +18,25 @@ Part = Literal["encoder", "decoder", "head"]
 # of SMP and our own networks, then what transformers calls its base models
 ENCODERS = {"encoder", "backbone", "image_encoder"}
 ENCODERS |= {"segformer", "beit", "data2vec_vision", "dpt", "mobilenet_v2", "mobilevit", "mobilevitv2"}
+ENCODERS |= {"eomt"}  # all of it but what BESIDE tells
 DECODERS = {"decoder", "decode_head", "pixel_decoder"}  # an encoder inside of one belongs to it
-HEADS = {"segmentation_head", "classifier", "head"}
+HEADS = {"segmentation_head", "classifier", "head", "class_predictor", "class_embed"}
+BESIDE: dict[str, Part] = {
+    **dict.fromkeys(("query", "upscale_block", "mask_head", "attn_mask_probs", "criterion"), "decoder"),
+    "class_predictor": "head",
+}
 SIDE = 64  # of the image that stages are found with
 
 
 def part_of(name: str) -> Part:
     """name: of a parameter or a module, as named_parameters and named_modules give it."""
-    for word in name.split("."):
+    words = name.split(".")
+    for word in words:
         if word in ENCODERS:
-            return "encoder"
+            return next((BESIDE[inner] for inner in words if inner in BESIDE and word == "eomt"), "encoder")
         if word in DECODERS:
             break
-    return "head" if HEADS & {*name.split(".")} else "decoder"
+    return "head" if HEADS & {*words} else "decoder"
 
 
 def stages_of(model: nn.Module) -> dict[str, int]:

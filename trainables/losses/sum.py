@@ -19,6 +19,7 @@ from segsweep.trainables.components import ComponentOptions, LossComponent, Loss
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+NO_TERMS = ("sum", "own")  # own is the model's alone: MaskedLoss adds nothing to it
 Weight = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -41,7 +42,7 @@ def __getattr__(name: str) -> Any:
 
 @cache
 def _options(names: tuple[str, ...]) -> type[Terms]:
-    fields: dict[str, Any] = {name: (_term(name), None) for name in names if name != "sum"}
+    fields: dict[str, Any] = {name: (_term(name), None) for name in names if name not in NO_TERMS}
     return create_model("Options", __base__=Terms, __module__=__name__, **fields)
 
 

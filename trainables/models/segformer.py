@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pydantic import PositiveInt
 
 from segsweep.trainables.components import Family, Problem, Task, WeightsError
-from segsweep.trainables.model_options import ModelOptions
+from segsweep.trainables.models._transformers import (
+    TransformersOptions,
+    build_network,
+    pretrained_config,
+    weights_problems,
+)
 
 if TYPE_CHECKING:
     from torch import nn
-    from transformers import SegformerConfig
+    from transformers import PretrainedConfig, SegformerConfig
 
 logger = logging.getLogger(__name__)
 
@@ -39,11 +43,11 @@ VARIANTS = {
     "mit_b5": Variant((64, 128, 320, 512), (3, 6, 40, 3), 768),
 }
 STRIDE = 32
+EXAMPLE = "nvidia/mit-b0"
 
 
-class Options(ModelOptions):
+class Options(TransformersOptions):
     encoder: Literal["mit_b0", "mit_b1", "mit_b2", "mit_b3", "mit_b4", "mit_b5"] = "mit_b0"
-    encoder_weights: str = "none"  # or a folder, or a repository of the Hugging Face hub, such as nvidia/mit-b0
     decoder_width: PositiveInt | None = None  # the paper's (256 for b0 and b1, else 768) unless given
 
 
@@ -57,8 +61,7 @@ def family(options: Options) -> Family:
 
 def check(options: Options, task: Task) -> Iterable[Problem]:
     """Any size fits, and a batch of one trains at any size: there is no BatchNorm below the quarter resolution."""
-    if not options.encoder_weights.strip():
-        yield Problem("encoder_weights", "is empty; give none, a folder, or a repository such as nvidia/mit-b0")
+    return weights_problems(options, EXAMPLE)
 
 
 def build(options: Options, task: Task) -> nn.Module:
@@ -67,11 +70,10 @@ def build(options: Options, task: Task) -> nn.Module:
 
     from segsweep.trainables.models._sizes import AnySize, LogitsOf
 
-    config = _config(options, task)
-    if options.encoder_weights == "none":
-        network = SegformerForSemanticSegmentation(config)
-    else:
-        network = _pretrained(options, config)
+    if options.encoder_weights != "none":
+        _check_variant(options, pretrained_config(options.encoder_weights, EXAMPLE))
+        logger.warning("%s: NVIDIA's weights are for non-commercial use only", options.encoder_weights)
+    network = build_network(SegformerForSemanticSegmentation, _config(options, task), options.encoder_weights, EXAMPLE)
     return AnySize(LogitsOf(network), STRIDE)
 
 
@@ -88,32 +90,10 @@ def _config(options: Options, task: Task) -> SegformerConfig:
     )
 
 
-def _pretrained(options: Options, config: SegformerConfig) -> nn.Module:
-    """The network with the encoder of `encoder_weights`, and of its head whatever fits the task."""
-    from transformers import SegformerConfig, SegformerForSemanticSegmentation
-
-    try:
-        _check_variant(options, SegformerConfig.from_pretrained(options.encoder_weights))
-        network, report = SegformerForSemanticSegmentation.from_pretrained(
-            options.encoder_weights,
-            config=config,
-            ignore_mismatched_sizes=True,  # the head's classes; the encoder fits
-            use_safetensors=True,  # tensors only, and transformers does not ask the hub to convert a pickle
-            output_loading_info=True,
-        )
-    except OSError as error:  # every error of the hub is one
-        raise _unavailable(options.encoder_weights, error) from error
-    missing = [key for key in report["missing_keys"] if key.startswith("segformer.")]
-    if missing:  # they would be random without a word
-        raise WeightsError(
-            f"encoder_weights '{options.encoder_weights}' lack {len(missing)} tensors, such as {missing[0]}"
-        )
-    logger.warning("%s: if these are NVIDIA's weights, they are for non-commercial use only", options.encoder_weights)
-    return network  # type: ignore[no-any-return]
-
-
-def _check_variant(options: Options, found: SegformerConfig) -> None:
+def _check_variant(options: Options, found: PretrainedConfig) -> None:
     """Raises WeightsError if the weights are of another encoder than `options.encoder`."""
+    if found.model_type != "segformer":
+        return  # build_network says so
     shape = (tuple(found.hidden_sizes), tuple(found.depths))
     names = [name for name, variant in VARIANTS.items() if variant[:2] == shape]
     if options.encoder not in names:
@@ -122,15 +102,3 @@ def _check_variant(options: Options, found: SegformerConfig) -> None:
             f"encoder_weights '{options.encoder_weights}' are those of {theirs}, but encoder is {options.encoder}; "
             "make the two agree"
         )
-
-
-def _unavailable(weights: str, error: Exception) -> WeightsError:
-    from segsweep.trainables.models._weights import cause, unavailable
-
-    named = f"encoder_weights '{weights}'"
-    if weights.count("/") == 1 and not Path(weights).exists():
-        return unavailable(named, weights, error)
-    return WeightsError(
-        f"{named} cannot be loaded ({cause(error)}). Give a folder with config.json and model.safetensors (what "
-        "save_pretrained of transformers writes), a repository of the hub such as nvidia/mit-b0, or none"
-    )
