@@ -166,7 +166,7 @@ def test_a_loss_gets_the_weights_that_are_suggested(tmp_path: Path, monkeypatch:
         seed=0,
     )
     experiment = build(config, torch.device("cpu"))
-    (weights,) = [buffer for buffer in experiment.loss.buffers() if buffer.shape == (8,)]
+    (weights,) = [buffer for buffer in experiment.learner.loss.buffers() if buffer.shape == (8,)]
     train = measure(streets.build(streets.Options.model_validate(options)))["train"]
     assert train.class_pixels.tolist() == experiment.train.class_counts.tolist()
     assert weights.tolist() == pytest.approx(suggested_weights(train, cap=10)["inverse_sqrt"])
