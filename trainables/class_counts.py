@@ -20,14 +20,16 @@ def class_counts(sample: Sample, pair: Pair, classes: int) -> npt.NDArray[np.int
     if image.dtype != np.uint8 or label.dtype != np.uint8 or image.shape != (*label.shape, 3):
         raise DataError(
             f"{sample.id}: a pair needs an image (H, W, 3) and a label (H, W), both uint8; "
-            f"these are {image.shape} {image.dtype} and {label.shape} {label.dtype}"
+            f"these are {image.shape} {image.dtype} and {label.shape} {label.dtype}",
+            "sizes",
         )
     counts = np.bincount(label.reshape(-1), minlength=256)
     beyond = np.flatnonzero(counts[classes:VOID])
     if beyond.size:
         raise DataError(
             f"{sample.id}: label {int(beyond[0]) + classes} is no class; "
-            f"allowed are 0..{classes - 1} and {VOID} for void"
+            f"allowed are 0..{classes - 1} and {VOID} for void",
+            "values",
         )
     return counts[:classes]
 
@@ -35,7 +37,7 @@ def class_counts(sample: Sample, pair: Pair, classes: int) -> npt.NDArray[np.int
 def check_labelled(split: str, pixels: int) -> None:
     """pixels: of any class, in the whole split. Raises DataError if there are none."""
     if not pixels:
-        raise DataError(f"split '{split}': every pixel is void, so there is nothing to learn or to score")
+        raise DataError(f"split '{split}': every pixel is void, so there is nothing to learn or to score", "void")
 
 
 def class_frequencies(counts: npt.NDArray[np.int64]) -> Tensor:

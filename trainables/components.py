@@ -77,6 +77,7 @@ class Sample:
     stamp: str
     read: Callable[[], Pair]  # picklable; raises DataError that names the file
     group: str = ""  # what its image shares with others, such as a city or a film; "" where that is not known
+    files: tuple[Path, Path] | None = None  # image and mask, for who looks at what was stored; None if it has no such
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,15 @@ class WeightsError(ValueError):
 
 
 class DataError(ValueError):
-    """Data that cannot be used as they are; the message names the file, the value and the remedy."""
+    """Data that cannot be used as they are; the message names the file, the value and the remedy.
+
+    kind: a word or two by which many are sorted; each: where the message sums up many files, a message for each.
+    """
+
+    def __init__(self, message: str, kind: str = "unusable", each: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.each = tuple(each) or (message,)
 
 
 class DatasetComponent(Protocol):

@@ -7,10 +7,13 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from segsweep.trainables.components import VOID, Color, DataError, Pair, Sample
+from segsweep.trainables.datasets._problems import SHOWN
+from segsweep.trainables.mask_borders import looks_interpolated
 from segsweep.trainables.places import DATA_VARIABLE, data_folder
 
 if TYPE_CHECKING:
@@ -22,7 +25,11 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-SHOWN = 5  # how many of many bad files a message lists
+SHARP = (
+    "the values lie between those of neighbouring pixels, as smooth scaling and JPEG leave them; export the mask anew, "
+    "as PNG and with nearest-neighbour interpolation"
+)
+TURNS_ON_ITS_SIDE = range(5, 9)  # EXIF orientations that swap width and height
 
 
 @dataclass(frozen=True)
@@ -87,7 +94,8 @@ def existing_root(root: str) -> Path:
 
 def file_sample(id_: str, image: Path, mask: Path, codes: MaskCodes, group: str = "") -> Sample:
     """A sample of two files. Raises DataError if one of them is missing."""
-    return Sample(id_, f"{stamp(image)} {stamp(mask)} {codes.digest}", partial(read_pair, image, mask, codes), group)
+    stamps = f"{stamp(image)} {stamp(mask)} {codes.digest}"
+    return Sample(id_, stamps, partial(read_pair, image, mask, codes), group, (image, mask))
 
 
 def stamp(path: Path) -> str:
@@ -95,7 +103,7 @@ def stamp(path: Path) -> str:
     try:
         status = path.stat()
     except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from None
+        raise DataError(f"{path}: {error.strerror}", "unpaired") from None
     return f"{path} {status.st_size} {status.st_mtime_ns}"
 
 
@@ -103,12 +111,42 @@ def read_pair(image: Path, mask: Path, codes: MaskCodes) -> Pair:
     """Both files, the image as RGB and the mask as class indices or VOID. Raises DataError."""
     pair = Pair(read_image(image), read_mask(mask, codes))
     if pair.image.shape[:2] != pair.label.shape:
-        (h, w), (mask_h, mask_w) = pair.image.shape[:2], pair.label.shape
-        raise DataError(
-            f"{mask}: the mask is {mask_w}x{mask_h} but its image {image.name} is {w}x{h} (width x height, after the "
-            "image's EXIF orientation). Export the mask at the image's size, with nearest-neighbour interpolation"
-        )
+        raise _unequal_sizes(image, mask, pair)
     return pair
+
+
+def _unequal_sizes(image: Path, mask: Path, pair: Pair) -> DataError:
+    (h, w), (mask_h, mask_w) = pair.image.shape[:2], pair.label.shape
+    turn = orientation(image)
+    if turn in TURNS_ON_ITS_SIDE and (mask_w, mask_h) == (h, w):
+        return DataError(
+            f"{mask}: the mask is {mask_w}x{mask_h} as its image {image.name} is stored, but the image's EXIF "
+            f"orientation {turn} turns it to {w}x{h} (width x height). Turn the mask as well, or take the tag away "
+            "if the image is upright without it",
+            "orientation",
+        )
+    return DataError(
+        f"{mask}: the mask is {mask_w}x{mask_h} but its image {image.name} is {w}x{h} (width x height, after the "
+        "image's EXIF orientation). Export the mask at the image's size, with nearest-neighbour interpolation",
+        "sizes",
+    )
+
+
+def orientation(path: Path) -> int:
+    """An image's EXIF orientation, 1..8; 1 is upright and what images without the tag have. Raises DataError."""
+    from PIL import ExifTags, Image
+
+    def tag(image: Image.Image) -> int:
+        found = Image.Image.getexif(image).get(ExifTags.Base.Orientation)  # PNG's own getexif would decode all pixels
+        return found if isinstance(found, int) and 1 <= found <= 8 else 1
+
+    return _read(path, tag)
+
+
+def file_format(path: Path) -> str | None:
+    """JPEG, PNG ..., by what the file holds and not by its name. Raises DataError."""
+    found: str | None = _read(path, attrgetter("format"))
+    return found
 
 
 def read_image(path: Path) -> Uint8:
@@ -118,9 +156,14 @@ def read_image(path: Path) -> Uint8:
 
 def read_mask(path: Path, codes: MaskCodes) -> Uint8:
     """(H, W), class indices or VOID. Raises DataError that names a value which is no class."""
+    return to_label(raw_values(path, codes), codes, str(path))
+
+
+def raw_values(path: Path, codes: MaskCodes) -> npt.NDArray[np.int64]:
+    """(H, W) as stored; the colours of RGB masks as 0xRRGGBB. Raises DataError."""
     if path.suffix.lower() == ".npy":
-        return to_label(_raw_array(path), codes, str(path))
-    return to_label(_read(path, partial(raw_mask, codes=codes, place=str(path))), codes, str(path))
+        return _raw_array(path)
+    return _read(path, partial(raw_mask, codes=codes, place=str(path)))
 
 
 def to_label(raw: npt.NDArray[np.int64], codes: MaskCodes, place: str) -> Uint8:
@@ -131,7 +174,7 @@ def to_label(raw: npt.NDArray[np.int64], codes: MaskCodes, place: str) -> Uint8:
     found = np.searchsorted(keys, raw).clip(max=len(keys) - 1) if codes.colored else raw.clip(0, len(keys) - 1)
     bad = keys[found] != raw
     if bad.any():
-        raise DataError(_unknown_values(place, raw, bad, codes))
+        raise _unknown_values(place, raw, bad, codes)
     label: Uint8 = classes[found]
     return label
 
@@ -145,7 +188,9 @@ def _read(path: Path, decode: Callable[[Image], T]) -> T:
     except DataError:
         raise
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: cannot be read as an image ({error}). Replace the file or take it out") from error
+        raise DataError(
+            f"{path}: cannot be read as an image ({error}). Replace the file or take it out", "unreadable"
+        ) from error
 
 
 def rgb(image: Image, place: str) -> Uint8:
@@ -190,7 +235,9 @@ def _raw_array(path: Path) -> npt.NDArray[np.int64]:
     try:
         array = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path}: cannot be read as an array ({error}). Replace the file or take it out") from error
+        raise DataError(
+            f"{path}: cannot be read as an array ({error}). Replace the file or take it out", "unreadable"
+        ) from error
     if array.ndim != 2 or array.dtype.kind not in "iub":
         raise DataError(f"{path}: a mask is an array (H, W) of whole numbers, this one is {array.shape} {array.dtype}")
     return np.asarray(array, np.int64)
@@ -210,7 +257,7 @@ def _table(codes: MaskCodes) -> tuple[npt.NDArray[np.int64], Uint8]:
     return keys, values
 
 
-def _unknown_values(place: str, raw: npt.NDArray[np.int64], bad: npt.NDArray[np.bool_], codes: MaskCodes) -> str:
+def _unknown_values(place: str, raw: npt.NDArray[np.int64], bad: npt.NDArray[np.bool_], codes: MaskCodes) -> DataError:
     import numpy as np
 
     values = np.unique(raw[bad]).tolist()
@@ -219,9 +266,12 @@ def _unknown_values(place: str, raw: npt.NDArray[np.int64], bad: npt.NDArray[np.
         f" and {len(values) - SHOWN} more" if len(values) > SHOWN else ""
     )
     kind = "colour" if codes.colored else "value"
-    return (
+    smooth = not codes.colored and looks_interpolated(raw)
+    remedy = SHARP if smooth else codes.remedy or _remedy(raw, values, codes)
+    return DataError(
         f"{place}: {kind} {some} in {int(bad.sum())} pixels (first at x={x}, y={y}) is no class. "
-        f"Allowed: {codes.allowed}. Remedy: {codes.remedy or _remedy(raw, values, codes)}"
+        f"Allowed: {codes.allowed}. Remedy: {remedy}",
+        "interpolated" if smooth else "values",
     )
 
 

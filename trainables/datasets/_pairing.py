@@ -14,7 +14,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from segsweep.trainables.components import SPLITS, ComponentOptions, DataError, Split
-from segsweep.trainables.datasets._files import SHOWN
+from segsweep.trainables.datasets._problems import SHOWN, of_each
 
 IMAGE_ENDINGS = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 MASK_ENDINGS = (
@@ -137,7 +137,18 @@ class Pairs:
                 "Add the mask or take the image out; `mask_suffix` names what masks have after the image's name"
             )
         if problems:
-            raise DataError("\n".join(problems))
+            each = [*map(self._no_image, no_image), *map(self._no_mask, no_mask)]
+            raise DataError("\n".join(problems), "unpaired", each)
+
+    def _no_image(self, id_: str) -> str:
+        missing = f"no image '{id_}' in {self.layout.images.folder}. Add the image"
+        if id_ in self.masks:
+            return f"{self.masks[id_]}: a mask without an image; there is {missing} or take the mask out"
+        return f"{missing} or take the name out of the list"
+
+    def _no_mask(self, id_: str) -> str:
+        expected = self.layout.masks.path(id_)
+        return f"{self.images[id_]}: an image without a mask; no {expected}. Add the mask or take the image out"
 
 
 def pair_up(layout: Layout) -> Pairs:
@@ -164,8 +175,7 @@ def lists(pairs: Pairs, folder: Path) -> Ids:
     ids = {
         split: _listed(folder / f"{split}.txt") for split in SPLITS if split != "test" or (folder / "test.txt").exists()
     }
-    for split, names in ids.items():
-        pairs.require(names, str(folder / f"{split}.txt"))
+    of_each(ids, lambda split: pairs.require(ids[split], str(folder / f"{split}.txt")))
     seen: dict[str, Split] = {}
     for split, names in ids.items():
         for name in names:

@@ -9,6 +9,7 @@ from pathlib import Path
 from segsweep.trainables.components import DataError, Sample, Split
 from segsweep.trainables.datasets._files import MaskCodes, file_sample
 from segsweep.trainables.datasets._pairing import Layout, pair_up
+from segsweep.trainables.datasets._problems import of_each
 
 Places = Mapping[Split, tuple[str, str]]  # folder of images and folder of masks, or templates with {id}, below the root
 
@@ -24,7 +25,7 @@ def split_folders(root: Path, places: Places, codes: MaskCodes, not_masks: str =
     if not there:
         expected = ", ".join(str(template.folder) for one in layouts.values() for template in (one.images, one.masks))
         raise DataError(f"{root}: holds no split; none of these folders is there: {expected}")
-    return {split: _samples(layout, codes, not_masks) for split, layout in there.items()}
+    return of_each(there, lambda split: _samples(there[split], codes, not_masks))
 
 
 def _samples(layout: Layout, codes: MaskCodes, not_masks: str) -> list[Sample]:

@@ -112,6 +112,7 @@ def _read(read: Callable[[], Pair], encoding: Encoding, place: str) -> Pair:
         other = next(name for name in RELEASES if name != encoding)
         raise DataError(
             f"{place}: read as {encoding}, everything up to the top row is {tuple(CLASSES)[top[0]]}. If the masks are "
-            f"those of the other release, give `encoding: {other}` and put them into {RELEASES[other].folder}"
+            f"those of the other release, give `encoding: {other}` and put them into {RELEASES[other].folder}",
+            "values",
         )
     return pair

@@ -20,6 +20,7 @@ from segsweep.trainables.dataset_options import DatasetOptions
 from segsweep.trainables.datasets._files import MaskCodes, existing_root, file_sample, resolve_root
 from segsweep.trainables.datasets._lists import listed
 from segsweep.trainables.datasets._pairing import Layout, pair_up
+from segsweep.trainables.datasets._problems import of_each
 
 SEGNET = {  # in the order of the class values: Sky is 0 and a class like any other
     "Sky": (128, 128, 128),
@@ -92,10 +93,10 @@ def build(options: Options) -> Dataset:
     """The samples of the lists, or of the original's split folders. Raises DataError."""
     folder, codes = existing_root(options.root), _codes(options)
     if options.variant == "original32" and not any((folder / f"{split}.txt").exists() for split in SPLITS):
-        return Dataset(describe(options), {split: _in_folders(folder, split, codes) for split in SPLITS})
+        return Dataset(describe(options), of_each(SPLITS, lambda split: _in_folders(folder, split, codes)))
     sample = partial(_sample, folder, codes)
     example = "train/a.png trainannot/a.png" if options.variant == "segnet11" else "frames/a.png labels/a_L.png"
-    return Dataset(describe(options), {split: listed(folder / f"{split}.txt", sample, example) for split in SPLITS})
+    return Dataset(describe(options), of_each(SPLITS, lambda split: listed(folder / f"{split}.txt", sample, example)))
 
 
 def _codes(options: Options) -> MaskCodes:

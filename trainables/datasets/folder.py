@@ -32,6 +32,7 @@ from segsweep.trainables.datasets._files import MaskCodes, existing_root, file_s
 from segsweep.trainables.datasets._groups import GroupOptions, group_of
 from segsweep.trainables.datasets._pairing import Fractions, Layout, Pairs, fractions, lists, pair_up
 from segsweep.trainables.datasets._palette import palette
+from segsweep.trainables.datasets._problems import of_each
 from segsweep.trainables.datasets._values import ValueOptions, value_codes
 
 Channel = Annotated[int, Field(ge=0, le=255)]
@@ -104,7 +105,7 @@ def build(options: Options) -> Dataset:
 
     if "{split}" in options.images:
         by_split = _pairs_by_split(options, folder)
-        found = {split: samples(pairs, pairs.complete(), f"{split}/") for split, pairs in by_split.items()}
+        found = of_each(by_split, lambda split: samples(by_split[split], by_split[split].complete(), f"{split}/"))
     else:
         pairs = pair_up(Layout.of(folder, options.images, options.masks, options.mask_suffix))
         ids = fractions(pairs, options.split) if options.split else lists(pairs, folder / options.lists)

@@ -113,7 +113,7 @@ def _read(options_json: str, codes: MaskCodes, name: str, index: int) -> Pair:
     try:
         row = _tables(options_json)[name].select_columns([options.image, options.label])[index]  # decodes no other
     except (OSError, ValueError, SyntaxError) as error:
-        raise DataError(f"{place}: cannot be read ({error}). Replace the row or take it out") from error
+        raise DataError(f"{place}: cannot be read ({error}). Replace the row or take it out", "unreadable") from error
     if row[options.image] is None or row[options.label] is None:
         raise DataError(f"{place}: has no {options.image if row[options.image] is None else options.label}")
     if not hasattr(row[options.image], "getexif"):
@@ -122,7 +122,8 @@ def _read(options_json: str, codes: MaskCodes, name: str, index: int) -> Pair:
     image = rgb(row[options.image], place)
     label = to_label(_raw(row[options.label], options, place), codes, place)
     if image.shape[:2] != label.shape:
-        raise DataError(f"{place}: the mask is {label.shape} but its image is {image.shape[:2]} (height, width)")
+        sizes = f"the mask is {label.shape} but its image is {image.shape[:2]} (height, width)"
+        raise DataError(f"{place}: {sizes}", "sizes")
     return Pair(image, label)
 
 

@@ -19,6 +19,7 @@ from segsweep.trainables.dataset_options import DatasetOptions
 from segsweep.trainables.datasets._files import MaskCodes, existing_root, file_sample, resolve_root
 from segsweep.trainables.datasets._lists import listed
 from segsweep.trainables.datasets._palette import palette
+from segsweep.trainables.datasets._problems import of_each
 
 BREEDS = (
     *("Abyssinian", "American Bulldog", "American Pit Bull Terrier", "Basset Hound", "Beagle", "Bengal", "Birman"),
@@ -59,11 +60,10 @@ def build(options: Options) -> Dataset:
     folder = existing_root(options.root)
     codes = [_codes(options.classes, breed) for breed in range(1, len(BREEDS) + 1)]
     sample = partial(_sample, folder, codes)
-    trainval, test = (
-        listed(folder / "annotations" / f"{name}.txt", sample, "Abyssinian_100 1 1 1") for name in ("trainval", "test")
-    )
-    train = [one for place, one in enumerate(trainval) if place % 10]
-    return Dataset(describe(options), {"train": train, "val": trainval[::10], "test": test})
+    lists, example = folder / "annotations", "Abyssinian_100 1 1 1"
+    found = of_each(("trainval", "test"), lambda name: listed(lists / f"{name}.txt", sample, example))
+    train = [one for place, one in enumerate(found["trainval"]) if place % 10]
+    return Dataset(describe(options), {"train": train, "val": found["trainval"][::10], "test": found["test"]})
 
 
 def _codes(classes: Classes, breed: int) -> MaskCodes:

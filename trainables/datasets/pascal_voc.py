@@ -20,6 +20,7 @@ from segsweep.trainables.dataset_options import DatasetOptions
 from segsweep.trainables.datasets._files import MaskCodes, existing_root, file_sample, resolve_root
 from segsweep.trainables.datasets._lists import listed
 from segsweep.trainables.datasets._palette import palette
+from segsweep.trainables.datasets._problems import of_each
 
 CLASSES = (
     *("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
@@ -48,8 +49,9 @@ def build(options: Options) -> Dataset:
     """The samples that the two lists name. Raises DataError."""
     folder = existing_root(options.root)
     masks = (AUGMENTED, MASKS) if options.train_list == "trainaug" else (MASKS,)
-    train = _listed(folder, options.train_list, masks)
-    val = _listed(folder, "val", (MASKS,))
+    names = {"train": options.train_list, "val": "val"}
+    folders = {"train": masks, "val": (MASKS,)}
+    train, val = of_each(names, lambda split: _listed(folder, names[split], folders[split])).values()
     if both := sorted({one.id for one in train} & {one.id for one in val}):
         raise DataError(
             f"{folder}: '{both[0]}' is in {options.train_list}.txt and in val.txt, {len(both)} images in all; "
