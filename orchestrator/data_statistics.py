@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, TypedDict
 
 from segsweep.orchestrator.errors import InputError, Mistake
 from segsweep.orchestrator.progress import Progress
-from segsweep.orchestrator.spec import ComponentSpec, SweepSpec
+from segsweep.orchestrator.spec import ComponentSpec
 from segsweep.orchestrator.table import aligned
-from segsweep.trainables.catalog import did_you_mean
 from segsweep.trainables.class_weights import Balance, WeightedOptions
 from segsweep.trainables.components import DataError, Dataset, Split
 from segsweep.trainables.places import file_name
@@ -64,18 +63,6 @@ class DatasetFacts(TypedDict):
     ]  # by method, in the order of `classes`; {} where train has no labelled pixel
     weights_cap: float
     pictures: list[str]
-
-
-def chosen(spec: SweepSpec, names: Sequence[str]) -> list[ComponentSpec]:
-    """The datasets of those names, all where none is given. Raises InputError for a name that no dataset has."""
-    known = {dataset.name: dataset for dataset in spec.datasets}
-    there = f"There are: {', '.join(known)}"
-    InputError.raise_if(
-        Mistake(f"--dataset {name}", f"no dataset of the file has that name.{did_you_mean(name, known)} {there}")
-        for name in names
-        if name not in known
-    )
-    return [dataset for dataset in spec.datasets if not names or dataset.name in names]
 
 
 def open_all(datasets: Sequence[ComponentSpec]) -> list[Dataset]:

@@ -41,6 +41,7 @@ def imported_by(*arguments: str) -> set[str]:
         ("plan", "search_spaces/demo.yaml"),
         ("schema",),
         ("data", "stats", "--help"),
+        ("data", "check", "--help"),
     ],
     ids=" ".join,
 )

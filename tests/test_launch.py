@@ -18,7 +18,10 @@ import pytest
 
 from segsweep.orchestrator.cli import main
 from segsweep.orchestrator.journal import EpochDone, Journal, read_events
+from segsweep.orchestrator.launching import Machinery, create
+from segsweep.orchestrator.source import parse
 from segsweep.orchestrator.tracking.reader import Reader
+from segsweep.orchestrator.validation import check
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning",  # MLflow imports pydantic, starlette and sqlalchemy features that are going away
@@ -377,6 +380,23 @@ def spoil_mask(root: Path) -> None:
 def test_data_that_cannot_be_used(run: Run, pictures: Path, spoil: Callable[[Path], object], message: str) -> None:
     spoil(pictures)
     assert refused(run, "launch", "space.yaml", "--in-process") == message.format(root=pictures)
+
+
+def test_an_image_that_breaks_after_the_launch_fails_its_trials_only(
+    run: Run, pictures: Path, tmp_path: Path, empty_store: Path
+) -> None:
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    text = (tmp_path / "space.yaml").read_text().replace("datasets: [", f"{TINY.splitlines()[0].removesuffix(']')}, ")
+    source = parse(text, "space.yaml")
+    create(check(source), text, tmp_path / "sweeps", "broken", Machinery(in_process=True), lambda line: None)
+    (pictures / "images" / "b.png").write_bytes(b"no picture")  # as on a node whose copy of the data is damaged
+    done = run("resume", "broken", "--in-process")
+    assert done.code == 3
+    reason = f"DataError: {pictures}/images/b.png: cannot be read as an image"
+    assert done.err.count(f"on folder: failed after epoch 0: {reason}") == 2
+    found = json.loads(run("status", "broken", "--json").out)
+    cells = [(cell["dataset"], cell["finished"], cell["failed"]) for cell in found["cells"]]
+    assert cells == [("streets", 2, 0), ("folder", 0, 2)]
 
 
 def test_everything_about_the_machine_is_told_at_once(run: Run, pictures: Path, tmp_path: Path) -> None:

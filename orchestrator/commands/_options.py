@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 if TYPE_CHECKING:
+    from segsweep.orchestrator.spec import ComponentSpec, SweepSpec
     from segsweep.orchestrator.validation import Checked
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -56,6 +57,28 @@ def checked(file: Path, assignments: tuple[str, ...]) -> Checked:
     from segsweep.orchestrator.validation import check
 
     return check(read(file, assignments))
+
+
+def dataset_names(command: F) -> F:
+    """--dataset NAME, as often as wanted."""
+    return click.option(
+        "--dataset", "names", multiple=True, metavar="NAME", help="Only this one; may be given several times."
+    )(command)
+
+
+def chosen_datasets(spec: SweepSpec, names: Sequence[str]) -> list[ComponentSpec]:
+    """The datasets of those names, all where none is given. Raises InputError for a name that no dataset has."""
+    from segsweep.orchestrator.errors import InputError, Mistake
+    from segsweep.trainables.catalog import did_you_mean
+
+    known = {dataset.name: dataset for dataset in spec.datasets}
+    there = f"There are: {', '.join(known)}"
+    InputError.raise_if(
+        Mistake(f"--dataset {name}", f"no dataset of the file has that name.{did_you_mean(name, known)} {there}")
+        for name in names
+        if name not in known
+    )
+    return [dataset for dataset in spec.datasets if not names or dataset.name in names]
 
 
 def sweep_folder(sweep: str | None, storage: Path) -> Path:

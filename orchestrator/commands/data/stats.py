@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from segsweep.orchestrator.commands._options import as_json, overrides, search_space
+from segsweep.orchestrator.commands._options import as_json, dataset_names, overrides, search_space
 
 
 @click.command("stats", short_help="Show sizes, class frequencies and class weights; draw them.")
 @search_space
-@click.option("--dataset", "names", multiple=True, metavar="NAME", help="Only this one; may be given several times.")
+@dataset_names
 @click.option(
     "-o",
     "--output",
@@ -34,11 +34,11 @@ def command(file: Path, names: tuple[str, ...], folder: Path, assignments: tuple
     """
     import json
 
-    from segsweep.orchestrator.commands._options import checked
-    from segsweep.orchestrator.data_statistics import as_lines, chosen, measured, open_all
+    from segsweep.orchestrator.commands._options import checked, chosen_datasets
+    from segsweep.orchestrator.data_statistics import as_lines, measured, open_all
     from segsweep.orchestrator.errors import InputError, Mistake
 
-    datasets = chosen(checked(file, assignments).spec, names)
+    datasets = chosen_datasets(checked(file, assignments).spec, names)
     found, mistakes = [], list[Mistake]()
     for dataset, opened in zip(datasets, open_all(datasets), strict=True):
         try:
