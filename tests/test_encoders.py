@@ -47,7 +47,7 @@ def test_every_listed_timm_encoder_is_a_model_of_timm() -> None:
 def test_marks_belong_to_listed_encoders_and_no_name_is_listed_twice() -> None:
     listed = json.loads((ROOT / "trainables/encoders.json").read_text())
     assert len(set(encoders.names())) == len(encoders.names())
-    for mark in ("transformers", "flexible", "min_batch_2"):
+    for mark in ("transformers", "flexible", "min_batch_2", "dilated"):
         assert set(listed[mark].split()) <= set(encoders.names())
 
 
@@ -73,11 +73,28 @@ def test_list_says_what_building_the_encoder_says(name: str, generator: ModuleTy
         assert found is None
     else:
         assert found
-        assert (found.family == "transformer", found.min_batch, found.flexible) == (
+        assert (found.family == "transformer", found.min_batch, found.flexible, found.dilates) == (
             probe.attends,
             probe.min_batch,
             probe.flexible,
+            probe.dilates,
         )
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "vit_tiny_patch16_224",
+        "vit_base_patch16_siglip_224",  # no class token
+        "vit_base_patch32_224",
+        "vit_small_patch14_dinov2",  # its patches do not halve to 32 px
+        "resnet18",
+    ],
+)
+def test_list_of_vits_says_what_building_dpt_says(name: str, generator: ModuleType) -> None:
+    found, tokens = encoders.find_vit(f"tu-{name}"), generator.vit_tokens(name)
+    assert (found is None) == (tokens is None)
+    assert found is None or found.tokens == bool(tokens)
 
 
 @pytest.mark.parametrize(

@@ -16,27 +16,41 @@ from torch import nn
 
 from segsweep.trainables.catalog import MODELS
 from segsweep.trainables.components import Outputs, Problem, Task, WeightsError
+from segsweep.trainables.experiment import gmacs
 from segsweep.trainables.freezing import freezing
 from segsweep.trainables.model_options import Freeze
 from segsweep.trainables.models._sizes import AnySize
 from segsweep.trainables.parts import part_of, stages_of
 
-SMP_MODELS = ["fpn", "linknet", "unet"]
+PYRAMID_MODELS = ["fpn", "linknet", "manet", "smp_segformer", "unet", "unetplusplus", "upernet"]
+DILATED_MODELS = ["deeplabv3", "deeplabv3plus", "fcn_dilated", "pan", "pspnet"]
+SMP_MODELS = [*PYRAMID_MODELS, *DILATED_MODELS, "fcn", "smp_pspnet"]
 
 SMALL_SET = {"encoder": "resnet18", "queries": 8, "decoder_layers": 2, "decoder_width": 64}
 # Options of a small variant, for the tests that hold for any; a model that is not here is small enough by default.
 SMALL: Mapping[str, Mapping[str, Any]] = {
     "beit": {"encoder": "vit_tiny"},
     "data2vec": {"encoder": "vit_tiny"},
+    "deeplabv3": {"encoder": "tu-resnet10t", "decoder_channels": 64, "auxiliary_weight": 0.4},
+    "deeplabv3plus": {"encoder": "tu-resnet10t", "auxiliary_weight": 0.4},
+    "dpt": {"reassemble_channels": (32, 32, 32, 32), "decoder_channels": 32},
     "eomt": {"encoder": "dinov3_tiny", "queries": 8},
+    "fcn": {"encoder": "resnet18"},
+    "fcn_dilated": {"encoder": "tu-resnet10t"},
     "hf_dpt": {"encoder": "vit_tiny", "decoder_width": 64},
     "hf_mobilenetv2": {"encoder": "width_0.35"},
     "hf_upernet": {"encoder": "resnet18", "decoder_width": 32},
+    "manet": {"encoder": "resnet18"},
     "mask2former": {**SMALL_SET, "pixel_decoder_layers": 1},
     "maskformer": {**SMALL_SET, "dropout": 0.0},
     "mobilevit": {"encoder": "xx_small", "decoder_width": 32},
     "mobilevitv2": {"encoder": "width_0.5", "decoder_width": 32},
     "oneformer": {**SMALL_SET, "pixel_decoder_layers": 1},
+    "pan": {"encoder": "tu-resnet10t"},
+    "pspnet": {"encoder": "tu-resnet10t", "decoder_channels": 64},
+    "smp_pspnet": {"encoder": "resnet18"},
+    "unetplusplus": {"encoder": "resnet18", "decoder_channels": (64, 32, 16, 16, 16)},
+    "upernet": {"encoder": "resnet18", "decoder_channels": 64, "auxiliary_weight": 0.4},
 }
 
 
@@ -163,33 +177,48 @@ def test_state_survives_a_weights_only_checkpoint(name: str, tmp_path: Path) -> 
         assert torch.equal(model(images), model(images))
 
 
-# millions, as measured independently; SegFormer with 150 classes, the others with 19
-PARAMETERS_M = [
-    ("segformer", {"encoder": "mit_b0"}, 3.75),
-    ("segformer", {"encoder": "mit_b1"}, 13.7),
-    ("segformer", {"encoder": "mit_b2"}, 27.5),
-    ("segformer", {"encoder": "mit_b3"}, 47.3),
-    ("segformer", {"encoder": "mit_b4"}, 64.1),
-    ("segformer", {"encoder": "mit_b5"}, 84.7),
-    ("unet", {"encoder": "resnet34"}, 24.4),
-    ("unet", {"encoder": "resnet50"}, 32.5),
-    ("unet", {"encoder": "efficientnet-b0"}, 6.3),
-    ("fpn", {"encoder": "resnet34"}, 23.2),
-    ("fpn", {"encoder": "resnet50"}, 26.1),
-    ("fpn", {"encoder": "tu-hrnet_w18"}, 13.1),
-    ("linknet", {"encoder": "resnet34"}, 21.8),
+# parameters in millions and GMAC at 512x512, as measured independently; SegFormer with 150 classes, the others with 19
+SIZES = [
+    ("segformer", {"encoder": "mit_b0"}, 3.75, 8.4),
+    ("segformer", {"encoder": "mit_b1"}, 13.7, 15.9),
+    ("segformer", {"encoder": "mit_b2"}, 27.5, 62.3),
+    ("segformer", {"encoder": "mit_b3"}, 47.3, 79.0),
+    ("segformer", {"encoder": "mit_b4"}, 64.1, 95.6),
+    ("segformer", {"encoder": "mit_b5"}, 84.7, 111.5),
+    ("unet", {"encoder": "resnet34"}, 24.4, 31.9),
+    ("unet", {"encoder": "resnet50"}, 32.5, 43.2),
+    ("unet", {"encoder": "efficientnet-b0"}, 6.3, 12.5),
+    ("unetplusplus", {"encoder": "resnet34"}, 26.1, 74.2),
+    ("manet", {"encoder": "resnet34"}, 31.8, 34.0),
+    ("linknet", {"encoder": "resnet34"}, 21.8, 20.3),
+    ("fpn", {"encoder": "resnet34"}, 23.2, 27.5),
+    ("fpn", {"encoder": "resnet50"}, 26.1, 31.2),
+    ("fpn", {"encoder": "tu-hrnet_w18"}, 13.1, 27.0),
+    ("smp_pspnet", {"encoder": "resnet50"}, 24.4, 12.0),
+    ("pan", {"encoder": "resnet34"}, 21.5, 29.9),
+    ("deeplabv3", {"encoder": "resnet50"}, 39.6, 163.6),
+    ("deeplabv3plus", {"encoder": "resnet50"}, 26.7, 36.6),
+    ("deeplabv3plus", {"encoder": "mobilenet_v2"}, 4.4, 6.0),
+    ("upernet", {"encoder": "resnet50"}, 37.3, 76.5),
+    ("upernet", {"encoder": "tu-convnext_tiny"}, 37.1, 76.5),
+    ("smp_segformer", {"encoder": "mit_b0"}, 3.7, 7.8),
+    ("smp_segformer", {"encoder": "mit_b3"}, 44.6, 41.8),
+    ("fcn_dilated", {"auxiliary_weight": 0}, 33.0, 138),
 ]
 
 
-@pytest.mark.parametrize(("name", "options", "millions"), PARAMETERS_M)
-def test_parameter_counts_are_the_known_ones(name: str, options: Mapping[str, Any], millions: float) -> None:
-    with torch.device("meta"):
-        model = build(name, num_classes=150 if name == "segformer" else 19, **options)
+@pytest.mark.parametrize(("name", "options", "millions", "giga"), SIZES)
+def test_parameters_and_work_are_the_known_ones(
+    name: str, options: Mapping[str, Any], millions: float, giga: float
+) -> None:
+    with torch.device("cpu" if name == "smp_segformer" else "meta"):  # SMP's mit_* compute with values when built
+        model = build(name, num_classes=150 if name == "segformer" else 19, **options).to("meta")
     assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(millions, rel=0.01)
+    assert gmacs(model, (512, 512), torch.device("meta")) == pytest.approx(giga, rel=0.01)
 
 
 @pytest.mark.parametrize("encoder", ["mobilenet_v2", "tu-mobilenetv3_small_050", "tu-swin_tiny_patch4_window7_224"])
-@pytest.mark.parametrize("name", SMP_MODELS)
+@pytest.mark.parametrize("name", PYRAMID_MODELS)
 def test_other_encoders_train_at_any_size(name: str, encoder: str) -> None:
     assert problems(name, encoder=encoder) == []
     model = build(name, encoder=encoder).train()
@@ -215,21 +244,96 @@ def test_family_decides_which_learning_rates_are_searched(name: str, options: Ma
 
 def test_encoder_is_the_second_half_of_the_models_name() -> None:
     names = {name: MODELS.get(name).encoder(MODELS.get(name).Options()) for name in MODELS.names()}
-    assert names == {"unet": "resnet34", "fpn": "resnet34", "linknet": "resnet34", "segformer": "mit_b0"} | {
-        name: encoder for name, encoder in names.items() if name not in {*SMP_MODELS, "segformer"}
-    }
+    assert names.items() >= {"unet": "resnet34", "segformer": "mit_b0", "pspnet": "resnet50"}.items()
 
 
-def test_decoders_can_be_made_smaller() -> None:
-    small: dict[str, dict[str, Any]] = {
-        "unet": {"decoder_channels": (64, 32, 16, 16, 16)},
-        "fpn": {"pyramid_channels": 64, "segmentation_channels": 32},
-        "segformer": {"decoder_width": 64},
-    }
-    for name, options in small.items():
-        with torch.device("meta"):
-            default, smaller = build(name), build(name, **options)
-        assert sum(p.numel() for p in smaller.parameters()) < sum(p.numel() for p in default.parameters())
+NARROWER: Mapping[str, Mapping[str, Any]] = {
+    "deeplabv3": {"decoder_channels": 64},
+    "deeplabv3plus": {"decoder_channels": 64},
+    "dpt": {"decoder_channels": 64, "reassemble_channels": (64, 64, 64, 64)},
+    "fcn_dilated": {"decoder_channels": 64},
+    "fpn": {"pyramid_channels": 64, "segmentation_channels": 32},
+    "manet": {"decoder_channels": (64, 32, 16, 16, 16), "attention_channels": 16},
+    "pan": {"decoder_channels": 16},
+    "pspnet": {"decoder_channels": 64},
+    "segformer": {"decoder_width": 64},
+    "smp_pspnet": {"decoder_channels": 64},
+    "smp_segformer": {"encoder": "resnet18", "decoder_width": 64},
+    "unet": {"decoder_channels": (64, 32, 16, 16, 16)},
+    "unetplusplus": {"decoder_channels": (64, 32, 16, 16, 16)},
+    "upernet": {"decoder_channels": 64},
+}
+
+
+@pytest.mark.parametrize("name", NARROWER)
+def test_decoders_can_be_made_smaller(name: str) -> None:
+    narrower = NARROWER[name]
+    encoder = {key: value for key, value in narrower.items() if key == "encoder"}
+    with torch.device("meta"):
+        default, smaller = build(name, **encoder), build(name, **narrower)
+    assert sum(p.numel() for p in smaller.parameters()) < sum(p.numel() for p in default.parameters())
+
+
+@pytest.mark.parametrize("name", ["fpn", "manet", "pan", "unet", "unetplusplus"])
+def test_upsampling_of_the_decoder_can_be_chosen(name: str) -> None:
+    torch.manual_seed(0)
+    nearest = build(name, encoder="tu-resnet10t", upsampling="nearest").eval()
+    bilinear = build(name, encoder="tu-resnet10t", upsampling="bilinear").eval()
+    bilinear.load_state_dict(nearest.state_dict())
+    images = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        assert not torch.allclose(nearest(images), bilinear(images), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["deeplabv3", "deeplabv3plus", "fcn_dilated", "pspnet", "upernet"])
+def test_auxiliary_head_is_there_only_while_training(name: str) -> None:
+    model = build(name, encoder="tu-resnet10t", auxiliary_weight=0.4).train()
+    images = torch.randn(1, 3, 50, 70)
+    outputs = model(images)
+    assert isinstance(outputs, Outputs)
+    ((weight, logits),) = outputs.auxiliary
+    assert (weight, logits.shape, outputs.logits.shape) == (0.4, (1, 5, 50, 70), (1, 5, 50, 70))
+    assert isinstance(model.eval()(images), torch.Tensor)
+    assert isinstance(build(name, encoder="tu-resnet10t", auxiliary_weight=0).train()(images), torch.Tensor)
+
+
+@pytest.mark.parametrize("encoder", ["vgg16", "densenet121", "tu-swin_tiny_patch4_window7_224"])
+@pytest.mark.parametrize("name", DILATED_MODELS)
+def test_encoders_that_cannot_be_dilated_are_reported_and_not_built(name: str, encoder: str) -> None:
+    (problem,) = problems(name, encoder=encoder)
+    stride = 8 if name in ("deeplabv3", "pspnet", "fcn_dilated") else 16
+    assert problem.option == "encoder"
+    assert problem.message.startswith(
+        f"{encoder} cannot stop at a stride of {stride}, since its strides do not become "
+    )
+    with pytest.raises((ValueError, TypeError)), torch.device("meta"):
+        build(name, encoder=encoder)
+
+
+def test_pan_at_a_stride_of_32_takes_any_encoder() -> None:
+    assert problems("pan", encoder="vgg11", output_stride=32) == []
+    with torch.no_grad():
+        assert build("pan", encoder="vgg11", output_stride=32).eval()(torch.randn(1, 3, 70, 50)).shape == (1, 5, 70, 50)
+
+
+def test_stages_that_no_logit_depends_on_are_not_trained() -> None:
+    model = build("smp_pspnet", encoder="resnet18")
+    trained = {name.split(".")[2] for name, p in model.named_parameters() if p.requires_grad and ".encoder." in name}
+    assert trained == {"conv1", "bn1", "layer1", "layer2"}
+
+
+def test_dpt_takes_vits_of_timm_and_says_so() -> None:
+    (pyramid,) = problems("dpt", encoder="resnet34")
+    assert pyramid.message.startswith("no ViT 'resnet34'. ")
+    (spelled,) = problems("dpt", encoder="tu-vit_tiny_patch16_24")
+    assert "Did you mean 'tu-vit_tiny_patch16_224'?" in spelled.message
+    with pytest.raises(ValueError, match="no ViT 'resnet34'"):
+        build("dpt", encoder="resnet34")
+    (tokens,) = problems("dpt", encoder="tu-vit_base_patch16_siglip_224", readout="cat")
+    assert tokens == (
+        "readout",
+        "tu-vit_base_patch16_siglip_224 has no class token to cat; give ignore, or leave it out",
+    )
 
 
 @pytest.mark.parametrize("name", SMP_MODELS)
@@ -245,7 +349,7 @@ def test_unknown_encoder_is_reported_and_not_built(name: str) -> None:
     ("options", "message"),
     [
         (
-            {"encoder_weights": "None"},
+            {"encoder": "resnet34", "encoder_weights": "None"},
             "resnet34 has no weights 'None'. Did you mean 'none'? Known: none, imagenet",
         ),
         (
@@ -264,14 +368,14 @@ def test_weights_that_cannot_be_meant_are_reported(name: str, options: Mapping[s
     assert [problem.message for problem in problems(name, **options)] == [message]
 
 
-@pytest.mark.parametrize("name", SMP_MODELS)
+@pytest.mark.parametrize("name", PYRAMID_MODELS)
 def test_single_images_that_batchnorm_cannot_take_are_reported(name: str) -> None:
-    (tiny,) = problems(name, task(image_size=(32, 32), batch_size=1))
+    (tiny,) = problems(name, task(image_size=(32, 32), batch_size=1), encoder="resnet18")
     assert tiny.message.startswith("batch_size 1 at image_size 32x32 leaves BatchNorm a single value per channel")
     with pytest.raises(ValueError, match="more than 1 value per channel"):  # the promise is about what torch does
-        build(name).train()(torch.randn(1, 3, 32, 32))
-    assert problems(name, task(image_size=(32, 33), batch_size=1)) == []
-    assert problems(name, task(image_size=(32, 32), batch_size=2)) == []
+        build(name, encoder="resnet18").train()(torch.randn(1, 3, 32, 32))
+    assert problems(name, task(image_size=(32, 33), batch_size=1), encoder="resnet18") == []
+    assert problems(name, task(image_size=(32, 32), batch_size=2), encoder="resnet18") == []
 
 
 @pytest.mark.filterwarnings("ignore:`timm-` encoders are deprecated:DeprecationWarning")
@@ -283,9 +387,12 @@ def test_encoder_that_pools_before_batchnorm_wants_two_images() -> None:
         build("unet", encoder="timm-skresnet18").train()(torch.randn(1, 3, 64, 64))
 
 
-def test_linknet_reports_the_encoders_that_smp_refuses_for_it() -> None:
-    (problem,) = problems("linknet", encoder="mit_b0")
+@pytest.mark.parametrize("name", ["linknet", "unetplusplus"])
+def test_encoders_that_smp_refuses_for_one_architecture_are_reported(name: str) -> None:
+    (problem,) = problems(name, encoder="mit_b0")
     assert (problem.option, "mit_*" in problem.message) == ("encoder", True)
+    with pytest.raises(ValueError, match="not support"):
+        build(name, encoder="mit_b0")
     assert problems("unet", encoder="mit_b0") == problems("fpn", encoder="mit_b0") == []
 
 

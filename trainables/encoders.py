@@ -1,4 +1,4 @@
-"""The encoders of unet, fpn and linknet, from a list that is committed, so that looking one up imports no library.
+"""The encoders of the models of SMP, from a list that is committed, so that looking one up imports no library.
 
 `benchmarks/list_encoders.py` writes the list by building every encoder of SMP and timm; a test holds it against them.
 """
@@ -23,6 +23,9 @@ class _Listed(TypedDict):
     transformers: str
     flexible: str
     min_batch_2: str
+    dilated: str
+    vit: str  # of timm, without tu-
+    vit_without_tokens: str
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,8 @@ class Encoder:
     weights: tuple[str, ...]  # known to the library; timm has more, chosen by a tag: tu-resnet18.a1_in1k
     min_batch: int  # 2 where BatchNorm follows global pooling
     flexible: bool  # takes other sizes than its training size if told so
+    dilates: bool  # can keep its resolution from a stride of 8 or 16 on
+    tokens: bool = False  # a ViT with tokens beside the patches, such as the class token
 
 
 @cache
@@ -62,6 +67,31 @@ def find(name: str) -> Encoder | None:
         tuple(listed["smp"].get(base, "imagenet").split()),
         2 if base in listed["min_batch_2"].split() else 1,
         base in listed["flexible"].split(),
+        base in listed["dilated"].split(),
+    )
+
+
+@cache
+def vits() -> tuple[str, ...]:
+    """Every ViT that dpt takes, as tu-NAME."""
+    return tuple(f"tu-{name}" for name in _listed()["vit"].split())
+
+
+@cache
+def find_vit(name: str) -> Encoder | None:
+    """The ViT that a YAML calls `name`, with or without a timm tag; None if there is none."""
+    base = name.split(".")[0]
+    if base not in vits():
+        return None
+    tokens = base.removeprefix("tu-") not in _listed()["vit_without_tokens"].split()
+    return Encoder(base, "transformer", ("imagenet",), 1, flexible=True, dilates=False, tokens=tokens)
+
+
+def unknown_vit(name: str) -> str:
+    """What to tell somebody who asked for the ViT `name`, which is not listed."""
+    return (
+        f"no ViT '{name}'.{did_you_mean(name, vits())} dpt takes tu- and a ViT of timm with patches of 8, 16 or 32 px "
+        "that takes any image size, such as tu-vit_small_patch16_224"
     )
 
 

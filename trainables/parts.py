@@ -88,11 +88,13 @@ def _feature_maps(model: nn.Module) -> list[Tensor]:
 
 
 def _tensors(output: Tensor | Iterable[Tensor] | Mapping[str, object]) -> Iterable[Tensor]:
-    """SMP returns a list, transformers an output object."""
+    """SMP returns a list, for its DPT with a list of further tokens beside it, transformers an output object."""
     import torch
 
     for name in ("feature_maps", "hidden_states"):
         maps: tuple[Tensor, ...] | None = getattr(output, name, None)
         if maps is not None:
             return maps
+    if isinstance(output, tuple) and isinstance(output[0], list):
+        output = output[0]
     return (output,) if isinstance(output, torch.Tensor) else tuple(v for v in output if isinstance(v, torch.Tensor))

@@ -16,15 +16,18 @@ class AnySize(nn.Module):
     (align_corners=False: half-pixel centres, as every stage of these encoders halves an even side), then cropped.
     """
 
-    def __init__(self, network: nn.Module, stride: int) -> None:
+    def __init__(self, network: nn.Module, stride: int, least: int = 1) -> None:
+        """least: pixels to pad to on either side, a multiple of the stride, where the network needs so many."""
         super().__init__()
         self.network = network
         self.stride = stride
+        self.least = least
 
     def forward(self, images: Tensor) -> Tensor | Outputs:
         """(N, C_in, H, W) to logits (N, C, H, W); an `own_loss` of the network sees labels padded like the images."""
         height, width = images.shape[2:]
-        right, bottom = -width % self.stride, -height % self.stride
+        right = max(-width % self.stride, self.least - width)
+        bottom = max(-height % self.stride, self.least - height)
         padded = F.pad(images, (0, right, 0, bottom), mode="replicate") if right or bottom else images
 
         def sized(logits: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field, PositiveInt
 
 from segsweep.trainables.components import Family, Problem, Task
-from segsweep.trainables.models._smp import SmpOptions, build_smp, family_of, problems
+from segsweep.trainables.models._smp import STRIDE, SmpOptions, Upsampling, build_smp, family_of, problems
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,6 +21,7 @@ class Options(SmpOptions):
     pyramid_channels: PositiveInt = 256
     segmentation_channels: Annotated[int, Field(gt=0, multiple_of=32)] = 128  # GroupNorm of 32 groups
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2  # of whole channels, before the classifier
+    upsampling: Upsampling = "nearest"  # of the pyramid; the segmentation branches are always bilinear
 
 
 def encoder(options: Options) -> str:
@@ -36,11 +37,15 @@ def check(options: Options, task: Task) -> Iterable[Problem]:
 
 
 def build(options: Options, task: Task) -> nn.Module:
-    return build_smp(
+    from segsweep.trainables.models._sizes import AnySize
+
+    network = build_smp(
         "FPN",
         options,
         task,
         decoder_pyramid_channels=options.pyramid_channels,
         decoder_segmentation_channels=options.segmentation_channels,
         decoder_dropout=options.dropout,
+        decoder_interpolation=options.upsampling,
     )
+    return AnySize(network, STRIDE)

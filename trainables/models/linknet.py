@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from segsweep.trainables.components import Family, Problem, Task
-from segsweep.trainables.models._smp import SmpOptions, build_smp, family_of, problems
+from segsweep.trainables.models._smp import STRIDE, SmpOptions, build_smp, family_of, problems
 
 if TYPE_CHECKING:
     from torch import nn
@@ -31,4 +31,6 @@ def check(options: Options, task: Task) -> Iterator[Problem]:
 
 
 def build(options: Options, task: Task) -> nn.Module:
-    return build_smp("Linknet", options, task)
+    from segsweep.trainables.models._sizes import AnySize
+
+    return AnySize(build_smp("Linknet", options, task), STRIDE)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pydantic import PositiveInt
 
 from segsweep.trainables.components import Family, Problem, Task
-from segsweep.trainables.models._smp import SmpOptions, build_smp, family_of, problems
+from segsweep.trainables.models._smp import STRIDE, SmpOptions, Upsampling, build_smp, family_of, problems
 
 if TYPE_CHECKING:
     from torch import nn
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 class Options(SmpOptions):
     # from the deepest stage up; halving them all makes the decoder about four times cheaper
     decoder_channels: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (256, 128, 64, 32, 16)
+    upsampling: Upsampling = "nearest"
 
 
 def encoder(options: Options) -> str:
@@ -35,4 +36,7 @@ def check(options: Options, task: Task) -> Iterable[Problem]:
 
 
 def build(options: Options, task: Task) -> nn.Module:
-    return build_smp("Unet", options, task, decoder_channels=options.decoder_channels)
+    from segsweep.trainables.models._sizes import AnySize
+
+    decoder = {"decoder_channels": options.decoder_channels, "decoder_interpolation": options.upsampling}
+    return AnySize(build_smp("Unet", options, task, **decoder), STRIDE)
