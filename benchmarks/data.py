@@ -31,7 +31,7 @@ import numpy as np
 import torch
 
 from segsweep.trainables.augmentations import light
-from segsweep.trainables.batches import train_batches
+from segsweep.trainables.batches import shuffled, train_batches
 from segsweep.trainables.cache import CachedSplit, open_split
 from segsweep.trainables.cache_build import Job, build
 from segsweep.trainables.cache_files import Header
@@ -103,7 +103,7 @@ def in_arrays(split: CachedSplit) -> Pairs:
 def epoch_s(source: Pairs | CachedSplit, augment: Augmentation, epoch: int) -> float:
     """CPU seconds of an epoch."""
     began = time.process_time()
-    for _ in train_batches(source, augment, BATCH, 0, epoch, torch.device("cpu")):
+    for _ in train_batches(source, augment, shuffled(len(source), BATCH, 0, epoch), torch.device("cpu")):
         pass
     return time.process_time() - began
 

@@ -17,7 +17,7 @@ from pydantic import JsonValue
 from segsweep.orchestrator.domains import Domain, Range
 from segsweep.orchestrator.errors import InputError, Mistake
 from segsweep.orchestrator.plan import Combination, SweepPlan
-from segsweep.orchestrator.spec import SweepSpec
+from segsweep.orchestrator.spec import SETTINGS, SweepSpec
 from segsweep.orchestrator.state import Cell, SweepState, TrialState
 from segsweep.trainables.config import Objective, TrialConfig
 from segsweep.trainables.metric_names import OBJECTIVES
@@ -162,7 +162,8 @@ def _value(trial: TrialState, path: str) -> JsonValue:
 
 
 def _fixed(config: TrialConfig, name: str) -> JsonValue:
-    return config.batch_size if name == "batch_size" else None
+    found: JsonValue = getattr(config, name) if name in SETTINGS else None
+    return found
 
 
 def _journal(source: Path) -> Path:

@@ -16,13 +16,13 @@ from segsweep.orchestrator.domains import Choice, DomainError, domains_in, is_do
 from segsweep.orchestrator.errors import InputError, Mistake
 from segsweep.orchestrator.explanations import mistakes_of, validate_strictly
 from segsweep.orchestrator.source import KeyPath, Source, dotted
-from segsweep.orchestrator.spec import CROSSING, OF_MODELS, SECTIONS, ComponentSpec
+from segsweep.orchestrator.spec import CROSSING, OF_MODELS, SECTIONS, SETTINGS, ComponentSpec
 from segsweep.trainables.catalog import UnknownComponentError
 from segsweep.trainables.components import ComponentOptions
 from segsweep.trainables.dataset_options import DatasetOptions
 from segsweep.trainables.model_options import ModelOptions
 
-FIELDS = {"datasets": ("image_size",), "models": ("recipe", *OF_MODELS, "batch_size")}
+FIELDS = {"datasets": ("image_size",), "models": ("recipe", *OF_MODELS, *SETTINGS)}
 """Keys of a section's entries that are no options of the component."""
 
 NOT_SEARCHED = {
@@ -80,7 +80,7 @@ class Entries:
     def _fields_of_model(self, raw: Mapping[str, JsonValue], path: KeyPath) -> dict[str, Any]:
         """What a model's entry says about its training: its recipe's values, and its own instead of those."""
         own = {key: self._list(key, raw[key], (*path, key)) for key in OF_MODELS if key in raw}
-        fields = _given(raw, ("recipe", "batch_size"))
+        fields = _given(raw, ("recipe", *SETTINGS))
         try:
             recipe = read_recipe(str(raw["recipe"])) if "recipe" in raw else {}
         except UnknownComponentError as error:

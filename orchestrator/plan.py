@@ -15,7 +15,7 @@ from segsweep.orchestrator.domains import Domain, domains_in, resolve
 from segsweep.orchestrator.entries import sampled_options
 from segsweep.orchestrator.schedulers import Group, Grouping, group_of
 from segsweep.orchestrator.source import dotted
-from segsweep.orchestrator.spec import OF_MODELS, ComponentSpec, SweepSpec
+from segsweep.orchestrator.spec import OF_MODELS, SETTINGS, ComponentSpec, SweepSpec
 from segsweep.orchestrator.state import Cell
 from segsweep.trainables.catalog import MODELS, OPTIMIZERS
 from segsweep.trainables.config import Entry, TrialConfig
@@ -57,7 +57,7 @@ class Combination:
             "optimizer": {**self._searched_by_default(), **self.optimizer.options},
             "lr_schedule": self.lr_schedule.options,
             "augmentation": self.augmentation.options,
-            "batch_size": self.spec.batch_size_of(self.model),
+            **{name: self.spec.setting(name, self.model) for name in SETTINGS},
         }
 
     def _searched_by_default(self) -> Mapping[str, Any]:
@@ -93,12 +93,13 @@ class Combination:
             lr_schedule=_entry(self.lr_schedule, chosen["lr_schedule"]),
             augmentation=_entry(self.augmentation, chosen["augmentation"]),
             epochs=self.spec.epochs,
-            batch_size=chosen["batch_size"],
+            **{name: chosen[name] for name in SETTINGS},
             image_size=self.dataset.image_size or self.spec.image_size,
             seed=self.seed,
             objective=self.spec.objective,
             evaluation=self.spec.evaluation,
             patience=self.spec.patience,
+            steps_per_epoch=self.spec.steps_per_epoch,
             plugins=self.spec.plugins,
         )
 

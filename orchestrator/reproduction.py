@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import JsonValue, ValidationError
 
 from segsweep.orchestrator.entries import default_name
-from segsweep.orchestrator.spec import CROSSING, SECTIONS
+from segsweep.orchestrator.spec import CROSSING, SECTIONS, SETTINGS
 from segsweep.trainables.catalog import UnknownComponentError
 from segsweep.trainables.config import Entry, Evaluation, Objective, TrialConfig
 
@@ -25,10 +25,11 @@ KINDS = {
 def single_point(config: TrialConfig) -> dict[str, JsonValue]:
     """The search space's keys and values. Planning it gives `config` again, as trial 001."""
     tree: dict[str, JsonValue] = {section: [_entry(section, getattr(config, KINDS[section]))] for section in CROSSING}
-    tree |= {"seeds": [config.seed], "trials": 1, "epochs": config.epochs, "batch_size": config.batch_size}
+    tree |= {"seeds": [config.seed], "trials": 1, "epochs": config.epochs}
+    for name in (*SETTINGS, "steps_per_epoch", "patience"):
+        if (value := getattr(config, name)) != TrialConfig.model_fields[name].default:
+            tree[name] = value
     tree |= {"image_size": list(config.image_size), "scheduler": "fifo"}
-    if config.patience is not None:
-        tree["patience"] = config.patience
     if config.objective != Objective():
         tree["objective"] = config.objective.model_dump(mode="json")
     if config.evaluation != Evaluation():

@@ -7,7 +7,7 @@ from typing import Any
 from segsweep.orchestrator import recipes
 from segsweep.orchestrator.domains import KINDS
 from segsweep.orchestrator.entries import NOT_SEARCHED
-from segsweep.orchestrator.spec import OF_MODELS, SECTIONS, Section, SweepSpec
+from segsweep.orchestrator.spec import OF_MODELS, SECTIONS, SETTINGS, Section, SweepSpec
 
 DOMAIN: dict[str, Any] = {
     "type": "object",
@@ -16,7 +16,6 @@ DOMAIN: dict[str, Any] = {
     "additionalProperties": False,
     "minProperties": 1,
 }
-BATCH_SIZE: dict[str, Any] = {"anyOf": [{"type": "integer", "minimum": 1}, {"$ref": "#/$defs/Domain"}]}
 
 
 def search_space_schema() -> dict[str, Any]:
@@ -29,12 +28,22 @@ def search_space_schema() -> dict[str, Any]:
         names = {"enum": section.catalog.names()}
         definitions[f"{name}.entry"] = {"anyOf": [names, *entries["anyOf"]]}
         schema["properties"][name] = _entries(name) if section.many else {"$ref": f"#/$defs/{name}.entry"}
-    schema["properties"]["batch_size"] = BATCH_SIZE
+    schema["properties"] |= _settings()
     schema["required"] = ["datasets", "models", "epochs", "image_size"]
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "segsweep search space"
     schema["$defs"] = definitions
     return schema
+
+
+def _settings() -> dict[str, Any]:
+    """Numbers, or domains instead of them."""
+    properties = SweepSpec.model_json_schema()["properties"]
+    return {name: {"anyOf": [*map(_number, properties[name]["anyOf"])]} for name in SETTINGS}
+
+
+def _number(branch: dict[str, Any]) -> dict[str, Any]:
+    return {"$ref": "#/$defs/Domain"} if branch["type"] == "object" else branch
 
 
 def _entries(section_name: str) -> dict[str, Any]:
@@ -65,7 +74,7 @@ def _entry(section_name: str, section: Section, type_: str, definitions: dict[st
         }
     if section_name == "models":
         common["recipe"] = {"enum": recipes.names()}
-        common |= {name: _entries(name) for name in OF_MODELS} | {"batch_size": BATCH_SIZE}
+        common |= {name: _entries(name) for name in OF_MODELS} | _settings()
     required = [n for n in options.get("required", []) if n not in getattr(component, "DOMAINS", {}).get("cnn", {})]
     return {
         "type": "object",

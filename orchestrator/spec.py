@@ -50,7 +50,10 @@ def as_objective(value: Any) -> Any:
 PositiveInt = Annotated[int, Field(ge=1)]
 GPUShare = Annotated[float, AfterValidator(gpu_share), Field(json_schema_extra={"minimum": 0, "maximum": 1})]
 Sought = Annotated[Objective, BeforeValidator(as_objective, json_schema_input_type=Objective | str)]
-BatchSize = PositiveInt | dict[str, JsonValue]
+Domain = dict[str, JsonValue]  # in the YAML's notation
+Count = PositiveInt | Domain
+ClipNorm = Annotated[float, Field(gt=0, allow_inf_nan=False)] | Domain
+Decay = Annotated[float, Field(gt=0, lt=1)] | Domain
 ImageSize = tuple[Annotated[int, Field(ge=8)], Annotated[int, Field(ge=8)]]
 
 
@@ -63,7 +66,10 @@ class ComponentSpec(Frozen):
     image_size: ImageSize | None = None  # datasets only: overrides the sweep's
     recipe: str | None = None  # models only: the recipe that `own` comes from where the file says nothing
     own: dict[str, tuple[ComponentSpec, ...]] = Field(default_factory=dict)  # models only: lists instead of the sweep's
-    batch_size: BatchSize | None = None  # models only: overrides the sweep's
+    batch_size: Count | None = None  # models only, as all of SETTINGS: overrides the sweep's
+    accumulation: Count | None = None
+    clip_norm: ClipNorm | None = None
+    ema: Decay | None = None
 
 
 class Resources(Frozen):
@@ -90,9 +96,13 @@ class SweepSpec(Frozen):
     trials: PositiveInt = 8  # per combination
     allocation: Literal["even", "adaptive"] = "even"  # adaptive: the same number in all, more to promising cells
     epochs: Annotated[int, Field(ge=1, examples=[30])]
-    batch_size: Annotated[BatchSize, Field(examples=[{"choice": [4, 8]}])] = 8
+    batch_size: Annotated[Count, Field(examples=[{"choice": [4, 8]}])] = 8
     image_size: Annotated[ImageSize, Field(examples=[[512, 1024]])]  # height, width
     patience: PositiveInt | None = None
+    accumulation: Annotated[Count, Field(examples=[2])] = 1  # batches to an update
+    clip_norm: Annotated[ClipNorm | None, Field(examples=[1.0])] = None  # length that a gradient is cut to
+    ema: Annotated[Decay | None, Field(examples=[0.999])] = None  # averaged weights are scored and saved
+    steps_per_epoch: PositiveInt | None = None  # updates, instead of as many as show every image once
     objective: Annotated[Sought, Field(examples=["val_miou"])] = Objective()
     more_objectives: Annotated[tuple[Sought, ...], Field(examples=[["gmacs"]])] = ()
     constraints: Annotated[dict[str, Bounds], Field(examples=[{"params_m": {"max": 30}}])] = Field(default_factory=dict)
@@ -110,8 +120,10 @@ class SweepSpec(Frozen):
     def aim(self) -> Aim:
         return Aim(self.objective, self.more_objectives, self.constraints)
 
-    def batch_size_of(self, model: ComponentSpec) -> BatchSize:
-        return self.batch_size if model.batch_size is None else model.batch_size
+    def setting(self, name: str, model: ComponentSpec) -> JsonValue:
+        """One of SETTINGS for a model: its own, or else the sweep's."""
+        own: JsonValue = getattr(model, name)
+        return getattr(self, name) if own is None else own
 
     def entries(self, section: str, model: ComponentSpec) -> tuple[ComponentSpec, ...]:
         """The entries of one of OF_MODELS that are crossed with `model`: its own, or else the sweep's.
@@ -130,6 +142,10 @@ class SweepSpec(Frozen):
         for m, model in enumerate(self.models):
             for i, entry in enumerate(model.own.get(section, ())):
                 yield ("models", m, section, i), entry
+
+
+SETTINGS = ("batch_size", "accumulation", "clip_norm", "ema")
+"""Numbers of the training loop, fixed or searched; a model may have its own."""
 
 
 @dataclass(frozen=True)

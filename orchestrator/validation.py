@@ -20,8 +20,9 @@ from segsweep.orchestrator.own_losses import own_loss_problems
 from segsweep.orchestrator.passwords import HOLDS_PASSWORD, without_password
 from segsweep.orchestrator.plan import SweepPlan
 from segsweep.orchestrator.schedulers import Grouping
+from segsweep.orchestrator.settings import mistake_in
 from segsweep.orchestrator.source import KeyPath, Source
-from segsweep.orchestrator.spec import CROSSING, SECTIONS, ComponentSpec, SweepSpec
+from segsweep.orchestrator.spec import CROSSING, SECTIONS, SETTINGS, ComponentSpec, SweepSpec
 from segsweep.trainables.catalog import DATASETS, LOSSES, LR_SCHEDULES, MODELS, did_you_mean, import_plugins
 from segsweep.trainables.components import DataError, DatasetCard, Task
 from segsweep.trainables.config import Objective
@@ -126,8 +127,9 @@ class Checks:
             yield self._at(("patience",), f"{message}; give at most {spec.epochs - 2}, or leave it out")
         if spec.tracking.uri and spec.tracking.uri != without_password(spec.tracking.uri):
             yield self._at(("tracking", "uri"), HOLDS_PASSWORD)
-        for path, batch_size in self._batch_sizes():
-            yield from self._domain_of_ints(path, batch_size)
+        for path, name, value in self._settings():
+            if wrong := mistake_in(name, value):
+                yield self._at(path, wrong)
         for path, message in own_loss_problems(spec.models, spec.losses):
             yield self._at(path, message)
         for path, entry in self.spec.placed("lr_schedules"):
@@ -145,11 +147,12 @@ class Checks:
             message = f"{epochs} epochs are all of training ({self.spec.epochs}), so nothing would be thawed"
             yield self._at(path, f"{message}; give fewer, or leave it out")
 
-    def _batch_sizes(self) -> Iterator[tuple[KeyPath, Any]]:
-        yield ("batch_size",), self.spec.batch_size
-        for i, model in enumerate(self.spec.models):
-            if model.batch_size is not None:
-                yield ("models", i, "batch_size"), model.batch_size
+    def _settings(self) -> Iterator[tuple[KeyPath, str, Any]]:
+        for name in SETTINGS:
+            yield (name,), name, getattr(self.spec, name)
+            for i, model in enumerate(self.spec.models):
+                if (own := getattr(model, name)) is not None:
+                    yield ("models", i, name), name, own
 
     def _aim(self) -> Iterator[Mistake]:
         objective, *more = self.spec.aim.objectives
@@ -177,16 +180,6 @@ class Checks:
             yield self._at((*path, "metric"), f"{metric} is measured with `evaluation: {{boundary: true}}` only")
         elif better != mode:
             yield self._at((*path, "mode"), f"{metric} is better when {better}, not {mode}")
-
-    def _domain_of_ints(self, path: KeyPath, value_or_domain: Any) -> Iterator[Mistake]:
-        try:
-            for sample in sampled_options({"value": value_or_domain}):
-                value = sample["value"]
-                if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                    allowed = "a whole number of at least 1, {choice: [...]}, {int: [...]} or {logint: [...]}"
-                    yield self._at(path, f"must be {allowed}, not {shown(value)}")
-        except DomainError as error:
-            yield self._at(path, str(error))
 
     def _search(self) -> Iterator[Mistake]:
         spec = self.spec
@@ -244,7 +237,7 @@ class Checks:
         for path, entry in self.spec.placed("losses"):
             yield from self._fits(path, LOSSES.get(entry.type), entry, task)
         for m, model in enumerate(self.spec.models):
-            for batch in _sound_samples({"batch_size": self.spec.batch_size_of(model)}):
+            for batch in _sound_samples({"batch_size": self.spec.setting("batch_size", model)}):
                 batch_size: Any = batch["batch_size"]
                 yield from self._fits(
                     ("models", m), MODELS.get(model.type), model, replace(task, batch_size=batch_size)

@@ -15,6 +15,7 @@ from segsweep.trainables.cache import CachedSplit, open_split
 from segsweep.trainables.catalog import AUGMENTATIONS
 from segsweep.trainables.config import TrialConfig
 from segsweep.trainables.datasets import streets
+from segsweep.trainables.epochs import draws
 from segsweep.trainables.trial import Trial
 
 SIZE = (48, 64)
@@ -70,7 +71,7 @@ def split(tmp_path_factory: pytest.TempPathFactory) -> CachedSplit:
 def epoch(split: CachedSplit, config: TrialConfig, number: int, threads: int) -> list[Batch]:
     component = AUGMENTATIONS.get(config.augmentation.type)
     augment = component.build(component.Options.model_validate(config.augmentation.options), SIZE)
-    return list(train_batches(split, augment, 4, config.seed, number, torch.device("cpu"), threads))
+    return list(train_batches(split, augment, draws(config, len(split), number), torch.device("cpu"), threads))
 
 
 @pytest.mark.parametrize("name", ["strong", "custom"])

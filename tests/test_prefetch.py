@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from segsweep.trainables.augmentations import light
-from segsweep.trainables.batches import Batch, prefetch_threads, train_batches
+from segsweep.trainables.batches import Batch, prefetch_threads, shuffled, train_batches
 from segsweep.trainables.cache import CachedSplit, open_split
 from segsweep.trainables.components import DataError, Pair
 from segsweep.trainables.datasets import streets
@@ -24,7 +24,9 @@ def split(tmp_path_factory: pytest.TempPathFactory) -> CachedSplit:
 
 
 def epoch(split: CachedSplit, threads: int) -> list[Batch]:
-    return list(train_batches(split, light.build(light.Options(), (48, 64)), 4, 1, 1, CPU, threads))
+    return list(
+        train_batches(split, light.build(light.Options(), (48, 64)), shuffled(len(split), 4, 1, 1), CPU, threads)
+    )
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
@@ -45,7 +47,7 @@ def test_an_image_that_cannot_be_augmented_is_named(split: CachedSplit, threads:
         return pair
 
     with pytest.raises(DataError, match=r"train-00007: cannot be augmented, .*no such luck"):
-        list(train_batches(split, refuse, 4, 1, 1, CPU, threads))
+        list(train_batches(split, refuse, shuffled(len(split), 4, 1, 1), CPU, threads))
     assert running() == []
 
 
@@ -81,7 +83,7 @@ def test_no_more_is_prepared_than_may_wait() -> None:
 
 
 def test_leaving_early_ends_the_threads(split: CachedSplit) -> None:
-    batches = train_batches(split, lambda pair, seed: pair, 4, 1, 1, CPU, 2)
+    batches = train_batches(split, lambda pair, seed: pair, shuffled(len(split), 4, 1, 1), CPU, 2)
     next(batches)
     assert running()
     batches.close()

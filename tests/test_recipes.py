@@ -50,6 +50,25 @@ def test_a_recipe_stands_in_for_the_sweeps_lists_and_the_entry_for_the_recipes()
     assert first.optimizer.options["lr"] == 6e-5
 
 
+def test_a_model_may_have_settings_of_the_loop_of_its_own() -> None:
+    own, usual = combinations("[{architecture: unet, accumulation: 4, clip_norm: 12, ema: 0.9}, fpn]\nclip_norm: 1.0")
+    configs = [
+        each.config("001", {path: domain.first for path, domain in each.domains.items()}) for each in (own, usual)
+    ]
+    found = [(each.accumulation, each.clip_norm, each.ema, each.batch_size) for each in configs]
+    assert found == [(4, 12, 0.9, 8), (1, 1.0, None, 8)]
+
+
+def test_settings_of_the_loop_can_be_searched() -> None:
+    (found,) = combinations(
+        "[unet]\nclip_norm: {choice: [null, 1.0]}\nema: {uniform: [0.9, 0.999]}\naccumulation: {int: [1, 4]}"
+    )
+    assert {"clip_norm", "ema", "accumulation"} <= found.domains.keys()
+    values = {path: domain.first for path, domain in found.domains.items()}
+    config = found.config("001", values | {"clip_norm": None, "ema": 0.95, "accumulation": 3})
+    assert (config.clip_norm, config.ema, config.accumulation) == (None, 0.95, 3)
+
+
 def test_a_model_may_have_a_batch_size_of_its_own() -> None:
     small, usual = combinations("[{architecture: unet, batch_size: 2}, fpn]")
     assert small.config("001", {path: domain.first for path, domain in small.domains.items()}).batch_size == 2

@@ -121,6 +121,27 @@ def test_every_optimizer_resumes_exactly_before_and_after_a_thaw(name: str, tmp_
     assert_same(trained(given, tmp_path / "a", cut_after=(1, 2)), trained(given, tmp_path / "b"))
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"ema": 0.9},
+        {"accumulation": 2},
+        {"clip_norm": 0.1},
+        {"steps_per_epoch": 1},
+        {"steps_per_epoch": 7},
+        {"ema": 0.9, "accumulation": 2, "clip_norm": 0.1, "steps_per_epoch": 4, "batch_size": 1},
+        {"ema": 0.9, "optimizer": entry("schedule_free", lr=1e-2, weight_decay=0.1), "accumulation": 2},
+    ],
+    ids=str,
+)
+def test_every_setting_of_the_loop_resumes_exactly(changes: dict[str, Any], tmp_path: Path) -> None:
+    thawing = entry("tiny", freeze={"parts": ["encoder"], "epochs": 2})
+    given = config(model=thawing, **changes)
+    straight = trained(given, tmp_path / "b")
+    assert_same(trained(given, tmp_path / "a", cut_after=(1, 2)), straight)
+    assert ("average" in straight) == ("ema" in changes)
+
+
 @pytest.mark.parametrize("name", LR_SCHEDULES.names())
 def test_every_lr_schedule_resumes_exactly(name: str, tmp_path: Path) -> None:
     warmed = {} if name == "one_cycle" else {"warmup_epochs": 0.7}

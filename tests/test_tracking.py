@@ -47,7 +47,7 @@ from segsweep.orchestrator.journal import (
 from segsweep.orchestrator.tracking import bulk, sender
 from segsweep.orchestrator.tracking.ledger import Ledger
 from segsweep.orchestrator.tracking.reader import Reader
-from segsweep.orchestrator.tracking.records import long_tags, long_text, metric_key, metric_name
+from segsweep.orchestrator.tracking.records import long_tags, long_text, metric_key, metric_name, trial_params
 from segsweep.orchestrator.tracking.runs import Runs
 from segsweep.orchestrator.tracking.store import check, connect, resolve_uri
 from segsweep.orchestrator.tracking.writer import TrackingWriter, exclusive, sync
@@ -197,6 +197,17 @@ def test_the_parameters_of_the_contract_are_there_and_options_by_dotted_path(rec
     assert set(f"{contract} image_size epochs seed".split()) <= params.keys()
     assert (params["lr"], params["image_size"], params["seed"]) == ("0.0001", "[96, 128]", "7")
     assert any(key.startswith("loss.") for key in params)  # a default that the YAML does not mention
+
+
+def test_frozen_parts_and_settings_of_the_loop_are_parameters_where_they_are_given() -> None:
+    frozen = {"type": "unet", "name": "x", "options": {"freeze": {"parts": ["encoder"], "epochs": 3}}}
+    given = TrialConfig.model_validate(a_config("001").model_dump() | {"model": frozen, "clip_norm": 1.0, "ema": 0.9})
+    params = trial_params(given)
+    found = {
+        key: params[key] for key in ("model.freeze.parts", "model.freeze.epochs", "clip_norm", "ema", "accumulation")
+    }
+    assert [*found.values()] == ['["encoder"]', "3", "1.0", "0.9", "1"]
+    assert "steps_per_epoch" not in params
 
 
 def test_metrics_have_the_epoch_as_step_and_summaries_come_from_the_best_epoch(recorder: Recorder) -> None:

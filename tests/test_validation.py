@@ -27,7 +27,8 @@ DICE = "class_weights, weights_cap, absent, smooth, per_image, activation, log"
 TERMS = ", ".join(name for name in LOSSES.names() if name not in ("sum", "own"))
 TOP_LEVEL = (
     "name, datasets, models, losses, optimizers, lr_schedules, augmentations, seeds, trials, allocation, epochs, "
-    "batch_size, image_size, patience, objective, more_objectives, constraints, evaluation, searcher, scheduler, "
+    "batch_size, image_size, patience, accumulation, clip_norm, ema, steps_per_epoch, objective, more_objectives, "
+    "constraints, evaluation, searcher, scheduler, "
     "min_finished, max_failures, resources, max_concurrent, tracking, plugins"
 )
 
@@ -344,6 +345,24 @@ def spec_of(text: str) -> SweepSpec:
             "batch_size: {choice: [4, 0]}",
             "batch_size: must be a whole number of at least 1, {choice: [...]}, {int: [...]} or {logint: [...]}, not 0",
         ),
+        (
+            "accumulation: {choice: [1, 2.5]}",
+            "accumulation: must be a whole number of at least 1, {choice: [...]}, {int: [...]} or {logint: [...]}, "
+            "not 2.5",
+        ),
+        ("clip_norm: 0", "clip_norm: must be above 0 or a mapping, not 0; e.g. `clip_norm: 1.0`"),
+        (
+            "clip_norm: {uniform: [-1, 1]}",
+            "clip_norm: must be a number above 0, null, {choice: [...]}, {uniform: [...]} or {loguniform: [...]}, "
+            "not -1.0",
+        ),
+        ("ema: 1", "ema: must be below 1 or a mapping, not 1; e.g. `ema: 0.999`"),
+        (
+            "ema: {choice: [null, 2]}",
+            "ema: must be a number above 0 and below 1, null, {choice: [...]}, {uniform: [...]} or {loguniform: [...]}"
+            ", not 2",
+        ),
+        ("steps_per_epoch: 0", "steps_per_epoch: must be at least 1, not 0"),
         # a loss that does not fit
         (
             "losses: [{type: cross_entropy, class_weights: [1, 2]}]",

@@ -1,4 +1,4 @@
-"""Batches of normalised images from the cache. An epoch's batches follow from (seed, epoch) alone.
+"""Batches of normalised images from the cache. A pass over the images follows from its seed and number alone.
 
 So a resumed trial needs no stored data order, and two trials of one seed see the same images in the same order.
 """
@@ -32,50 +32,57 @@ class Batch(NamedTuple):
     indices: tuple[int, ...]  # of the N images in their split
 
 
+class Draw(NamedTuple):
+    """An image of a split, and the seed of its augmentation."""
+
+    image: int
+    seed: int
+
+
+def shuffled(images: int, batch_size: int, seed: int, number: int) -> list[list[Draw]]:
+    """Pass `number` (1, 2 ...) over the images: every one once, in `batches_per_epoch` batches."""
+    rng = np.random.default_rng((seed, number))
+    order = rng.permutation(images)
+    seeds = rng.integers(2**31, size=images)
+    drawn = [Draw(int(i), int(seeds[i])) for i in order]
+    return [drawn[n * batch_size : (n + 1) * batch_size] for n in range(batches_per_epoch(images, batch_size))]
+
+
 def train_batches(
     split: CachedSplit,
     augment: Augmentation,
-    batch_size: int,
-    seed: int,
-    epoch: int,
+    draws: Iterable[Sequence[Draw]],
     device: torch.device,
     threads: int = 0,
 ) -> Generator[Batch]:
-    """One epoch: every image once, shuffled and augmented; `batches_per_epoch` batches.
+    """Augmented batches of what was drawn.
 
     threads: how many prepare batches ahead. The batches are the same for any number.
     """
-    rng = np.random.default_rng((seed, epoch))
-    order = rng.permutation(len(split))
-    seeds = rng.integers(2**31, size=len(split))
     idle: SimpleQueue[Augmentation] = SimpleQueue()
     for number in range(max(1, threads)):
         idle.put(copy.deepcopy(augment) if number else augment)  # it draws from a state of its own while it works
 
-    def augmented(indices: Sequence[int]) -> Sequence[Pair]:
+    def augmented(drawn: Sequence[Draw]) -> Sequence[Pair]:
         own = idle.get()
         try:
-            pairs = [_augmented(split, own, i, int(seeds[i])) for i in indices]
-            return own.mix(pairs, int(seeds[indices[0]])) if isinstance(own, BatchAugmentation) else pairs
+            pairs = [_augmented(split, own, draw) for draw in drawn]
+            return own.mix(pairs, drawn[0].seed) if isinstance(own, BatchAugmentation) else pairs
         finally:
             idle.put(own)
 
-    batches = [
-        order[batch * batch_size : (batch + 1) * batch_size].tolist()
-        for batch in range(batches_per_epoch(len(split), batch_size))
-    ]
-    yield from _batches(augmented, batches, device, threads)
+    yield from _batches(augmented, draws, device, threads)
 
 
-def _augmented(split: CachedSplit, augment: Augmentation, index: int, seed: int) -> Pair:
+def _augmented(split: CachedSplit, augment: Augmentation, draw: Draw) -> Pair:
     try:
-        return augment(split.pair(index), seed)
+        return augment(split.pair(draw.image), draw.seed)
     except Exception as error:
-        raise DataError(f"{split.ids[index]}: cannot be augmented, with seed {seed} ({error!r})") from error
+        raise DataError(f"{split.ids[draw.image]}: cannot be augmented, with seed {draw.seed} ({error!r})") from error
 
 
 def batches_per_epoch(images: int, batch_size: int) -> int:
-    """Optimizer updates in one epoch.
+    """How many batches show every image once.
 
     A last batch of one is dropped unless it is the only one or batches are meant to be of one: BatchNorm over a single
     image is noise, and several architectures refuse it.
@@ -86,8 +93,9 @@ def batches_per_epoch(images: int, batch_size: int) -> int:
 
 def eval_batches(split: CachedSplit, batch_size: int, device: torch.device) -> Generator[Batch]:
     """Every image once, in order, as it is in the cache."""
-    batches = [range(start, min(start + batch_size, len(split))) for start in range(0, len(split), batch_size)]
-    yield from _batches(lambda indices: [split.pair(i) for i in indices], batches, device, prefetch_threads(device, 1))
+    ordered = [Draw(image, seed=0) for image in range(len(split))]
+    draws = [ordered[start : start + batch_size] for start in range(0, len(split), batch_size)]
+    yield from _batches(lambda drawn: [split.pair(i) for i, _ in drawn], draws, device, prefetch_threads(device, 1))
 
 
 def prefetch_threads(device: torch.device, cpus: int) -> int:
@@ -96,24 +104,25 @@ def prefetch_threads(device: torch.device, cpus: int) -> int:
 
 
 def _batches(
-    pairs: Callable[[Sequence[int]], Sequence[Pair]],
-    batches: Iterable[Sequence[int]],
+    pairs: Callable[[Sequence[Draw]], Sequence[Pair]],
+    draws: Iterable[Sequence[Draw]],
     device: torch.device,
     threads: int,
 ) -> Generator[Batch]:
     """Images travel to the device as bytes, a quarter of the size, while it still computes on the batch before."""
 
-    def prepare(indices: Sequence[int]) -> tuple[Tensor, Tensor, Sequence[int]]:
-        images, labels = zip(*pairs(indices), strict=True)
+    def prepare(drawn: Sequence[Draw]) -> tuple[Tensor, Tensor, tuple[int, ...]]:
+        images, labels = zip(*pairs(drawn), strict=True)
+        indices = tuple(draw.image for draw in drawn)
         pixels, classes = torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(labels))
         if device.type == "cuda":  # only pinned memory can be copied while the program goes on
             return pixels.pin_memory(), classes.pin_memory(), indices
         return pixels, classes, indices
 
-    with closing(in_order(prepare, batches, threads)) as prepared:
+    with closing(in_order(prepare, draws, threads)) as prepared:
         for pixels, classes, indices in prepared:
             images = normalize(pixels.to(device, non_blocking=True).permute(0, 3, 1, 2))
-            yield Batch(images, classes.to(device, non_blocking=True).long(), tuple(indices))
+            yield Batch(images, classes.to(device, non_blocking=True).long(), indices)
 
 
 def normalize(pixels: Tensor) -> Tensor:

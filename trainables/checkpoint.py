@@ -15,7 +15,7 @@ import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any, TypedDict, cast
+from typing import IO, Any, NotRequired, TypedDict, cast
 
 import torch
 
@@ -33,6 +33,7 @@ class Learned(TypedDict):
     model: dict[str, Any]
     optimizer: dict[str, Any]
     lr_schedule: dict[str, Any]
+    average: NotRequired[dict[str, Any]]  # the network with averaged weights, where they are averaged
 
 
 class Last(Learned):

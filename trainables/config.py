@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 from segsweep.trainables.metric_names import metric_named
 
 Side = Annotated[int, Field(ge=8)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Scale = Annotated[float, Field(ge=0.25, le=4)]
 
 
@@ -97,6 +98,10 @@ class TrialConfig(Frozen):
     objective: Objective = Objective()
     evaluation: Evaluation = Evaluation()
     patience: Annotated[int, Field(ge=1)] | None = None  # epochs without a new best before the trial finishes
+    accumulation: Annotated[int, Field(ge=1)] = 1  # batches whose gradients make one update
+    clip_norm: Positive | None = None  # the longest that the gradient of all weights together may be
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None  # decay of the average of weights that is scored and saved
+    steps_per_epoch: Annotated[int, Field(ge=1)] | None = None  # updates; None: until every image was seen once
     plugins: tuple[str, ...] = ()
 
     @property

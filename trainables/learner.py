@@ -9,6 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 import torch
+from timm.utils import ModelEmaV3
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
@@ -33,6 +34,14 @@ class Learner:
     optimizer: Optimizer
     lr_schedule: LRScheduler
     freezing: Freezing = field(default_factory=Freezing)
+    average: ModelEmaV3 | None = None  # of weights and statistics: what is scored in their place
+    accumulation: int = 1  # batches whose gradients make one update
+    clip_norm: float | None = None
+
+    @property
+    def scored(self) -> nn.Module:
+        """The network to be scored and to predict with."""
+        return self.model if self.average is None else self.average.module
 
     @property
     def lr(self) -> float:
@@ -49,8 +58,12 @@ class Learner:
 
     def update(self) -> None:
         """One step of everything, along the gradients that are there."""
+        if self.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
         self.optimizer.step()
         self.lr_schedule.step()
+        if self.average is not None:
+            self.average.update(self.model, step=self.lr_schedule.last_epoch)
 
     def settle(self, batches: Callable[[], Generator[Batch]]) -> None:
         """To be called before scoring or saving: puts the weights in place that are meant for it.
@@ -76,13 +89,18 @@ class Learner:
 
     def state_dict(self) -> Learned:
         """All that exact resume needs."""
-        return {
+        state: Learned = {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "lr_schedule": self.lr_schedule.state_dict(),
         }
+        if self.average is not None:
+            state["average"] = self.average.module.state_dict()
+        return state
 
     def load_state_dict(self, state: Learned) -> None:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.lr_schedule.load_state_dict(state["lr_schedule"])
+        if self.average is not None:
+            self.average.module.load_state_dict(state["average"])

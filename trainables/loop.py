@@ -15,20 +15,14 @@ from segsweep.trainables.boundaries import BoundaryCounts, boundary_scores
 from segsweep.trainables.components import VOID
 from segsweep.trainables.config import Evaluation
 from segsweep.trainables.confusions import SparseMatrix, sparse
+from segsweep.trainables.divergence import DivergedError, first_broken
+from segsweep.trainables.epochs import grouped
 from segsweep.trainables.inference import predict, predicted_classes
 from segsweep.trainables.learner import Learner
 from segsweep.trainables.metrics import ConfusionMatrix
 
 if TYPE_CHECKING:
     from segsweep.trainables.cache import CachedSplit
-
-
-class DivergedError(RuntimeError):
-    """The loss is no longer a number. Going on would only spend time."""
-
-    def __init__(self, loss: float, epoch: int, step: int, lr: float, split: str = "train") -> None:
-        super().__init__(f"{split} loss is {loss} in epoch {epoch}, step {step}, at lr {lr:g}; a lower lr may cure it")
-        self.epoch, self.step, self.lr = epoch, step, lr
 
 
 class TrainedEpoch(NamedTuple):
@@ -45,20 +39,23 @@ class ScoredSplit(NamedTuple):
 
 
 def train_epoch(learner: Learner, batches: Iterable[Batch], *, epoch: int) -> TrainedEpoch:
-    """Update the model once per batch. Raises DivergedError at the first loss that is not finite."""
+    """Update the model once per batch, or group of them. Raises DivergedError at the first loss that is not finite."""
     learner.begin(epoch)
     total, pixels, images, lr = 0.0, 0, 0, math.nan
-    for step, batch in enumerate(batches, start=1):
+    for step, group in enumerate(grouped(batches, learner.accumulation), start=1):
         lr = learner.lr
-        cost: Tensor = learner.loss(learner.model(batch.images), batch.labels)
-        value = float(cost.detach())
-        if not math.isfinite(value):
-            raise DivergedError(value, epoch, step, lr)
         learner.optimizer.zero_grad(set_to_none=True)
-        cost.backward()  # type: ignore[no-untyped-call]
+        labelled = [int((batch.labels != VOID).sum()) for batch in group]
+        for batch, count in zip(group, labelled, strict=True):
+            cost: Tensor = learner.loss(learner.model(batch.images), batch.labels)
+            value = float(cost.detach())
+            if not math.isfinite(value):
+                raise DivergedError(value, epoch, step, lr, broken=first_broken(learner.model, batch.images))
+            # a mean over labelled pixels becomes the mean over those of the group: what one large batch would give
+            share = count / sum(labelled) if len(group) > 1 and any(labelled) else 1.0
+            (cost * share).backward()  # type: ignore[no-untyped-call]
+            total, pixels, images = total + value * count, pixels + count, images + len(batch.indices)
         learner.update()
-        labelled = int((batch.labels != VOID).sum())
-        total, pixels, images = total + value * labelled, pixels + labelled, images + len(batch.indices)
     return TrainedEpoch(total / max(pixels, 1), images, lr)
 
 

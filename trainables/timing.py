@@ -32,7 +32,7 @@ def measure(config: TrialConfig, *, cpus: int, gpus: float) -> Pace:
     Writing checkpoints is left out. Data that are not in the cache yet are decoded into it, which does not count.
     Raises what building and training raise.
     """
-    from segsweep.trainables.batches import batches_per_epoch
+    from segsweep.trainables.epochs import updates_per_epoch
     from segsweep.trainables.experiment import build, pick_device
     from segsweep.trainables.isolation import cpu_threads, seeded
 
@@ -43,30 +43,30 @@ def measure(config: TrialConfig, *, cpus: int, gpus: float) -> Pace:
         began = time.perf_counter()
         experiment = build(longer, device)
         setup_s = time.perf_counter() - began
-        train_s = _train_step_s(experiment, longer, device, cpus) * batches_per_epoch(
-            len(experiment.train), config.batch_size
-        )
+        train_s = _update_s(experiment, longer, device, cpus) * updates_per_epoch(config, len(experiment.train))
         val_s = _val_image_s(experiment, longer, device) * len(experiment.val)
     return Pace(train_s + val_s, setup_s)
 
 
-def _train_step_s(it: Experiment, config: TrialConfig, device: torch.device, cpus: int) -> float:
+def _update_s(it: Experiment, config: TrialConfig, device: torch.device, cpus: int) -> float:
     from segsweep.trainables.batches import prefetch_threads, train_batches
+    from segsweep.trainables.epochs import draws
     from segsweep.trainables.loop import train_epoch
 
     threads = prefetch_threads(device, cpus)
 
     def batches(epoch: int) -> Iterator[Batch]:
-        return train_batches(it.train, it.augment, config.batch_size, config.seed, epoch, device, threads)
+        return train_batches(it.train, it.augment, draws(config, len(it.train), epoch), device, threads)
 
     began: list[float] = []
-    few = islice(chain.from_iterable(map(batches, count(1))), WARM_UP + STEPS + 1)
+    few = islice(chain.from_iterable(map(batches, count(1))), (WARM_UP + STEPS + 1) * config.accumulation)
     train_epoch(it.learner, _clocked(few, began), epoch=1)
-    return median(later - earlier for earlier, later in pairwise(began[WARM_UP:]))
+    updates = began[config.accumulation - 1 :: config.accumulation]
+    return median(later - earlier for earlier, later in pairwise(updates[WARM_UP:]))
 
 
 def _clocked(batches: Iterable[Batch], began: list[float]) -> Iterator[Batch]:
-    """Note when each batch is asked for: the step before is over then, since the loss of the next needs its update."""
+    """Note when each batch but the first is asked for: if it begins an update, the one before is over then."""
     for batch in batches:
         yield batch
         began.append(time.perf_counter())
@@ -81,6 +81,8 @@ def _val_image_s(it: Experiment, config: TrialConfig, device: torch.device) -> f
     took: list[float] = []
     for _ in range(1 + STEPS):
         began = time.perf_counter()
-        evaluate(it.learner.model, it.learner.loss, few, config.evaluation, batch_size=config.batch_size, device=device)
+        evaluate(
+            it.learner.scored, it.learner.loss, few, config.evaluation, batch_size=config.batch_size, device=device
+        )
         took.append(time.perf_counter() - began)
     return median(took[1:]) / images

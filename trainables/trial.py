@@ -45,13 +45,15 @@ from typing import Self
 import torch
 
 from segsweep.trainables import catalog
-from segsweep.trainables.batches import Batch, batches_per_epoch, prefetch_threads, train_batches
+from segsweep.trainables.batches import Batch, prefetch_threads, train_batches
 from segsweep.trainables.checkpoint import BEST, CONFUSIONS, CheckpointFolder
 from segsweep.trainables.config import Objective, TrialConfig
 from segsweep.trainables.confusions import Confusions, SparseMatrix
+from segsweep.trainables.divergence import DivergedError, first_broken
+from segsweep.trainables.epochs import draws, updates_per_epoch
 from segsweep.trainables.experiment import build, gmacs, latency_ms, pick_device
 from segsweep.trainables.isolation import cpu_threads, seeded
-from segsweep.trainables.loop import DivergedError, evaluate, train_epoch
+from segsweep.trainables.loop import evaluate, train_epoch
 from segsweep.trainables.memory import peak_gib, reset_peak
 from segsweep.trainables.metrics import scores
 
@@ -164,7 +166,7 @@ class Trial:
         metrics["epoch_s"] = time.perf_counter() - began  # now with the time that saving took
 
     def _trained(self, epoch: int) -> Metrics:
-        it, config, began = self._experiment, self.config, time.perf_counter()
+        it, began = self._experiment, time.perf_counter()
         with closing(self._batches(epoch)) as batches:
             trained = train_epoch(it.learner, batches, epoch=epoch)
         took_s = time.perf_counter() - began
@@ -173,22 +175,21 @@ class Trial:
             "train_loss": trained.loss,
             "lr": trained.lr,
             "images_per_second": trained.images / took_s,
-            "iterations": float(batches_per_epoch(len(it.train), config.batch_size) * epoch),
+            "iterations": float(updates_per_epoch(self.config, len(it.train)) * epoch),
         }
 
     def _batches(self, epoch: int) -> Generator[Batch]:
-        it, config, device = self._experiment, self.config, self._device
-        threads = prefetch_threads(device, self._cpus)
-        return train_batches(it.train, it.augment, config.batch_size, config.seed, epoch, device, threads)
+        it, threads = self._experiment, prefetch_threads(self._device, self._cpus)
+        return train_batches(it.train, it.augment, draws(self.config, len(it.train), epoch), self._device, threads)
 
     def _scored(self, epoch: int) -> tuple[Metrics, Sequence[SparseMatrix]]:
         """The scores of the validation split, and the confusion matrix of each of its images."""
         it, config = self._experiment, self.config
-        model, loss = it.learner.model, it.learner.loss
+        model, loss = it.learner.scored, it.learner.loss
         scored = evaluate(model, loss, it.val, config.evaluation, batch_size=config.batch_size, device=self._device)
         if not math.isfinite(scored.loss):
-            steps = batches_per_epoch(len(it.train), config.batch_size)
-            raise DivergedError(scored.loss, epoch, steps, it.learner.lr, "val")
+            steps, broken = updates_per_epoch(config, len(it.train)), first_broken(model)
+            raise DivergedError(scored.loss, epoch, steps, it.learner.lr, broken=broken, split="val")
         boundaries = {f"val_{name}": value for name, value in scored.boundaries.items()}
         named = scores(scored.confusion, it.classes, scored=it.scored)
         return {"val_loss": scored.loss, **named, **boundaries}, scored.images
@@ -196,20 +197,13 @@ class Trial:
     def _save(self, images: Sequence[SparseMatrix]) -> None:
         """Best first: a kill between the files leaves an epoch to train again, and never a best that is missing."""
         it, config = self._experiment, self.config.model_dump_json()
-        learned = it.learner.state_dict()
         if best_epoch(self._history, self.config.objective) == self.epoch:
-            metrics, classes = self._history[-1], list(it.classes)
+            metrics, classes, model = self._history[-1], list(it.classes), it.learner.scored.state_dict()
             self._folder.save_best(
-                {
-                    "config": config,
-                    "classes": classes,
-                    "epoch": self.epoch,
-                    "metrics": metrics,
-                    "model": learned["model"],
-                },
+                {"config": config, "classes": classes, "epoch": self.epoch, "metrics": metrics, "model": model},
                 Confusions(it.val.ids, it.classes, self.epoch, tuple(images)),
             )
-        self._folder.save_last({"config": config, "history": self._history, **learned})
+        self._folder.save_last({"config": config, "history": self._history, **it.learner.state_dict()})
         if self._verdict(self.epoch)[0]:
             self._folder.drop_previous()
 

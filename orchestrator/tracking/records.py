@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from pydantic import JsonValue, ValidationError
 
 from segsweep.orchestrator.journal import AttemptEnded, EpochDone, SweepCreated, TrialFacts
+from segsweep.orchestrator.spec import SETTINGS
 from segsweep.orchestrator.state import TrialState
 from segsweep.trainables.catalog import (
     AUGMENTATIONS,
@@ -112,7 +113,7 @@ def trial_params(config: TrialConfig) -> dict[str, str]:
     params: dict[str, JsonValue] = {kind: entry.name for kind, entry in entries.items()}
     params |= {"architecture": config.model.type, "encoder": encoder(config.model)}
     params |= {key: optimizer.pop(key) for key in ("lr", "weight_decay") if key in optimizer}
-    params |= {key: getattr(config, key) for key in ("batch_size", "epochs", "seed", "patience")}
+    params |= {key: getattr(config, key) for key in ("epochs", "seed", "patience", "steps_per_epoch", *SETTINGS)}
     params |= {"image_size": list(config.image_size), "objective": config.objective.metric}
     options["model"].pop("encoder", None)
     params |= {f"{kind}.type": entry.type for kind, entry in entries.items()}
