@@ -2,7 +2,7 @@
 
 Deformable attention over three scales, then queries that look where their last mask was. It trains with its own loss
 (class 2, mask 5, dice 5, after every decoder layer), which sees labelled pixels only: see _set_loss.py.
-facebook/mask2former-swin-*-{ade,cityscapes}-semantic have weights of whole networks, for research by their model cards.
+Weights of whole networks: facebook/mask2former-swin-*-{ade,cityscapes}-semantic (CC BY-NC 4.0: non-commercial use).
 Cityscapes val mIoU (mmsegmentation, 90k): R50 80.44, Swin-T 81.71, S 82.57, B (22k) 83.52, L (22k) 83.65; ADE20K 160k:
 R50 47.87, Swin-T 48.66, S 51.24, B (22k) 53.90, L (22k) 56.01.
 """

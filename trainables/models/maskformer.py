@@ -3,8 +3,8 @@
 A feature pyramid gives pixels their embeddings, a DETR decoder gives queries theirs; masks are their products. It
 trains with its own loss (class 1, focal 20, dice 1, after every decoder layer), which sees labelled pixels only, drawn
 at random where there are more than 12,544; the paper takes all pixels, void ones too: see _set_loss.py.
-facebook/maskformer-*-ade have weights of whole networks, for research by their model cards; those of a Swin classifier
-do not fit its variant of Swin.
+Weights of whole networks: facebook/maskformer-*-ade (CC BY-NC 4.0: non-commercial use); those of a Swin classifier do
+not fit its variant of Swin.
 ADE20K val mIoU (mmsegmentation, 160k): R50 44.29, R101 45.11, Swin-T 46.69, Swin-S 49.36.
 """
 
