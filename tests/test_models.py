@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import socket
 import subprocess
@@ -53,6 +54,10 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
     "smp_pspnet": {"encoder": "resnet18"},
     "transunet": {"layers": 1},
     "unetplusplus": {"encoder": "resnet18", "decoder_channels": (64, 32, 16, 16, 16)},
+    "bisenetv2": {"head_channels": 64},
+    "hrnet": {"encoder": "tu-hrnet_w18_small"},
+    "segnet": {"width": 8},
+    "unet_2015": {"width": 8},
     "upernet": {"encoder": "resnet18", "decoder_channels": 64, "auxiliary_weight": 0.4},
     "utnet": {"width": 8, "reduced": 4},
 }
@@ -209,6 +214,7 @@ SIZES = [
     ("smp_segformer", {"encoder": "mit_b0"}, 3.7, 7.8),
     ("smp_segformer", {"encoder": "mit_b3"}, 44.6, 41.8),
     ("fcn_dilated", {"auxiliary_weight": 0}, 33.0, 138),
+    ("pspnet", {}, 48.97, 178.45),  # mmsegmentation, whose ResNet begins with three small convolutions
 ]
 
 
@@ -220,6 +226,86 @@ def test_parameters_and_work_are_the_known_ones(
         model = build(name, num_classes=150 if name == "segformer" else 19, **options).to("meta")
     assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(millions, rel=0.01)
     assert gmacs(model, (512, 512), torch.device("meta")) == pytest.approx(giga, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "millions", "giga"),
+    [  # the papers' own figures for Cityscapes
+        ("ddrnet", {"variant": "23-slim", "auxiliary_weight": 0}, 5.7, 36.3),
+        ("ddrnet", {"variant": "23", "auxiliary_weight": 0}, 20.1, 143.1),
+        ("hrnet", {"encoder": "tu-hrnet_w48"}, 65.9, 747.3),
+    ],
+)
+def test_parameters_and_work_at_full_size_are_those_of_the_papers(
+    name: str, options: Mapping[str, Any], millions: float, giga: float
+) -> None:
+    with torch.device("meta"):
+        model = build(name, num_classes=19, **options)
+    assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(millions, rel=0.01)
+    assert gmacs(model, (1024, 2048), torch.device("meta")) == pytest.approx(giga, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "theirs"),
+    [("lraspp", {}, "lraspp_mobilenet_v3_large"), ("fcn_dilated", {"auxiliary_weight": 0}, "fcn_resnet50")],
+)
+def test_network_is_as_large_as_that_of_torchvision(name: str, options: Mapping[str, Any], theirs: str) -> None:
+    from torchvision.models import segmentation
+
+    with torch.device("meta"):
+        ours = build(name, num_classes=19, **options)
+        other = getattr(segmentation, theirs)(weights=None, weights_backbone=None, num_classes=19)
+    assert sum(p.numel() for p in ours.parameters()) == sum(p.numel() for p in other.parameters())
+    meta = torch.device("meta")
+    assert gmacs(ours, (512, 512), meta) == pytest.approx(gmacs(other, (512, 512), meta), rel=1e-3)
+
+
+def test_unet_2015_has_the_parameters_of_its_figure() -> None:
+    widths = [1, 64, 128, 256, 512, 1024]
+    down = sum(9 * a * b + b + 9 * b * b + b for a, b in itertools.pairwise(widths))
+    up = sum(4 * 2 * b * b + b + 9 * 2 * b * b + b + 9 * b * b + b for b in widths[1:-1])
+    with torch.device("meta"):
+        model = build("unet_2015", num_classes=2, in_channels=1, batch_norm=False)
+    assert sum(p.numel() for p in model.parameters()) == down + up + 64 * 2 + 2
+
+
+@pytest.mark.parametrize("upsampling", ["transposed", "bilinear", "nearest"])
+@pytest.mark.parametrize("batch_norm", [True, False])
+def test_unet_2015_trains_with_and_without_batchnorm(upsampling: str, batch_norm: bool) -> None:
+    model = build("unet_2015", width=8, upsampling=upsampling, batch_norm=batch_norm).train()
+    logits = model(torch.randn(1, 3, 40, 50))
+    assert logits.shape == (1, 5, 40, 50)
+    logits.square().mean().backward()
+    assert all(p.grad is not None for p in model.parameters())
+
+
+def test_segnet_encodes_as_vgg16() -> None:
+    from torchvision.models import vgg16_bn
+
+    with torch.device("meta"):
+        ours, theirs = build("segnet").get_submodule("network.encoder"), vgg16_bn().features
+    shapes = [[tuple(m.weight.shape) for m in net.modules() if isinstance(m, nn.Conv2d)] for net in (ours, theirs)]
+    assert shapes[0] == shapes[1]
+
+
+def test_finer_fcn_begins_as_fcn_32s_and_upsamples_bilinearly() -> None:
+    coarse = build("fcn", encoder="resnet18", stride=32).eval()
+    fine = build("fcn", encoder="resnet18", stride=8).eval()
+    fine.load_state_dict(coarse.state_dict(), strict=False)
+    images = torch.randn(1, 3, 128, 128)
+    with torch.no_grad():
+        scores = coarse.get_submodule("network")(images)
+        once = fine.get_submodule("network.head.upsamplings.0")(scores)
+        again = fine.get_submodule("network.head.upsamplings.1")(once)
+        torch.testing.assert_close(fine.get_submodule("network")(images), again)  # the skips add nothing yet
+    bilinear = nn.functional.interpolate(scores, scale_factor=2, mode="bilinear", align_corners=False)
+    torch.testing.assert_close(once[:, :, 1:-1, 1:-1], bilinear[:, :, 1:-1, 1:-1])  # the border meets the padding
+
+
+def test_hrnet_takes_hrnets_only() -> None:
+    (problem,) = problems("hrnet", encoder="resnet34")
+    assert problem.message.startswith("resnet34 is no HRNet; known: tu-hrnet_w18, ")
+    assert problems("hrnet", encoder="tu-hrnet_w30.ms_in1k", encoder_weights="imagenet") == []
 
 
 @pytest.mark.parametrize("encoder", ["mobilenet_v2", "tu-mobilenetv3_small_050", "tu-swin_tiny_patch4_window7_224"])
@@ -265,6 +351,10 @@ NARROWER: Mapping[str, Mapping[str, Any]] = {
     "smp_pspnet": {"decoder_channels": 64},
     "smp_segformer": {"encoder": "resnet18", "decoder_width": 64},
     "unet": {"decoder_channels": (64, 32, 16, 16, 16)},
+    "bisenetv2": {"head_channels": 64},
+    "lraspp": {"decoder_channels": 64},
+    "segnet": {"width": 8},
+    "unet_2015": {"width": 8},
     "unetplusplus": {"decoder_channels": (64, 32, 16, 16, 16)},
     "upernet": {"decoder_channels": 64},
 }

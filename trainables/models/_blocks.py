@@ -20,11 +20,14 @@ def conv(
     return nn.Sequential(*layers, *([nn.ReLU()] if relu else []))
 
 
-def separable(in_channels: int, out_channels: int, stride: int = 1) -> nn.Sequential:
-    """A 3x3 convolution of each channel, then a 1x1 one over them, each with BatchNorm and ReLU."""
-    return nn.Sequential(
-        conv(in_channels, in_channels, 3, stride, groups=in_channels), conv(in_channels, out_channels, 1)
-    )
+def separable(in_channels: int, out_channels: int, stride: int = 1, relu: bool = True) -> nn.Sequential:
+    """A 3x3 convolution of each channel, then a 1x1 one over them; BatchNorm after each, ReLU after the last."""
+    return nn.Sequential(depthwise(in_channels, in_channels, stride), conv(in_channels, out_channels, 1, relu=relu))
+
+
+def depthwise(in_channels: int, out_channels: int, stride: int = 1, relu: bool = False) -> nn.Sequential:
+    """A 3x3 convolution of each channel by itself, to one or several, with BatchNorm."""
+    return conv(in_channels, out_channels, 3, stride, groups=in_channels, relu=relu)
 
 
 def resize(maps: Tensor, like: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
-"""An encoder, a decoder and a head, and where asked an auxiliary head that is only there while training."""
+"""An encoder, a decoder and a head, and where asked auxiliary heads that are only there while training."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
@@ -11,9 +11,9 @@ from segsweep.trainables.models._norms import LenientBatchNorm2d
 
 
 class EncoderDecoder(nn.Module):
-    """head(decoder(encoder(images))); while training, also an auxiliary head on the encoder's last map but one.
+    """head(decoder(encoder(images))); while training, also auxiliary heads on some of the encoder's maps.
 
-    Logits come out at whatever size the heads have them. `weight` is that of the auxiliary ones in the loss.
+    Logits come out at whatever size the heads have them.
     """
 
     def __init__(
@@ -21,22 +21,25 @@ class EncoderDecoder(nn.Module):
         encoder: nn.Module,
         decoder: nn.Module,
         head: nn.Module,
-        auxiliary_head: nn.Module | None = None,
+        auxiliary_heads: Mapping[int, nn.Module] = {},
         weight: float = 0.0,
     ) -> None:
+        """auxiliary_heads: by the index of the map; weight: of each in the loss, without any if it is 0."""
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
         self.head = head
-        self.auxiliary_head = auxiliary_head
+        self.auxiliary_head = nn.ModuleDict({str(at): each for at, each in auxiliary_heads.items() if weight})
         self.weight = weight
 
     def forward(self, images: Tensor) -> Tensor | Outputs:
         features: Sequence[Tensor] = self.encoder(images)
         logits: Tensor = self.head(self.decoder(features))
-        if not self.training or self.auxiliary_head is None:
+        if not self.training or not self.auxiliary_head:
             return logits
-        return Outputs(logits, ((self.weight, self.auxiliary_head(features[-2])),))
+        return Outputs(
+            logits, tuple((self.weight, each(features[int(at)])) for at, each in self.auxiliary_head.items())
+        )
 
 
 class OnLast(nn.Sequential):
@@ -60,10 +63,10 @@ def fcn_head(in_channels: int, channels: int, num_classes: int, dropout: float =
     )
 
 
-def auxiliary_on(encoder: nn.Module, num_classes: int, weight: float) -> nn.Module | None:
-    """An FCN head with a quarter of the channels of the encoder's last map but one; None if it would not count."""
+def auxiliary_on(encoder: nn.Module, num_classes: int) -> dict[int, nn.Module]:
+    """An FCN head on an encoder's last map but one, with a quarter of its channels."""
     channels: int = encoder.out_channels[-2]  # type: ignore[index, assignment]
-    return fcn_head(channels, channels // 4, num_classes) if weight else None
+    return {-2: fcn_head(channels, channels // 4, num_classes)}
 
 
 def with_auxiliary(network: nn.Module, num_classes: int, weight: float) -> nn.Module:
@@ -71,4 +74,4 @@ def with_auxiliary(network: nn.Module, num_classes: int, weight: float) -> nn.Mo
     if weight == 0:
         return network
     encoder, decoder, head = (network.get_submodule(part) for part in ("encoder", "decoder", "segmentation_head"))
-    return EncoderDecoder(encoder, decoder, head, auxiliary_on(encoder, num_classes, weight), weight)
+    return EncoderDecoder(encoder, decoder, head, auxiliary_on(encoder, num_classes), weight)

@@ -95,7 +95,7 @@ def build_encoder(options: SmpOptions, task: Task, output_stride: int = STRIDE) 
     from segmentation_models_pytorch.encoders import get_encoder
 
     arguments = _encoder_arguments(options)
-    with _weights_at_hand(options):
+    with weights_at_hand(options):
         encoder: nn.Module = get_encoder(
             options.encoder, task.in_channels, weights=_weights(options), output_stride=output_stride, **arguments
         )
@@ -108,7 +108,7 @@ def assemble(architecture: Architecture, options: SmpOptions, task: Task, **furt
 
     from segsweep.trainables.models._norms import lenient
 
-    with _weights_at_hand(options):
+    with weights_at_hand(options):
         network: nn.Module = getattr(smp, architecture)(
             encoder_name=options.encoder,
             encoder_weights=_weights(options),
@@ -130,7 +130,7 @@ def _encoder_arguments(options: SmpOptions) -> dict[str, bool]:
 
 
 @contextmanager
-def _weights_at_hand(options: SmpOptions) -> Iterator[None]:
+def weights_at_hand(options: SmpOptions) -> Iterator[None]:
     """Raises WeightsError where what is built inside cannot have the weights."""
     _check_tag(options)
     try:
