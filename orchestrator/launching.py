@@ -28,6 +28,7 @@ from segsweep.orchestrator.preflight import (
     unusable,
     unusable_augmentations,
 )
+from segsweep.orchestrator.pretrained import absolute_weights, unusable_weights
 from segsweep.orchestrator.provenance import provenance
 from segsweep.orchestrator.ray_session import ray_session
 from segsweep.orchestrator.recorded import recorded
@@ -71,9 +72,10 @@ def create(
     here = machinery.address is None
     mistakes = [*checked.missing, *_unfit(checked.spec, capacity, machinery), *unusable(storage, name)]
     InputError.raise_if([*mistakes, *unusable_augmentations(checked.spec, checked.source)])
-    spec = absolute_roots(checked.spec)
+    uri = resolve_uri(checked.spec.tracking.uri, Path.cwd())
+    spec = absolute_weights(absolute_roots(checked.spec), uri)
+    InputError.raise_if(list(unusable_weights(spec, checked.source, announce)))
     fingerprints = check_data(spec, announce, decode=here, quiet=machinery.quiet)
-    uri = resolve_uri(spec.tracking.uri, Path.cwd())
     check_store(uri)  # makes a new SQLite file, hence last
     folder = claim_folder(storage, spec.name, name)
     created = SweepCreated(

@@ -19,6 +19,7 @@ from segsweep.orchestrator.explanations import mistakes_of, shown, validate_stri
 from segsweep.orchestrator.own_losses import own_loss_problems
 from segsweep.orchestrator.passwords import HOLDS_PASSWORD, without_password
 from segsweep.orchestrator.plan import SweepPlan
+from segsweep.orchestrator.pretrained import absent_weights
 from segsweep.orchestrator.schedulers import Grouping
 from segsweep.orchestrator.settings import mistake_in
 from segsweep.orchestrator.source import KeyPath, Source
@@ -42,10 +43,11 @@ STAND_IN = {
 
 @dataclass(frozen=True)
 class Checked:
-    """A spec that can be planned. `missing` says which dataset roots are not there (launch refuses them)."""
+    """A spec that can be planned. `missing` says which data and weights are not there (launch refuses them)."""
 
     spec: SweepSpec
     missing: tuple[Mistake, ...]
+    unfetched: tuple[Mistake, ...]  # weights that launch will have to fetch
     source: Source
 
 
@@ -63,7 +65,8 @@ def check(source: Source) -> Checked:
     checks = Checks(source, spec, entries.positions)
     mistakes += checks.mistakes()
     InputError.raise_if(sorted(mistakes, key=_line))
-    return Checked(spec, tuple(checks.missing), source)
+    weights = absent_weights(spec, source)
+    return Checked(spec, (*checks.missing, *weights.missing), weights.unfetched, source)
 
 
 def _line(mistake: Mistake) -> tuple[int, str]:

@@ -24,14 +24,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from segsweep.trainables import catalog, checkpoint, metrics, trial
-from segsweep.trainables.batches import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    batches_per_epoch,
-    eval_batches,
-    shuffled,
-    train_batches,
-)
+from segsweep.trainables.batches import batches_per_epoch, eval_batches, shuffled, train_batches
 from segsweep.trainables.cache import CachedSplit, open_split
 from segsweep.trainables.checkpoint import StaleAttemptError
 from segsweep.trainables.components import VOID, ComponentOptions, Dataset, LossContext, Pair, Split, Task
@@ -43,6 +36,7 @@ from segsweep.trainables.learner import Learner
 from segsweep.trainables.loop import evaluate, train_epoch
 from segsweep.trainables.masked_loss import build_loss
 from segsweep.trainables.metric_names import METRICS
+from segsweep.trainables.normalization import IMAGENET
 from segsweep.trainables.trial import EpochReport, ObjectiveError, Trial, best_epoch, verdict
 
 CPU = torch.device("cpu")
@@ -476,7 +470,7 @@ def recount(folder: Path, read_size: tuple[int, int]) -> float:
     for sample in dataset_of(trial_config).splits["val"]:
         pair = sample.read()
         image = cv2.resize(pair.image, read_size[::-1], interpolation=cv2.INTER_AREA)
-        pixels = (image / 255.0 - np.array(IMAGENET_MEAN)) / np.array(IMAGENET_STD)
+        pixels = (image / 255.0 - np.array(IMAGENET.mean)) / np.array(IMAGENET.std)
         with torch.no_grad():
             logits = model(torch.tensor(pixels.transpose(2, 0, 1)[None], dtype=torch.float32))
             logits = F.interpolate(logits, pair.label.shape, mode="bilinear", align_corners=False)[0].numpy()
@@ -613,7 +607,7 @@ def test_batches_are_normalised_as_pretrained_encoders_expect() -> None:
     split = streets("val")
     (batch,) = eval_batches(split, 8, CPU)
     images, labels = zip(*(split.pair(i) for i in range(len(split))), strict=True)
-    expected = (np.stack(images) / 255 - IMAGENET_MEAN) / IMAGENET_STD
+    expected = (np.stack(images) / 255 - IMAGENET.mean) / IMAGENET.std
     assert batch.images.dtype == torch.float32
     assert np.allclose(batch.images.numpy(), expected.transpose(0, 3, 1, 2), atol=1e-6)
     assert batch.labels.dtype == torch.int64

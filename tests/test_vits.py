@@ -96,7 +96,9 @@ def test_weights_of_the_hub_that_are_not_there_come_with_what_to_put_where(
 def test_weights_that_cannot_be_meant_are_reported(name: str) -> None:
     component = MODELS.get(name)
     (problem,) = component.check(component.Options(encoder_weights="imagenet"), Task(5, (64, 64), 2))
-    assert problem.message == "must be none, timm or the path of a .safetensors file, not 'imagenet'"
+    assert problem.message == (
+        "must be none, timm, a file, a folder, a repository of the hub (owner/name) or package:NAME, not 'imagenet'"
+    )
 
 
 def slow_attention(attention: Attention, asking: Tensor, answering: Tensor) -> Tensor:

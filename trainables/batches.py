@@ -16,14 +16,11 @@ import torch
 from torch import Tensor
 
 from segsweep.trainables.components import Augmentation, BatchAugmentation, DataError, Pair
+from segsweep.trainables.normalization import IMAGENET, Normalization
 from segsweep.trainables.prefetch import in_order
 
 if TYPE_CHECKING:
     from segsweep.trainables.cache import CachedSplit
-
-# of ImageNet's RGB images in [0, 1]: what every pretrained encoder in SMP and transformers was trained with
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class Batch(NamedTuple):
@@ -54,6 +51,7 @@ def train_batches(
     draws: Iterable[Sequence[Draw]],
     device: torch.device,
     threads: int = 0,
+    normalization: Normalization = IMAGENET,
 ) -> Generator[Batch]:
     """Augmented batches of what was drawn.
 
@@ -71,7 +69,7 @@ def train_batches(
         finally:
             idle.put(own)
 
-    yield from _batches(augmented, draws, device, threads)
+    yield from _batches(augmented, draws, device, threads, normalization)
 
 
 def _augmented(split: CachedSplit, augment: Augmentation, draw: Draw) -> Pair:
@@ -91,11 +89,14 @@ def batches_per_epoch(images: int, batch_size: int) -> int:
     return full + (rest >= 2 or (rest == 1 and full == 0))
 
 
-def eval_batches(split: CachedSplit, batch_size: int, device: torch.device) -> Generator[Batch]:
+def eval_batches(
+    split: CachedSplit, batch_size: int, device: torch.device, normalization: Normalization = IMAGENET
+) -> Generator[Batch]:
     """Every image once, in order, as it is in the cache."""
     ordered = [Draw(image, seed=0) for image in range(len(split))]
     draws = [ordered[start : start + batch_size] for start in range(0, len(split), batch_size)]
-    yield from _batches(lambda drawn: [split.pair(i) for i, _ in drawn], draws, device, prefetch_threads(device, 1))
+    threads = prefetch_threads(device, 1)
+    yield from _batches(lambda drawn: [split.pair(i) for i, _ in drawn], draws, device, threads, normalization)
 
 
 def prefetch_threads(device: torch.device, cpus: int) -> int:
@@ -108,6 +109,7 @@ def _batches(
     draws: Iterable[Sequence[Draw]],
     device: torch.device,
     threads: int,
+    normalization: Normalization,
 ) -> Generator[Batch]:
     """Images travel to the device as bytes, a quarter of the size, while it still computes on the batch before."""
 
@@ -121,14 +123,13 @@ def _batches(
 
     with closing(in_order(prepare, draws, threads)) as prepared:
         for pixels, classes, indices in prepared:
-            images = normalize(pixels.to(device, non_blocking=True).permute(0, 3, 1, 2))
+            images = normalize(pixels.to(device, non_blocking=True).permute(0, 3, 1, 2), normalization)
             yield Batch(images, classes.to(device, non_blocking=True).long(), indices)
 
 
-def normalize(pixels: Tensor) -> Tensor:
-    """(N, 3, h, w) uint8 RGB -> float32 with ImageNet's mean and standard deviation taken out."""
-    mean = torch.tensor(IMAGENET_MEAN, device=pixels.device).view(3, 1, 1)
-    std = torch.tensor(IMAGENET_STD, device=pixels.device).view(3, 1, 1)
+def normalize(pixels: Tensor, normalization: Normalization) -> Tensor:
+    """(N, 3, h, w) uint8 RGB -> float32 with mean and standard deviation taken out."""
+    mean, std = (torch.tensor(values, device=pixels.device).view(3, 1, 1) for values in normalization)
     images = torch.empty(pixels.shape, device=pixels.device)
     # in place, and filled before it is computed on: a quarter of the time, since memory is what it waits for
     return images.copy_(pixels).sub_(255 * mean).mul_(1 / (255 * std))

@@ -20,6 +20,7 @@ from typing import IO, Any, NotRequired, TypedDict, cast
 import torch
 
 from segsweep.trainables.confusions import Confusions, save_confusions
+from segsweep.trainables.weights.loading import Saved
 
 logger = logging.getLogger(__name__)
 
@@ -36,14 +37,14 @@ class Learned(TypedDict):
     average: NotRequired[dict[str, Any]]  # the network with averaged weights, where they are averaged
 
 
-class Last(Learned):
+class Last(Learned, Saved):
     """Contents of last.pt. No RNG: each epoch seeds its own from (seed, epoch), see trial.py."""
 
     config: str  # TrialConfig as JSON
     history: list[dict[str, float]]  # metrics of every epoch so far; [epoch - 1]
 
 
-class Best(TypedDict):
+class Best(Saved):
     """Contents of best.pt."""
 
     config: str

@@ -23,6 +23,8 @@ from segsweep.trainables.learner import Learner
 from segsweep.trainables.masked_loss import build_loss
 from segsweep.trainables.model_options import ModelOptions
 from segsweep.trainables.splits import open_dataset
+from segsweep.trainables.weights.loading import Pretrained, without_weights
+from segsweep.trainables.weights.loading import build as build_pretrained
 
 WARM_UPS = 2  # forward passes before those that are timed: kernels are chosen, memory is allocated
 PASSES = 3, 15  # at least and at most how many are timed
@@ -39,10 +41,15 @@ class Experiment:
     val: CachedSplit
     augment: Augmentation
     learner: Learner
+    pretrained: Pretrained
 
 
-def build(config: TrialConfig, device: torch.device) -> Experiment:
-    """The experiment in its order: data, model, loss, optimizer, LR schedule. Raises DataError and the catalogues'."""
+def build(config: TrialConfig, device: torch.device, *, pretrained: Pretrained | None = None) -> Experiment:
+    """The experiment in its order: data, model, loss, optimizer, LR schedule.
+
+    pretrained: what a checkpoint remembers whose weights will be loaded, so that no others are looked for.
+    Raises DataError, WeightsError and the catalogues'.
+    """
     dataset = open_dataset(config.dataset.type, config.dataset.options)
     train = open_split(dataset, config.dataset.name, "train", config.image_size)
     val = open_split(dataset, config.dataset.name, "val", config.image_size)
@@ -53,7 +60,12 @@ def build(config: TrialConfig, device: torch.device) -> Experiment:
 
     classes = dataset.card.classes
     architecture, model_options = _chosen(catalog.MODELS, config.model)
-    model = architecture.build(model_options, Task(len(classes), config.image_size, config.batch_size)).to(device)
+    task = Task(len(classes), config.image_size, config.batch_size)
+    if pretrained:
+        model = architecture.build(without_weights(model_options), task)
+    else:
+        model, pretrained = build_pretrained(architecture, model_options, task, classes)
+    model = model.to(device)
 
     frozen = freezing(model_options.freeze if isinstance(model_options, ModelOptions) else None, model)
 
@@ -67,7 +79,7 @@ def build(config: TrialConfig, device: torch.device) -> Experiment:
     lr_schedule = schedule.build(schedule_options, optimizer, updates_per_epoch(config, len(train)), config.epochs)
     average = None if config.ema is None else averaged(model, config.ema)
     learner = Learner(model, criterion, optimizer, lr_schedule, frozen, average, config.accumulation, config.clip_norm)
-    return Experiment(classes, dataset.card.scored, train, val, augment, learner)
+    return Experiment(classes, dataset.card.scored, train, val, augment, learner, pretrained)
 
 
 def averaged(model: nn.Module, decay: float) -> ModelEmaV3:

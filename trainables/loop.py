@@ -20,6 +20,7 @@ from segsweep.trainables.epochs import grouped
 from segsweep.trainables.inference import predict, predicted_classes
 from segsweep.trainables.learner import Learner
 from segsweep.trainables.metrics import ConfusionMatrix
+from segsweep.trainables.normalization import IMAGENET, Normalization
 
 if TYPE_CHECKING:
     from segsweep.trainables.cache import CachedSplit
@@ -68,6 +69,7 @@ def evaluate(
     *,
     batch_size: int,
     device: torch.device,
+    normalization: Normalization = IMAGENET,
 ) -> ScoredSplit:
     """Score every image of a split: logits resized bilinearly to the original label, argmax, one confusion matrix.
 
@@ -79,7 +81,7 @@ def evaluate(
     confusion = ConfusionMatrix(num_classes).to(device)
     boundaries = BoundaryCounts(num_classes, evaluation.boundary_distance) if evaluation.boundary else None
     total, pixels, images = 0.0, 0, []
-    for batch in eval_batches(split, batch_size, device):
+    for batch in eval_batches(split, batch_size, device, normalization):
         logits = predict(model, batch.images, evaluation)
         labelled = int((batch.labels != VOID).sum())
         total, pixels = total + float(loss(logits, batch.labels)) * labelled, pixels + labelled

@@ -1,4 +1,4 @@
-"""Options that every model has: parts of the network that stay as they are."""
+"""Options that every model has: weights to begin with, and parts of the network that stay as they are."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from segsweep.trainables.components import ComponentOptions
 from segsweep.trainables.parts import Part
+from segsweep.trainables.weights.options import PretrainedOptions
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -41,7 +42,7 @@ class Freeze(ComponentOptions):
         return "-".join(["frozen", *frozen] + [f"for-{self.epochs}-epochs"] * (self.epochs is not None))
 
 
-class ModelOptions(ComponentOptions):
+class ModelOptions(PretrainedOptions):
     """Base of every model's `Options`; segsweep.trainables.freezing does what they ask for."""
 
     freeze: Freeze | None = (

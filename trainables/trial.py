@@ -46,7 +46,7 @@ import torch
 
 from segsweep.trainables import catalog
 from segsweep.trainables.batches import Batch, prefetch_threads, train_batches
-from segsweep.trainables.checkpoint import BEST, CONFUSIONS, CheckpointFolder
+from segsweep.trainables.checkpoint import BEST, CONFUSIONS, CheckpointFolder, Last
 from segsweep.trainables.config import Objective, TrialConfig
 from segsweep.trainables.confusions import Confusions, SparseMatrix
 from segsweep.trainables.divergence import DivergedError, first_broken
@@ -56,6 +56,7 @@ from segsweep.trainables.isolation import cpu_threads, seeded
 from segsweep.trainables.loop import evaluate, train_epoch
 from segsweep.trainables.memory import peak_gib, reset_peak
 from segsweep.trainables.metrics import scores
+from segsweep.trainables.weights.loading import remembered
 
 Metrics = dict[str, float]
 
@@ -98,9 +99,12 @@ class Trial:
             undo.enter_context(cpu_threads(cpus))
             self._folder = CheckpointFolder(folder, attempt)
             catalog.import_plugins(config.plugins)
+            last = self._last()
             with seeded(config.seed, 0, self._device):
-                self._experiment = build(config, self._device)
-            self._history: list[Metrics] = self._resume()  # [epoch - 1]
+                self._experiment = build(config, self._device, pretrained=last and remembered(last))
+            if last is not None:
+                self._experiment.learner.load_state_dict(last)
+            self._history: list[Metrics] = last["history"] if last is not None else []  # [epoch - 1]
             self._reported = min(reported, len(self._history))
             self.facts: dict[str, float | str] = self._facts(cpus, gpus)
             self._undo = undo.pop_all()  # everything went well: undone in close()
@@ -180,13 +184,22 @@ class Trial:
 
     def _batches(self, epoch: int) -> Generator[Batch]:
         it, threads = self._experiment, prefetch_threads(self._device, self._cpus)
-        return train_batches(it.train, it.augment, draws(self.config, len(it.train), epoch), self._device, threads)
+        drawn = draws(self.config, len(it.train), epoch)
+        return train_batches(it.train, it.augment, drawn, self._device, threads, it.pretrained.normalization)
 
     def _scored(self, epoch: int) -> tuple[Metrics, Sequence[SparseMatrix]]:
         """The scores of the validation split, and the confusion matrix of each of its images."""
         it, config = self._experiment, self.config
         model, loss = it.learner.scored, it.learner.loss
-        scored = evaluate(model, loss, it.val, config.evaluation, batch_size=config.batch_size, device=self._device)
+        scored = evaluate(
+            model,
+            loss,
+            it.val,
+            config.evaluation,
+            batch_size=config.batch_size,
+            device=self._device,
+            normalization=it.pretrained.normalization,
+        )
         if not math.isfinite(scored.loss):
             steps, broken = updates_per_epoch(config, len(it.train)), first_broken(model)
             raise DivergedError(scored.loss, epoch, steps, it.learner.lr, broken=broken, split="val")
@@ -197,27 +210,32 @@ class Trial:
     def _save(self, images: Sequence[SparseMatrix]) -> None:
         """Best first: a kill between the files leaves an epoch to train again, and never a best that is missing."""
         it, config = self._experiment, self.config.model_dump_json()
+        pretrained = it.pretrained.as_saved()
         if best_epoch(self._history, self.config.objective) == self.epoch:
             metrics, classes, model = self._history[-1], list(it.classes), it.learner.scored.state_dict()
             self._folder.save_best(
-                {"config": config, "classes": classes, "epoch": self.epoch, "metrics": metrics, "model": model},
+                {
+                    "config": config,
+                    "classes": classes,
+                    "epoch": self.epoch,
+                    "metrics": metrics,
+                    "model": model,
+                    **pretrained,
+                },
                 Confusions(it.val.ids, it.classes, self.epoch, tuple(images)),
             )
-        self._folder.save_last({"config": config, "history": self._history, **it.learner.state_dict()})
+        self._folder.save_last({"config": config, "history": self._history, **it.learner.state_dict(), **pretrained})
         if self._verdict(self.epoch)[0]:
             self._folder.drop_previous()
 
-    def _resume(self) -> list[Metrics]:
-        """Load what an earlier attempt left and return its history. Raises ValueError if it is another trial's."""
+    def _last(self) -> Last | None:
+        """What an earlier attempt left. Raises ValueError if it is another trial's."""
         last = self._folder.load_last()
-        if last is None:
-            return []
-        if TrialConfig.model_validate_json(last["config"]) != self.config:
+        if last is not None and TrialConfig.model_validate_json(last["config"]) != self.config:
             raise ValueError(
                 f"{self._folder.path} holds a trial of another configuration; give this one its own folder"
             )
-        self._experiment.learner.load_state_dict(last)
-        return last["history"]
+        return last
 
     def _verdict(self, epochs: int) -> tuple[bool, str]:
         return verdict(self._history[:epochs], self.config)
@@ -233,6 +251,7 @@ class Trial:
             "train_images": float(len(it.train)),
             "val_images": float(len(it.val)),
             "data_fingerprint": fingerprint,
+            **it.pretrained.facts,
             "device": str(self._device),
             "cpus": float(cpus),
             "gpus": gpus,

@@ -28,7 +28,7 @@ def command(file: Path, assignments: tuple[str, ...], as_json: bool) -> None:
         mistakes = [{"place": m.place, "message": m.message} for m in error.mistakes]
         click.echo(json.dumps({"valid": False, "mistakes": mistakes, "warnings": []}))
         raise SystemExit(ExitCode.INPUT) from None
-    warnings = [str(mistake) for mistake in result.missing]
+    warnings = [str(mistake) for mistake in (*result.missing, *result.unfetched)]
     if as_json:
         click.echo(json.dumps({"valid": True, "mistakes": [], "warnings": warnings}))
         return

@@ -88,6 +88,16 @@ class Reader:
         """All sweeps, the newest first."""
         return [_sweep_row(run) for run in self._runs("tags.`segsweep.kind` = 'sweep'")]
 
+    def checkpoint(self, run_id: str) -> str | None:
+        """The file of a trial's best epoch, on whatever machine trained it; None for a run that is no trial's."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            tags: Mapping[str, str] = self._client.get_run(run_id).data.tags
+        except MlflowException:
+            return None
+        return tags.get("segsweep.checkpoint")
+
     def trials(
         self,
         *,

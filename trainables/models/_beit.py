@@ -13,6 +13,7 @@ from pydantic import Field
 from segsweep.trainables.components import Task
 from segsweep.trainables.models._transformers import TransformersOptions, build_network
 from segsweep.trainables.models._vit_sizes import SIZES, ViTSize
+from segsweep.trainables.normalization import HALF
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,6 +34,8 @@ ADOPTED = (
 
 
 class BeitOptions(TransformersOptions):
+    expects = HALF
+
     encoder: ViTSize = "vit_base"
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.1  # stochastic depth
     auxiliary_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.4  # of the FCN head; 0: no such head
@@ -59,5 +62,5 @@ def build_beit(
         "use_auxiliary_head": options.auxiliary_weight > 0,
         "out_indices": [layer + 1 for layer in size.thirds],
     }
-    built = build_network(network, config(**settings), options.encoder_weights, example, ADOPTED)
+    built = build_network(network, config(**settings), options.library_weights, example, ADOPTED)
     return AnySize(lenient(TokenPyramid(built, size.thirds, PATCH, options.auxiliary_weight)), STRIDE)

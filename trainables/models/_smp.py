@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Literal
 from segsweep.trainables import encoders
 from segsweep.trainables.catalog import did_you_mean
 from segsweep.trainables.components import Family, Problem, Task, WeightsError
-from segsweep.trainables.model_options import ModelOptions
-from segsweep.trainables.models._weights import unavailable
+from segsweep.trainables.models._smp_weights import SmpWeights
+from segsweep.trainables.weights.hub import unavailable
+from segsweep.trainables.weights.sources import encoder_source
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,12 +28,8 @@ STRIDE = 32  # five halvings; every listed encoder has them
 logger = logging.getLogger(__name__)
 
 
-class SmpOptions(ModelOptions):
-    """`encoder` is a name of SMP or tu- and a name of timm. `encoder_weights`: none, imagenet, or one of SMP's others;
-    timm's weights are chosen by the tag in the encoder's name (tu-resnet18.a1_in1k)."""
-
-    encoder: str = "resnet34"
-    encoder_weights: str = "none"  # anything else may ask the Hugging Face hub
+class SmpOptions(SmpWeights):
+    """`encoder` is a name of SMP or tu- and a name of timm."""
 
 
 def family_of(options: SmpOptions) -> Family:
@@ -58,7 +55,7 @@ def problems(options: SmpOptions, task: Task, stride: int = STRIDE) -> Iterator[
 def weights_problems(options: SmpOptions, found: encoders.Encoder) -> Iterator[Problem]:
     """Why `encoder_weights` cannot be meant, or the tag in the encoder's name."""
     known = ("none", *found.weights)
-    if options.encoder_weights not in known:
+    if encoder_source(options.encoder_weights).kind == "name" and options.encoder_weights not in known:
         hint = did_you_mean(options.encoder_weights, known)
         message = f"{found.name} has no weights '{options.encoder_weights}'.{hint} Known: {', '.join(known)}"
         yield Problem("encoder_weights", message)
@@ -137,7 +134,9 @@ def weights_at_hand(options: SmpOptions) -> Iterator[None]:
         yield
     except OSError as error:  # every error of the hub is one
         weights = f"encoder_weights '{options.encoder_weights}' of '{options.encoder}'"
-        raise unavailable(weights, _download(options), error) from error
+        published = options.published()
+        download = " --revision ".join(filter(None, published[:2])) if published else ""
+        raise unavailable(weights, download, error) from error
 
 
 def freeze_unused(network: nn.Module, task: Task) -> nn.Module:
@@ -156,7 +155,7 @@ def freeze_unused(network: nn.Module, task: Task) -> nn.Module:
 
 def _weights(options: SmpOptions) -> str | bool | None:
     """What SMP understands: None for none, and for timm a switch, since the tag is in the name."""
-    if options.encoder_weights == "none":
+    if encoder_source(options.encoder_weights).kind != "name":  # none, or loaded after the network is built
         return None
     return True if options.encoder.startswith("tu-") else options.encoder_weights
 
@@ -169,18 +168,6 @@ def _check_tag(options: SmpOptions) -> None:
 
     name = options.encoder.removeprefix("tu-")
     tags = timm.list_pretrained(f"{name.split('.')[0]}.*")
-    if ("." in name and name not in tags) or (options.encoder_weights != "none" and not tags):
+    if ("." in name and name not in tags) or (_weights(options) and not tags):
         known = ", ".join(f"tu-{tag}" for tag in tags) or "none; set encoder_weights: none"
         raise WeightsError(f"timm has no weights for '{options.encoder}'. Known: {known}")
-
-
-def _download(options: SmpOptions) -> str:
-    """The arguments of `hf download` that fetch the weights."""
-    if options.encoder.startswith("tu-"):
-        import timm
-
-        return str(timm.get_pretrained_cfg(options.encoder.removeprefix("tu-")).hf_hub_id)
-    from segmentation_models_pytorch.encoders import encoders as smp_encoders
-
-    settings = smp_encoders[options.encoder]["pretrained_settings"][options.encoder_weights]
-    return f"{settings['repo_id']} --revision {settings['revision']}"

@@ -4,23 +4,41 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from segsweep.trainables.components import Problem, WeightsError
 from segsweep.trainables.model_options import ModelOptions
+from segsweep.trainables.models._timm_weights import timm_normalization, timm_published, timm_repository
+from segsweep.trainables.normalization import Normalization
+from segsweep.trainables.weights.hub import cause, unavailable
+from segsweep.trainables.weights.options import Published
+from segsweep.trainables.weights.sources import Kind, encoder_source
 
 logger = logging.getLogger(__name__)
 
 
 class TimmOptions(ModelOptions):
-    encoder_weights: str = "none"  # or timm, which are those of its hub, or a file of theirs in safetensors
+    """`encoder_weights: timm` are those of its hub; a file of them may be for images of another size."""
+
+    loads: ClassVar[frozenset[Kind]] = frozenset({"name", "file"})
+
+    encoder: str
+
+    def published(self) -> Published | None:
+        return timm_published(self.encoder)
+
+    def repositories(self) -> tuple[str, ...]:
+        return (timm_repository(self.encoder),)
+
+    def normalization(self) -> Normalization:
+        return timm_normalization(self.encoder)
 
 
 def weights_problems(options: Any) -> Iterator[Problem]:
     weights = options.encoder_weights
-    if weights not in ("none", "timm") and Path(weights).suffix != ".safetensors":
-        yield Problem("encoder_weights", f"must be none, timm or the path of a .safetensors file, not '{weights}'")
+    if encoder_source(weights).kind == "name" and weights != "timm":
+        allowed = "none, timm, a file, a folder, a repository of the hub (owner/name) or package:NAME"
+        yield Problem("encoder_weights", f"must be {allowed}, not '{weights}'")
 
 
 def timm_model(name: str, weights: str, **settings: object) -> Any:
@@ -28,9 +46,10 @@ def timm_model(name: str, weights: str, **settings: object) -> Any:
     import timm
 
     settings = {"num_classes": 0, **settings}
-    if weights == "none":
+    source = encoder_source(weights)
+    if source.kind not in TimmOptions.loads:
         return timm.create_model(name, **settings)
-    file = {} if weights == "timm" else {"pretrained_cfg_overlay": {"file": weights}}
+    file = {"pretrained_cfg_overlay": {"file": str(source.path)}} if source.kind == "file" else {}
     try:
         model = timm.create_model(name, pretrained=True, **file, **settings)
     except (OSError, RuntimeError) as error:  # of the hub, or tensors that do not fit
@@ -42,8 +61,6 @@ def timm_model(name: str, weights: str, **settings: object) -> Any:
 
 def _unavailable(name: str, weights: str, error: Exception) -> WeightsError:
     import timm
-
-    from segsweep.trainables.models._weights import cause, unavailable
 
     if weights == "timm":
         download = str(timm.get_pretrained_cfg(name).hf_hub_id)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from segsweep.trainables.components import Problem, WeightsError
 from segsweep.trainables.model_options import ModelOptions
+from segsweep.trainables.normalization import IMAGENET, Normalization
 from segsweep.trainables.parts import part_of
+from segsweep.trainables.weights.hub import cause, unavailable
+from segsweep.trainables.weights.sources import Kind, encoder_source
 
 if TYPE_CHECKING:
     from torch import nn
@@ -18,13 +21,25 @@ NORMS = "hidden_states_norms"  # of a backbone's outputs: the weights of a class
 
 
 class TransformersOptions(ModelOptions):
-    encoder_weights: str = "none"  # or a folder, or a repository of the Hugging Face hub
+    loads: ClassVar[frozenset[Kind]] = frozenset({"folder", "hub"})
+    shaped_by_weights: ClassVar[bool] = True  # such as the number of positions
+
+    expects: ClassVar[Normalization] = IMAGENET  # the image processor of the family
+
+    def normalization(self) -> Normalization:
+        return self.expects
+
+    @property
+    def library_weights(self) -> str:
+        """`encoder_weights` where transformers finds and loads them itself, else none."""
+        return self.encoder_weights if encoder_source(self.encoder_weights).kind in self.loads else "none"
 
 
 def weights_problems(options: Any, example: str) -> Iterator[Problem]:
     """example: a repository that has such weights."""
-    if not options.encoder_weights.strip():
-        yield Problem("encoder_weights", f"is empty; give none, a folder, or a repository such as {example}")
+    if encoder_source(options.encoder_weights).kind == "name":
+        given = f"no weights are called '{options.encoder_weights}'" if options.encoder_weights else "is empty"
+        yield Problem("encoder_weights", f"{given}; give none, a file, a folder, or a repository such as {example}")
 
 
 def build_network(
@@ -90,7 +105,7 @@ def pretrained_config(weights: str, example: str) -> PretrainedConfig:
     from transformers import AutoConfig
 
     try:
-        return AutoConfig.from_pretrained(weights)
+        return AutoConfig.from_pretrained(**_where(weights))
     except (OSError, ValueError) as error:  # every error of the hub is an OSError; ValueError: no network of theirs
         raise _unavailable(weights, example, error) from error
 
@@ -114,7 +129,7 @@ def _pretrained(network: Any, config: PretrainedConfig, weights: str, alone: boo
     """A network whose encoder has to come with the weights; alone: it is nothing but an encoder."""
     try:
         loaded, report = network.from_pretrained(
-            weights,
+            **_where(weights),
             config=config,
             ignore_mismatched_sizes=True,  # the head's classes; the encoder is checked below
             use_safetensors=True,  # tensors only, and transformers does not ask the hub to convert a pickle
@@ -131,6 +146,15 @@ def _pretrained(network: Any, config: PretrainedConfig, weights: str, alone: boo
         message = f"encoder_weights '{weights}' are of another encoder: {len(other)} tensors do not fit"
         raise WeightsError(f"{message}, such as {min(other)}; make the two agree")
     return _scaled(loaded, set(report["missing_keys"]))
+
+
+def _where(weights: str) -> dict[str, str]:
+    """The arguments of from_pretrained that find them."""
+    source = encoder_source(weights)
+    if source.kind == "folder":
+        return {"pretrained_model_name_or_path": str(source.path)}
+    revision = {"revision": source.revision} if source.revision else {}
+    return {"pretrained_model_name_or_path": source.name, **revision}
 
 
 def _in_encoder(name: str, config: PretrainedConfig) -> bool:
@@ -154,8 +178,6 @@ def _scaled(network: nn.Module, fresh: Container[str] | None = None) -> nn.Modul
 
 
 def _unavailable(weights: str, example: str, error: Exception) -> WeightsError:
-    from segsweep.trainables.models._weights import cause, unavailable
-
     named = f"encoder_weights '{weights}'"
     if weights.count("/") == 1 and not Path(weights).exists():
         return unavailable(named, weights, error)

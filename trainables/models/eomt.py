@@ -99,7 +99,7 @@ def _network(options: Options, task: Task) -> nn.Module:
         "drop_path_rate": options.drop_path,
         "image_size": 512,  # DINOv2's positions are for its patches, and interpolated for other images
     }
-    weights = options.encoder_weights
+    weights = options.library_weights
     if options.encoder.startswith("dinov2"):
         return build_network(TellingEomt, EomtConfig(**settings), weights, EXAMPLE, adopt=("image_size",))
     config = EomtDinov3Config(intermediate_size=4 * size.width, **settings)

@@ -15,6 +15,7 @@ from pydantic import Field, PositiveInt
 from segsweep.trainables.components import Family, Outputs, Problem, Task
 from segsweep.trainables.models._transformers import TransformersOptions, build_network, weights_problems, without
 from segsweep.trainables.models._vit_sizes import SIZES, ViTSize
+from segsweep.trainables.normalization import HALF
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -25,6 +26,8 @@ STRIDE = 2 * PATCH  # the coarsest map has half the tokens of each side
 
 
 class Options(TransformersOptions):
+    expects = HALF
+
     encoder: ViTSize = "vit_base"
     decoder_width: PositiveInt = 256
     auxiliary_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.4  # 0: no auxiliary head
@@ -80,6 +83,6 @@ def build(options: Options, task: Task) -> nn.Module:
         use_auxiliary_head=options.auxiliary_weight > 0,
     )
     adopt = ("image_size", "neck_hidden_sizes", "use_batch_norm_in_fusion_residual")
-    network = build_network(DPTForSemanticSegmentation, config, options.encoder_weights, EXAMPLE, adopt)
+    network = build_network(DPTForSemanticSegmentation, config, options.library_weights, EXAMPLE, adopt)
     without(network, "dpt.layernorm", "neck.fusion_stage.layers.0.residual_layer1")  # the coarsest map joins none
     return AnySize(lenient(DPT(network)), STRIDE)

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from segsweep.trainables.components import Family, Problem, Task
 from segsweep.trainables.models._transformers import TransformersOptions, build_network, weights_problems, without
+from segsweep.trainables.normalization import HALF
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,6 +24,8 @@ STRIDE = 32
 
 
 class Options(TransformersOptions):
+    expects = HALF
+
     encoder: Literal["width_0.35", "width_0.5", "width_0.75", "width_1.0", "width_1.4"] = "width_1.0"
     output_stride: Literal[8, 16, 32] = 16  # of the encoder, by dilation
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1  # before the classifier
@@ -55,6 +58,6 @@ def build(options: Options, task: Task) -> nn.Module:
         output_stride=options.output_stride,
         classifier_dropout_prob=options.dropout,
     )
-    network = build_network(MobileNetV2ForSemanticSegmentation, config, options.encoder_weights, EXAMPLE)
+    network = build_network(MobileNetV2ForSemanticSegmentation, config, options.library_weights, EXAMPLE)
     without(network, "mobilenet_v2.conv_1x1")  # of the classifier
     return AnySize(lenient(LogitsOf(network)), STRIDE)

@@ -70,5 +70,5 @@ def build(options: Options, task: Task) -> nn.Module:
         hidden_size=options.decoder_width,
         use_auxiliary_head=options.auxiliary_weight > 0,
     )
-    network = build_network(UperNetForSemanticSegmentation, config, options.encoder_weights, EXAMPLE)
+    network = build_network(UperNetForSemanticSegmentation, config, options.library_weights, EXAMPLE)
     return AnySize(lenient(UPerNet(without_unused(network))), STRIDE)

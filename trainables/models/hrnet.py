@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from segsweep.trainables import encoders
 from segsweep.trainables.components import Family, Problem, Task
 from segsweep.trainables.models._smp import STRIDE, SmpOptions, problems, weights_at_hand
+from segsweep.trainables.weights.sources import encoder_source
 
 if TYPE_CHECKING:
     from torch import nn
@@ -52,7 +53,7 @@ def build(options: Options, task: Task) -> nn.Module:
     with weights_at_hand(options):
         branches = timm.create_model(
             options.encoder.removeprefix("tu-"),
-            pretrained=options.encoder_weights != "none",
+            pretrained=encoder_source(options.encoder_weights).kind == "name",
             in_chans=task.in_channels,
             features_only=True,
             feature_location="",  # the branches themselves; "incre" would widen them, as for classification

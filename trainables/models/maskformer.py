@@ -80,8 +80,8 @@ def build(options: Options, task: Task) -> nn.Module:
         mask_feature_size=width,
         use_auxiliary_loss=True,
     )
-    network: Any = build_network(MaskFormerForInstanceSegmentation, config, options.encoder_weights, EXAMPLE)
-    if options.encoder_weights == "none":
+    network: Any = build_network(MaskFormerForInstanceSegmentation, config, options.library_weights, EXAMPLE)
+    if options.library_weights == "none":
         _start_apart(network.model.transformer_module)
     loss = SetLoss(class_weight=1.0, mask_weight=20.0, dice_weight=1.0, mask_term="focal")
     return AnySize(lenient(Universal(without_unused(network), predict, loss)), STRIDE)

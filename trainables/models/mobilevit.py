@@ -65,5 +65,5 @@ def build(options: Options, task: Task) -> nn.Module:
         output_stride=options.output_stride,
         classifier_dropout_prob=options.dropout,
     )
-    network = build_network(MobileViTForSemanticSegmentation, config, options.encoder_weights, EXAMPLE)
+    network = build_network(MobileViTForSemanticSegmentation, config, options.library_weights, EXAMPLE)
     return AnySize(lenient(LogitsOf(network)), STRIDE)

@@ -57,5 +57,5 @@ def build(options: Options, task: Task) -> nn.Module:
         output_stride=options.output_stride,
         classifier_dropout_prob=options.dropout,
     )
-    network = build_network(MobileViTV2ForSemanticSegmentation, config, options.encoder_weights, EXAMPLE)
+    network = build_network(MobileViTV2ForSemanticSegmentation, config, options.library_weights, EXAMPLE)
     return AnySize(lenient(LogitsOf(network)), STRIDE)

@@ -80,6 +80,6 @@ def build(options: Options, task: Task) -> nn.Module:
         encoder_feedforward_dim=4 * width,
         dim_feedforward=8 * width,
     )
-    network = build_network(OneFormerForUniversalSegmentation, config, options.encoder_weights, EXAMPLE)
+    network = build_network(OneFormerForUniversalSegmentation, config, options.library_weights, EXAMPLE)
     loss = SetLoss(class_weight=2.0, mask_weight=5.0, dice_weight=5.0)
     return AnySize(lenient(Universal(without_unused(network), predict, loss)), STRIDE)

@@ -70,10 +70,10 @@ def build(options: Options, task: Task) -> nn.Module:
 
     from segsweep.trainables.models._sizes import AnySize, LogitsOf
 
-    if options.encoder_weights != "none":
-        _check_variant(options, pretrained_config(options.encoder_weights, EXAMPLE))
-        logger.warning("%s: NVIDIA's weights are for non-commercial use only", options.encoder_weights)
-    network = build_network(SegformerForSemanticSegmentation, _config(options, task), options.encoder_weights, EXAMPLE)
+    if options.library_weights != "none":
+        _check_variant(options, pretrained_config(options.library_weights, EXAMPLE))
+        logger.warning("%s: NVIDIA's weights are for non-commercial use only", options.library_weights)
+    network = build_network(SegformerForSemanticSegmentation, _config(options, task), options.library_weights, EXAMPLE)
     return AnySize(LogitsOf(network), STRIDE)
 
 
