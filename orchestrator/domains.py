@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from pydantic import JsonValue
 
@@ -145,3 +145,36 @@ def resolve(tree: JsonValue, suggest: Suggest, path: KeyPath = ()) -> JsonValue:
     if isinstance(tree, list):
         return [resolve(child, suggest, (*path, i)) for i, child in enumerate(tree)]
     return tree
+
+
+def sampled_options(options: dict[str, JsonValue]) -> Iterator[dict[str, JsonValue]]:
+    """Options with each domain at its first value, then one domain after the other at its further values.
+
+    Raises DomainError.
+    """
+    domains = list(domains_in(options))
+    base: Any = options
+    for path, domain in domains:
+        base = _replaced(base, path, domain.samples()[0])
+    yield from sampled_options(base) if any(True for _ in domains_in(base)) else (base,)
+    for path, domain in domains:
+        for value in domain.samples()[1:]:
+            other: Any = _replaced(base, path, value)
+            yield from sampled_options(other) if isinstance(domain, Choice) else (other,)
+
+
+def _replaced(tree: Any, path: KeyPath, value: JsonValue) -> Any:
+    if not path:
+        return value
+    if isinstance(tree, list):
+        return [_replaced(child, path[1:], value) if i == path[0] else child for i, child in enumerate(tree)]
+    return {key: _replaced(child, path[1:], value) if key == path[0] else child for key, child in tree.items()}
+
+
+def raw_domains(tree: JsonValue, path: KeyPath = ()) -> Iterator[tuple[KeyPath, dict[str, JsonValue]]]:
+    """Every mapping that means a domain, well-formed or not, those inside choices included."""
+    if isinstance(tree, dict) and is_domain(tree):
+        yield path, tree
+    children = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    for key, child in children:
+        yield from raw_domains(child, (*path, key))

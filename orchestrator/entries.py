@@ -12,11 +12,12 @@ from typing import Any
 from pydantic import JsonValue, ValidationError
 
 from segsweep.orchestrator import recipes
-from segsweep.orchestrator.domains import Choice, DomainError, domains_in, is_domain, parse
+from segsweep.orchestrator.domains import DomainError, parse, raw_domains, sampled_options
 from segsweep.orchestrator.errors import InputError, Mistake
 from segsweep.orchestrator.explanations import mistakes_of, validate_strictly
+from segsweep.orchestrator.sections import SECTIONS
 from segsweep.orchestrator.source import KeyPath, Source, dotted
-from segsweep.orchestrator.spec import CROSSING, OF_MODELS, SECTIONS, SETTINGS, ComponentSpec
+from segsweep.orchestrator.spec import CROSSING, OF_MODELS, SETTINGS, ComponentSpec
 from segsweep.trainables.catalog import UnknownComponentError
 from segsweep.trainables.components import ComponentOptions
 from segsweep.trainables.dataset_options import DatasetOptions
@@ -175,36 +176,3 @@ def default_name(section: str | int, type_: str, options: Mapping[str, JsonValue
     name = f"{type_}/{component.encoder(chosen)}" if fixed else type_
     freeze = chosen.freeze if isinstance(chosen, ModelOptions) else None
     return f"{name}-{freeze.label}" if freeze and not any(raw_domains(options["freeze"])) else name
-
-
-def sampled_options(options: dict[str, JsonValue]) -> Iterator[dict[str, JsonValue]]:
-    """Options with each domain at its first value, then one domain after the other at its further values.
-
-    Raises DomainError.
-    """
-    domains = list(domains_in(options))
-    base: Any = options
-    for path, domain in domains:
-        base = _replaced(base, path, domain.samples()[0])
-    yield from sampled_options(base) if any(True for _ in domains_in(base)) else (base,)
-    for path, domain in domains:
-        for value in domain.samples()[1:]:
-            other: Any = _replaced(base, path, value)
-            yield from sampled_options(other) if isinstance(domain, Choice) else (other,)
-
-
-def _replaced(tree: Any, path: KeyPath, value: JsonValue) -> Any:
-    if not path:
-        return value
-    if isinstance(tree, list):
-        return [_replaced(child, path[1:], value) if i == path[0] else child for i, child in enumerate(tree)]
-    return {key: _replaced(child, path[1:], value) if key == path[0] else child for key, child in tree.items()}
-
-
-def raw_domains(tree: JsonValue, path: KeyPath = ()) -> Iterator[tuple[KeyPath, dict[str, JsonValue]]]:
-    """Every mapping that means a domain, well-formed or not, those inside choices included."""
-    if isinstance(tree, dict) and is_domain(tree):
-        yield path, tree
-    children = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
-    for key, child in children:
-        yield from raw_domains(child, (*path, key))

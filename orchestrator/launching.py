@@ -19,7 +19,6 @@ from segsweep.orchestrator.journal import DriverStarted, DriverStopped, Journal,
 from segsweep.orchestrator.plan import SweepPlan
 from segsweep.orchestrator.planning import summary
 from segsweep.orchestrator.preflight import (
-    Announce,
     check_data,
     claim_folder,
     occupied,
@@ -29,6 +28,7 @@ from segsweep.orchestrator.preflight import (
     unusable_augmentations,
 )
 from segsweep.orchestrator.pretrained import absolute_weights, unusable_weights
+from segsweep.orchestrator.progress import Announce
 from segsweep.orchestrator.provenance import provenance
 from segsweep.orchestrator.ray_session import ray_session
 from segsweep.orchestrator.recorded import recorded

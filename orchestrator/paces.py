@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -13,11 +13,10 @@ from segsweep.orchestrator.capacity import Capacity
 from segsweep.orchestrator.domains import Domain
 from segsweep.orchestrator.errors import InputError, Mistake
 from segsweep.orchestrator.plan import Combination, SweepPlan
+from segsweep.orchestrator.progress import Announce
 from segsweep.orchestrator.state import Cell, SweepState, TrialState
 from segsweep.trainables.config import TrialConfig
 from segsweep.trainables.timing import Pace, measure
-
-Announce = Callable[[str], None]
 
 
 @dataclass(frozen=True)

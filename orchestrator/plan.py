@@ -11,8 +11,7 @@ from typing import Any, TypeAlias
 
 from pydantic import JsonValue
 
-from segsweep.orchestrator.domains import Domain, domains_in, resolve
-from segsweep.orchestrator.entries import sampled_options
+from segsweep.orchestrator.domains import Domain, domains_in, resolve, sampled_options
 from segsweep.orchestrator.schedulers import Group, Grouping, group_of
 from segsweep.orchestrator.source import dotted
 from segsweep.orchestrator.spec import OF_MODELS, SETTINGS, ComponentSpec, SweepSpec

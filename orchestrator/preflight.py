@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segsweep.orchestrator.capacity import Capacity
-from segsweep.orchestrator.entries import sampled_options
+from segsweep.orchestrator.domains import sampled_options
 from segsweep.orchestrator.errors import InputError, Mistake
 from segsweep.orchestrator.next_step import resume_command
-from segsweep.orchestrator.progress import Progress
+from segsweep.orchestrator.progress import Announce, Progress
 from segsweep.orchestrator.ray_session import check_port
 from segsweep.orchestrator.source import Source
 from segsweep.orchestrator.spec import ComponentSpec, Resources, SweepSpec, sweep_name
@@ -24,7 +24,6 @@ from segsweep.trainables.splits import open_dataset
 if TYPE_CHECKING:
     from segsweep.trainables.cache import CachedSplit
 
-Announce = Callable[[str], None]
 TRIAL_SPLITS: tuple[Split, ...] = ("train", "val")  # what trials read; the test split is for the winner alone
 ANSWER_TIMEOUT_S = 10.0
 

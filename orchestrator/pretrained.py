@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import JsonValue
 
-from segsweep.orchestrator.entries import sampled_options
+from segsweep.orchestrator.domains import sampled_options
 from segsweep.orchestrator.errors import InputError, Mistake
 from segsweep.orchestrator.source import Source
 from segsweep.orchestrator.spec import ComponentSpec, SweepSpec
@@ -18,7 +18,7 @@ from segsweep.trainables.weights.options import PretrainedOptions
 from segsweep.trainables.weights.sources import encoder_source, network_source
 
 if TYPE_CHECKING:
-    from segsweep.orchestrator.preflight import Announce
+    from segsweep.orchestrator.progress import Announce
 
 
 class AbsentWeights(NamedTuple):

@@ -1,8 +1,9 @@
-"""Progress of work that is counted in images, on stderr."""
+"""What people are told while they wait: lines, and progress that is counted in images, on stderr."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -10,6 +11,8 @@ import click
 
 if TYPE_CHECKING:
     from click._termui_impl import ProgressBar
+
+Announce = Callable[[str], None]
 
 
 class Progress:

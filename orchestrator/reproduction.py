@@ -8,7 +8,8 @@ from typing import Any
 from pydantic import JsonValue, ValidationError
 
 from segsweep.orchestrator.entries import default_name
-from segsweep.orchestrator.spec import CROSSING, SECTIONS, SETTINGS
+from segsweep.orchestrator.sections import SECTIONS
+from segsweep.orchestrator.spec import CROSSING, SETTINGS
 from segsweep.trainables.catalog import UnknownComponentError
 from segsweep.trainables.config import Entry, Evaluation, Objective, TrialConfig
 

@@ -13,7 +13,7 @@ from segsweep.orchestrator.errors import ExitCode
 from segsweep.orchestrator.launching import Machinery, Outcome, run
 from segsweep.orchestrator.leaderboard import board_text
 from segsweep.orchestrator.next_step import resume_command
-from segsweep.orchestrator.preflight import Announce
+from segsweep.orchestrator.progress import Announce
 from segsweep.orchestrator.recorded import recorded
 from segsweep.orchestrator.state import SweepState, TrialState
 from segsweep.orchestrator.tracking.records import sweep_uid

@@ -7,7 +7,8 @@ from typing import Any
 from segsweep.orchestrator import recipes
 from segsweep.orchestrator.domains import KINDS
 from segsweep.orchestrator.entries import NOT_SEARCHED
-from segsweep.orchestrator.spec import OF_MODELS, SECTIONS, SETTINGS, Section, SweepSpec
+from segsweep.orchestrator.sections import SECTIONS, Section
+from segsweep.orchestrator.spec import OF_MODELS, SETTINGS, SweepSpec
 
 DOMAIN: dict[str, Any] = {
     "type": "object",

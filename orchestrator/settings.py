@@ -6,8 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from segsweep.orchestrator.domains import DomainError
-from segsweep.orchestrator.entries import sampled_options
+from segsweep.orchestrator.domains import DomainError, sampled_options
 from segsweep.orchestrator.explanations import shown
 
 

@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
 
 from segsweep.orchestrator.aims import Aim, Bounds
 from segsweep.orchestrator.own_losses import OWN, has_own_loss
-from segsweep.orchestrator.schedulers import SCHEDULERS
-from segsweep.orchestrator.searchers import SEARCHERS
 from segsweep.orchestrator.source import KeyPath
-from segsweep.trainables.catalog import (
-    AUGMENTATIONS,
-    DATASETS,
-    LOSSES,
-    LR_SCHEDULES,
-    MODELS,
-    OPTIMIZERS,
-    Catalog,
-)
 from segsweep.trainables.config import Evaluation, Frozen, Objective
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
@@ -146,28 +134,7 @@ class SweepSpec(Frozen):
 
 SETTINGS = ("batch_size", "accumulation", "clip_norm", "ema")
 """Numbers of the training loop, fixed or searched; a model may have its own."""
-
-
-@dataclass(frozen=True)
-class Section:
-    """A key of the YAML that holds components: where they are catalogued, and which key names them."""
-
-    catalog: Catalog[Any]
-    key: str = "type"
-    many: bool = True
-    unnamed: str = ""  # the component of an entry that names components as its keys: {dice: 0.5, cross_entropy: 0.5}
-
-
-SECTIONS: Mapping[str, Section] = {
-    "datasets": Section(DATASETS),
-    "models": Section(MODELS, key="architecture"),
-    "losses": Section(LOSSES, unnamed="sum"),
-    "optimizers": Section(OPTIMIZERS),
-    "lr_schedules": Section(LR_SCHEDULES),
-    "augmentations": Section(AUGMENTATIONS),
-    "searcher": Section(SEARCHERS, many=False),
-    "scheduler": Section(SCHEDULERS, many=False),
-}
-CROSSING = tuple(name for name, section in SECTIONS.items() if section.many)
-OF_MODELS = tuple(name for name in CROSSING if name not in ("datasets", "models"))
-"""The lists that a model may replace by its own."""
+CROSSING = ("datasets", "models", "losses", "optimizers", "lr_schedules", "augmentations")
+"""The lists that span the combinations."""
+OF_MODELS = CROSSING[2:]
+"""Those that a model may replace by its own."""

@@ -12,8 +12,8 @@ from typing import Any
 from pydantic import JsonValue, ValidationError
 
 from segsweep.orchestrator.allocation import no_choice
-from segsweep.orchestrator.domains import DomainError
-from segsweep.orchestrator.entries import Entries, sampled_options
+from segsweep.orchestrator.domains import DomainError, sampled_options
+from segsweep.orchestrator.entries import Entries
 from segsweep.orchestrator.errors import InputError, Mistake
 from segsweep.orchestrator.explanations import mistakes_of, shown, validate_strictly
 from segsweep.orchestrator.own_losses import own_loss_problems
@@ -21,9 +21,10 @@ from segsweep.orchestrator.passwords import HOLDS_PASSWORD, without_password
 from segsweep.orchestrator.plan import SweepPlan
 from segsweep.orchestrator.pretrained import absent_weights
 from segsweep.orchestrator.schedulers import Grouping
+from segsweep.orchestrator.sections import SECTIONS
 from segsweep.orchestrator.settings import mistake_in
 from segsweep.orchestrator.source import KeyPath, Source
-from segsweep.orchestrator.spec import CROSSING, SECTIONS, SETTINGS, ComponentSpec, SweepSpec
+from segsweep.orchestrator.spec import CROSSING, SETTINGS, ComponentSpec, SweepSpec
 from segsweep.trainables.catalog import DATASETS, LOSSES, LR_SCHEDULES, MODELS, did_you_mean, import_plugins
 from segsweep.trainables.components import DataError, DatasetCard, Task
 from segsweep.trainables.config import Objective

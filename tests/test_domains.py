@@ -5,8 +5,16 @@ from typing import Any
 
 import pytest
 
-from segsweep.orchestrator.domains import Choice, DomainError, Range, domains_in, is_domain, parse, resolve
-from segsweep.orchestrator.entries import sampled_options
+from segsweep.orchestrator.domains import (
+    Choice,
+    DomainError,
+    Range,
+    domains_in,
+    is_domain,
+    parse,
+    resolve,
+    sampled_options,
+)
 
 
 def test_ranges_keep_their_kind_bounds_and_first_point() -> None:
