@@ -26,8 +26,12 @@ from pathlib import Path
 from typing import Any
 
 from segsweep.orchestrator.backends import Report, Steppable, TrialFactory, train
-from segsweep.orchestrator.capacity import local_capacity
-from segsweep.orchestrator.journal import (
+from segsweep.orchestrator.checking.validation import check
+from segsweep.orchestrator.driving.sweep import Assignment, Sweep
+from segsweep.orchestrator.forecasting.capacity import local_capacity
+from segsweep.orchestrator.launching.ray_session import ray_session
+from segsweep.orchestrator.planning.plan import SweepPlan
+from segsweep.orchestrator.record.journal import (
     AttemptEnded,
     DriverStarted,
     DriverStopped,
@@ -36,14 +40,10 @@ from segsweep.orchestrator.journal import (
     TrialFacts,
     read_events,
 )
-from segsweep.orchestrator.plan import SweepPlan
-from segsweep.orchestrator.ray_session import ray_session
-from segsweep.orchestrator.source import parse
-from segsweep.orchestrator.sweep import Assignment, Sweep
+from segsweep.orchestrator.space.source import parse
 from segsweep.orchestrator.tracking.store import check as check_store
 from segsweep.orchestrator.tracking.store import resolve_uri
 from segsweep.orchestrator.tracking.writer import TrackingWriter, sync
-from segsweep.orchestrator.validation import check
 from segsweep.trainables import places
 
 RATIO_BAR = 1.3  # our time / Ray Tune's

@@ -180,10 +180,10 @@ def ours(searcher: dict[str, Any], scheduler: dict[str, Any], **more: Any) -> Ca
 
     def run(pool: Pool, seed: int) -> Outcome:
         from segsweep.orchestrator.backends.simulated import Simulated
-        from segsweep.orchestrator.journal import EpochDone, Event, Journal
-        from segsweep.orchestrator.plan import SweepPlan
-        from segsweep.orchestrator.spec import ComponentSpec, SweepSpec
-        from segsweep.orchestrator.sweep import Assignment, Sweep
+        from segsweep.orchestrator.driving.sweep import Assignment, Sweep
+        from segsweep.orchestrator.planning.plan import SweepPlan
+        from segsweep.orchestrator.record.journal import EpochDone, Event, Journal
+        from segsweep.orchestrator.space.spec import ComponentSpec, SweepSpec
         from segsweep.trainables.config import Objective
 
         domains = {name: domain(name) for name in RANGES}
@@ -237,7 +237,7 @@ def ours(searcher: dict[str, Any], scheduler: dict[str, Any], **more: Any) -> Ca
 
 
 def component(entry: dict[str, Any], **extra: Any) -> Any:
-    from segsweep.orchestrator.spec import ComponentSpec
+    from segsweep.orchestrator.space.spec import ComponentSpec
 
     options = {key: value for key, value in entry.items() if key != "type"}
     return ComponentSpec(type=entry["type"], name=entry["type"], options=options | extra)

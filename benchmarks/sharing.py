@@ -47,15 +47,15 @@ from search import (
     to_unit,
 )
 
-from segsweep.orchestrator.aims import Aim
 from segsweep.orchestrator.backends.simulated import Simulated
-from segsweep.orchestrator.journal import Journal
-from segsweep.orchestrator.plan import Combination, SweepPlan
+from segsweep.orchestrator.driving.sweep import Assignment, Sweep
+from segsweep.orchestrator.planning.plan import Combination, SweepPlan
+from segsweep.orchestrator.record.journal import Journal
+from segsweep.orchestrator.record.state import Cell, TrialState
 from segsweep.orchestrator.searchers import SEARCHERS, Values
 from segsweep.orchestrator.searchers import _optuna as product
-from segsweep.orchestrator.spec import ComponentSpec, SweepSpec
-from segsweep.orchestrator.state import Cell, TrialState
-from segsweep.orchestrator.sweep import Assignment, Sweep
+from segsweep.orchestrator.space.aims import Aim
+from segsweep.orchestrator.space.spec import ComponentSpec, SweepSpec
 from segsweep.trainables.config import Objective
 from segsweep.trainables.places import data_folder
 

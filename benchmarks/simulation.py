@@ -22,14 +22,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segsweep.orchestrator import status
 from segsweep.orchestrator.backends import Report
 from segsweep.orchestrator.backends.simulated import Simulated
-from segsweep.orchestrator.journal import Journal, SweepCreated
-from segsweep.orchestrator.plan import SweepPlan
-from segsweep.orchestrator.source import parse
-from segsweep.orchestrator.sweep import Assignment, Sweep
-from segsweep.orchestrator.validation import check
+from segsweep.orchestrator.checking.validation import check
+from segsweep.orchestrator.driving.sweep import Assignment, Sweep
+from segsweep.orchestrator.planning.plan import SweepPlan
+from segsweep.orchestrator.record.journal import Journal, SweepCreated
+from segsweep.orchestrator.space.source import parse
+from segsweep.orchestrator.watching import status
 
 RUN_BAR_S = 180.0
 MEMORY_BAR_GIB = 1.0

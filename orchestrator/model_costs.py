@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import ValidationError
 
+from segsweep.orchestrator.checking.explanations import mistakes_of, validate_strictly
 from segsweep.orchestrator.errors import InputError, Mistake
-from segsweep.orchestrator.explanations import mistakes_of, validate_strictly
-from segsweep.orchestrator.source import assigned
+from segsweep.orchestrator.space.source import assigned
 from segsweep.trainables.catalog import MODELS, UnknownComponentError
 from segsweep.trainables.components import ComponentOptions, ModelComponent, Task, WeightsError
 

@@ -13,22 +13,22 @@ from typing import Any
 
 import pytest
 
-from segsweep.orchestrator import status
-from segsweep.orchestrator.allocation import Allotment, limits
 from segsweep.orchestrator.backends.in_process import InProcess
 from segsweep.orchestrator.backends.simulated import Simulated
-from segsweep.orchestrator.board import make_board
-from segsweep.orchestrator.capacity import Capacity
+from segsweep.orchestrator.board.rows import make_board
+from segsweep.orchestrator.checking.validation import check
+from segsweep.orchestrator.driving.sweep import Assignment, Sweep
 from segsweep.orchestrator.errors import ExitCode, InputError
-from segsweep.orchestrator.journal import Journal, RoundClosed, SweepCreated, TrialCreated, read_events
-from segsweep.orchestrator.plan import SweepPlan
-from segsweep.orchestrator.planning import as_lines, summary
-from segsweep.orchestrator.source import parse
-from segsweep.orchestrator.state import Cell, SweepState
-from segsweep.orchestrator.sweep import Assignment, Sweep
+from segsweep.orchestrator.forecasting.capacity import Capacity
+from segsweep.orchestrator.forecasting.summary import as_lines, summary
+from segsweep.orchestrator.planning.allocation import Allotment, limits
+from segsweep.orchestrator.planning.plan import SweepPlan
+from segsweep.orchestrator.record.journal import Journal, RoundClosed, SweepCreated, TrialCreated, read_events
+from segsweep.orchestrator.record.state import Cell, SweepState
+from segsweep.orchestrator.space.source import parse
 from segsweep.orchestrator.tracking.reader import TrialRow
-from segsweep.orchestrator.validation import check
-from segsweep.orchestrator.view import last_words
+from segsweep.orchestrator.watching import status
+from segsweep.orchestrator.watching.view import last_words
 
 
 def space(models: int, trials: int, more: str = "") -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from segsweep.orchestrator.checking.validation import check
 from segsweep.orchestrator.errors import InputError
-from segsweep.orchestrator.preflight import unusable_augmentations
-from segsweep.orchestrator.source import parse
-from segsweep.orchestrator.validation import check
+from segsweep.orchestrator.launching.preflight import unusable_augmentations
+from segsweep.orchestrator.space.source import parse
 from segsweep.trainables.augmentations._notation import names
 
 SPEC = """\

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from segsweep.orchestrator.plan import SweepPlan
-from segsweep.orchestrator.source import parse
-from segsweep.orchestrator.validation import check
+from segsweep.orchestrator.checking.validation import check
+from segsweep.orchestrator.planning.plan import SweepPlan
+from segsweep.orchestrator.space.source import parse
 from segsweep.trainables.batches import Batch, train_batches
 from segsweep.trainables.cache import CachedSplit, open_split
 from segsweep.trainables.catalog import AUGMENTATIONS

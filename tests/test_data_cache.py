@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from segsweep.orchestrator.checking.validation import check
 from segsweep.orchestrator.cli import cli
 from segsweep.orchestrator.errors import InputError
-from segsweep.orchestrator.preflight import check_data
-from segsweep.orchestrator.source import parse
-from segsweep.orchestrator.spec import SweepSpec
-from segsweep.orchestrator.validation import check
+from segsweep.orchestrator.launching.preflight import check_data
+from segsweep.orchestrator.space.source import parse
+from segsweep.orchestrator.space.spec import SweepSpec
 from segsweep.trainables.cache import CachedSplit, open_split
 from segsweep.trainables.datasets import streets
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from segsweep.orchestrator.domains import (
+from segsweep.orchestrator.space.domains import (
     Choice,
     DomainError,
     Range,

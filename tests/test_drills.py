@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from segsweep.orchestrator.journal import AttemptEnded, AttemptStarted, EpochDone, Event, read_events
-from segsweep.orchestrator.state import SweepState
+from segsweep.orchestrator.record.journal import AttemptEnded, AttemptStarted, EpochDone, Event, read_events
+from segsweep.orchestrator.record.state import SweepState
 
 pytestmark = [
     pytest.mark.slow,

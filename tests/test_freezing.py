@@ -10,9 +10,9 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
+from segsweep.orchestrator.checking.validation import check
 from segsweep.orchestrator.errors import InputError
-from segsweep.orchestrator.source import parse
-from segsweep.orchestrator.validation import check
+from segsweep.orchestrator.space.source import parse
 from segsweep.trainables.catalog import MODELS
 from segsweep.trainables.components import Task
 from segsweep.trainables.freezing import Freezing, freezing

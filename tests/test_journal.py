@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from segsweep.orchestrator.journal import DriverStarted, DriverStopped, Journal, JournalError, read_events
+from segsweep.orchestrator.record.journal import DriverStarted, DriverStopped, Journal, JournalError, read_events
 
 
 def started(pid: int) -> DriverStarted:
@@ -77,7 +77,7 @@ def test_a_second_driver_is_refused(tmp_path: Path) -> None:
 HOLDER = """
 import sys, time
 from pathlib import Path
-from segsweep.orchestrator.journal import DriverStarted, Journal
+from segsweep.orchestrator.record.journal import DriverStarted, Journal
 journal = Journal(Path(sys.argv[1]))
 journal.append(DriverStarted(pid=0, host="h", backend="in_process"))
 print("held", flush=True)

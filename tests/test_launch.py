@@ -16,12 +16,12 @@ from pathlib import Path
 
 import pytest
 
+from segsweep.orchestrator.checking.validation import check
 from segsweep.orchestrator.cli import main
-from segsweep.orchestrator.journal import EpochDone, Journal, read_events
-from segsweep.orchestrator.launching import Machinery, create
-from segsweep.orchestrator.source import parse
+from segsweep.orchestrator.launching.launch import Machinery, create
+from segsweep.orchestrator.record.journal import EpochDone, Journal, read_events
+from segsweep.orchestrator.space.source import parse
 from segsweep.orchestrator.tracking.reader import Reader
-from segsweep.orchestrator.validation import check
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning",  # MLflow imports pydantic, starlette and sqlalchemy features that are going away

@@ -14,12 +14,16 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from segsweep.orchestrator.board import Board, make_board
-from segsweep.orchestrator.board_formats import as_csv, as_json, as_markdown, as_table
+from segsweep.orchestrator.board.formats import as_csv, as_json, as_markdown, as_table
+from segsweep.orchestrator.board.leaderboard import best_trial, read_board
+from segsweep.orchestrator.board.rows import Board, make_board
+from segsweep.orchestrator.checking.reproduction import as_yaml, single_point
+from segsweep.orchestrator.checking.validation import check
 from segsweep.orchestrator.cli import cli
 from segsweep.orchestrator.durations import duration
 from segsweep.orchestrator.errors import InputError
-from segsweep.orchestrator.journal import (
+from segsweep.orchestrator.planning.plan import SweepPlan
+from segsweep.orchestrator.record.journal import (
     AttemptEnded,
     AttemptStarted,
     DriverStarted,
@@ -30,14 +34,10 @@ from segsweep.orchestrator.journal import (
     TrialCreated,
     TrialFacts,
 )
-from segsweep.orchestrator.leaderboard import best_trial, read_board
-from segsweep.orchestrator.plan import SweepPlan
-from segsweep.orchestrator.reproduction import as_yaml, single_point
-from segsweep.orchestrator.source import parse
+from segsweep.orchestrator.space.source import parse
 from segsweep.orchestrator.tracking.reader import Reader, TrialRow
 from segsweep.orchestrator.tracking.store import resolve_uri
 from segsweep.orchestrator.tracking.writer import sync
-from segsweep.orchestrator.validation import check
 from segsweep.trainables.config import Entry, Evaluation, Objective, TrialConfig
 
 pytestmark = pytest.mark.filterwarnings(

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from segsweep.orchestrator.capacity import Capacity
+from segsweep.orchestrator.checking.validation import check
 from segsweep.orchestrator.errors import InputError
-from segsweep.orchestrator.plan import SweepPlan
-from segsweep.orchestrator.planning import as_lines, summary
-from segsweep.orchestrator.source import parse
-from segsweep.orchestrator.validation import check
+from segsweep.orchestrator.forecasting.capacity import Capacity
+from segsweep.orchestrator.forecasting.summary import as_lines, summary
+from segsweep.orchestrator.planning.plan import SweepPlan
+from segsweep.orchestrator.space.source import parse
 from segsweep.trainables.catalog import MODELS
 from segsweep.trainables.components import VOID, Outputs, Task
 from segsweep.trainables.models._set_loss import SetLoss, SetPrediction

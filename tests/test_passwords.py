@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from segsweep.orchestrator.capacity import Capacity
+from segsweep.orchestrator.forecasting.capacity import Capacity
+from segsweep.orchestrator.launching.provenance import provenance
 from segsweep.orchestrator.passwords import without_password
-from segsweep.orchestrator.provenance import provenance
 
 
 @pytest.mark.parametrize(

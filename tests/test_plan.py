@@ -10,16 +10,16 @@ import jsonschema
 import pytest
 from click.testing import CliRunner
 
-from segsweep.orchestrator.capacity import Capacity
+from segsweep.orchestrator.checking.schema import search_space_schema
+from segsweep.orchestrator.checking.validation import check
 from segsweep.orchestrator.cli import cli
-from segsweep.orchestrator.domains import Range
 from segsweep.orchestrator.errors import InputError
-from segsweep.orchestrator.plan import SweepPlan
-from segsweep.orchestrator.planning import as_lines, summary
-from segsweep.orchestrator.schema import search_space_schema
-from segsweep.orchestrator.source import parse, read
-from segsweep.orchestrator.state import Cell
-from segsweep.orchestrator.validation import check
+from segsweep.orchestrator.forecasting.capacity import Capacity
+from segsweep.orchestrator.forecasting.summary import as_lines, summary
+from segsweep.orchestrator.planning.plan import SweepPlan
+from segsweep.orchestrator.record.state import Cell
+from segsweep.orchestrator.space.domains import Range
+from segsweep.orchestrator.space.source import parse, read
 
 SPACES = Path(__file__).parents[1] / "search_spaces"
 SHIPPED = sorted(SPACES.glob("*.yaml"))

@@ -13,12 +13,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from segsweep.orchestrator.checking.validation import Checked, check
 from segsweep.orchestrator.cli import main
 from segsweep.orchestrator.errors import InputError
-from segsweep.orchestrator.source import parse
+from segsweep.orchestrator.space.source import parse
 from segsweep.orchestrator.tracking.reader import Reader
 from segsweep.orchestrator.tracking.store import connect
-from segsweep.orchestrator.validation import Checked, check
 from segsweep.trainables.catalog import MODELS
 from segsweep.trainables.components import Task
 

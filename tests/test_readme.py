@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 import pytest
 
+from segsweep.orchestrator.checking.validation import check
 from segsweep.orchestrator.cli import cli
-from segsweep.orchestrator.source import read
-from segsweep.orchestrator.validation import check
+from segsweep.orchestrator.space.source import read
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "cluster.yaml")

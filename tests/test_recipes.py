@@ -6,12 +6,12 @@ from importlib.resources import files
 
 import pytest
 
-from segsweep.orchestrator import recipes
-from segsweep.orchestrator.entries import read_recipe
+from segsweep.orchestrator.checking import recipes
+from segsweep.orchestrator.checking.entries import read_recipe
+from segsweep.orchestrator.checking.validation import check
 from segsweep.orchestrator.errors import InputError
-from segsweep.orchestrator.plan import Combination, SweepPlan
-from segsweep.orchestrator.source import parse
-from segsweep.orchestrator.validation import check
+from segsweep.orchestrator.planning.plan import Combination, SweepPlan
+from segsweep.orchestrator.space.source import parse
 
 HEAD = "datasets: [streets]\nepochs: 9\nimage_size: [64, 96]\nlosses: [dice]\noptimizers: [sgd]\n"
 

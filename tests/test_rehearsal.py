@@ -15,18 +15,18 @@ import torch
 from click.testing import CliRunner
 from torch import nn
 
-from segsweep.orchestrator.capacity import Capacity
+from segsweep.orchestrator.checking.validation import check
 from segsweep.orchestrator.cli import cli
 from segsweep.orchestrator.errors import InputError
-from segsweep.orchestrator.journal import AttemptEnded, AttemptStarted, EpochDone, Event, Journal, TrialCreated
-from segsweep.orchestrator.paces import Paces, measured_paces, recorded_paces
-from segsweep.orchestrator.plan import SweepPlan
-from segsweep.orchestrator.planning import as_lines, summary
-from segsweep.orchestrator.rehearsal import rehearse
+from segsweep.orchestrator.forecasting.capacity import Capacity
+from segsweep.orchestrator.forecasting.paces import Paces, measured_paces, recorded_paces
+from segsweep.orchestrator.forecasting.rehearsal import rehearse
+from segsweep.orchestrator.forecasting.summary import as_lines, summary
+from segsweep.orchestrator.planning.plan import SweepPlan
+from segsweep.orchestrator.record.journal import AttemptEnded, AttemptStarted, EpochDone, Event, Journal, TrialCreated
+from segsweep.orchestrator.record.state import Cell
 from segsweep.orchestrator.schedulers import SCHEDULERS
-from segsweep.orchestrator.source import parse
-from segsweep.orchestrator.state import Cell
-from segsweep.orchestrator.validation import check
+from segsweep.orchestrator.space.source import parse
 from segsweep.trainables.catalog import MODELS
 from segsweep.trainables.components import ComponentOptions, Task
 from segsweep.trainables.timing import WARM_UP, Pace, measure

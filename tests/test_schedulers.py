@@ -11,16 +11,16 @@ import pytest
 from scripted import scripted
 
 from segsweep.orchestrator.backends.simulated import Simulated
-from segsweep.orchestrator.journal import AttemptEnded, EpochDone, Journal, Stop, TrialCreated, Unit, read_events
-from segsweep.orchestrator.plan import SweepPlan
+from segsweep.orchestrator.checking.validation import check
+from segsweep.orchestrator.driving.sweep import Assignment, Sweep
+from segsweep.orchestrator.driving.verdicts import explain_stop
+from segsweep.orchestrator.planning.plan import SweepPlan
+from segsweep.orchestrator.record.journal import AttemptEnded, EpochDone, Journal, Stop, TrialCreated, Unit, read_events
+from segsweep.orchestrator.record.state import TrialState
 from segsweep.orchestrator.schedulers import SCHEDULERS, Decision, Grouping, GroupView, Pause, Scheduler
 from segsweep.orchestrator.schedulers.hyperband import Options as HyperbandOptions
 from segsweep.orchestrator.schedulers.hyperband import graces, next_bracket, sizes
-from segsweep.orchestrator.source import parse
-from segsweep.orchestrator.state import TrialState
-from segsweep.orchestrator.sweep import Assignment, Sweep
-from segsweep.orchestrator.validation import check
-from segsweep.orchestrator.verdicts import explain_stop
+from segsweep.orchestrator.space.source import parse
 from segsweep.trainables.config import Objective
 
 Mode = Literal["max", "min"]

@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 from pydantic import JsonValue
 
-from segsweep.orchestrator.aims import Aim, Bounds
-from segsweep.orchestrator.domains import parse as parse_domain
-from segsweep.orchestrator.plan import Combination, SweepPlan
+from segsweep.orchestrator.checking.validation import check
+from segsweep.orchestrator.planning.plan import Combination, SweepPlan
+from segsweep.orchestrator.record.state import TrialState
 from segsweep.orchestrator.searchers import SEARCHERS, Searcher, Values
 from segsweep.orchestrator.searchers._values import at_fraction
 from segsweep.orchestrator.searchers.quasi_random import coordinate
-from segsweep.orchestrator.source import parse
-from segsweep.orchestrator.state import TrialState
-from segsweep.orchestrator.validation import check
+from segsweep.orchestrator.space.aims import Aim, Bounds
+from segsweep.orchestrator.space.domains import parse as parse_domain
+from segsweep.orchestrator.space.source import parse
 from segsweep.trainables.config import Objective
 
 OPEN_SPACE = """

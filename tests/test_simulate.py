@@ -12,17 +12,17 @@ from click.testing import CliRunner
 from scripted import scripted
 
 from segsweep.orchestrator.backends.in_process import InProcess
+from segsweep.orchestrator.checking.validation import check
 from segsweep.orchestrator.cli import cli
-from segsweep.orchestrator.curves import Recording, distance
-from segsweep.orchestrator.domains import Choice, Range
+from segsweep.orchestrator.driving.sweep import Assignment, Sweep
 from segsweep.orchestrator.errors import InputError
-from segsweep.orchestrator.journal import Journal
-from segsweep.orchestrator.plan import SweepPlan
-from segsweep.orchestrator.simulation import as_lines, simulate
-from segsweep.orchestrator.source import parse
-from segsweep.orchestrator.state import Cell, SweepState, TrialState
-from segsweep.orchestrator.sweep import Assignment, Sweep
-from segsweep.orchestrator.validation import check
+from segsweep.orchestrator.forecasting.curves import Recording, distance
+from segsweep.orchestrator.forecasting.simulation import as_lines, simulate
+from segsweep.orchestrator.planning.plan import SweepPlan
+from segsweep.orchestrator.record.journal import Journal
+from segsweep.orchestrator.record.state import Cell, SweepState, TrialState
+from segsweep.orchestrator.space.domains import Choice, Range
+from segsweep.orchestrator.space.source import parse
 
 SPACE = """
 datasets: [streets]

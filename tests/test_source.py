@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from segsweep.orchestrator.errors import InputError
-from segsweep.orchestrator.source import dotted, parse, read
+from segsweep.orchestrator.space.source import dotted, parse, read
 
 
 def test_yaml_1_2_scalars() -> None:

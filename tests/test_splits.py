@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from segsweep.orchestrator.entries import default_name
+from segsweep.orchestrator.checking.entries import default_name
 from segsweep.trainables.catalog import DATASETS
 from segsweep.trainables.components import VOID, DataError, Dataset, DatasetCard, Pair, Sample, Split
 from segsweep.trainables.dataset_options import DatasetOptions, Folds, Subset

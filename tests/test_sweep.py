@@ -19,7 +19,10 @@ from scripted import ScriptedReport, ScriptedTrial, scripted
 from segsweep.orchestrator.backends import Backend, TrialFactory
 from segsweep.orchestrator.backends.in_process import InProcess
 from segsweep.orchestrator.backends.simulated import Simulated
-from segsweep.orchestrator.journal import (
+from segsweep.orchestrator.checking.validation import check
+from segsweep.orchestrator.driving.sweep import Assignment, Sweep
+from segsweep.orchestrator.planning.plan import SweepPlan
+from segsweep.orchestrator.record.journal import (
     AttemptEnded,
     AttemptStarted,
     EpochDone,
@@ -28,10 +31,7 @@ from segsweep.orchestrator.journal import (
     TrialCreated,
     read_events,
 )
-from segsweep.orchestrator.plan import SweepPlan
-from segsweep.orchestrator.source import parse
-from segsweep.orchestrator.sweep import Assignment, Sweep
-from segsweep.orchestrator.validation import check
+from segsweep.orchestrator.space.source import parse
 
 SPACE = """
 datasets: [{type: streets, name: day}, {type: streets, name: night, variant: night}]
@@ -58,7 +58,7 @@ def run(backend: Backend, folder: Path, factory: TrialFactory, plan: SweepPlan |
 
 @pytest.fixture(scope="module")
 def ray_tune(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
-    from segsweep.orchestrator.ray_session import ray_session
+    from segsweep.orchestrator.launching.ray_session import ray_session
 
     with ray_session(tmp_path_factory.mktemp("ray"), cpus=2, gpus=0):
         from ray import cloudpickle

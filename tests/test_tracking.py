@@ -30,7 +30,7 @@ from click.testing import CliRunner
 
 from segsweep.orchestrator.cli import cli
 from segsweep.orchestrator.errors import InputError
-from segsweep.orchestrator.journal import (
+from segsweep.orchestrator.record.journal import (
     AttemptEnded,
     AttemptStarted,
     Cause,

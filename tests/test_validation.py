@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from segsweep.orchestrator.checking.validation import check
 from segsweep.orchestrator.cli import cli
 from segsweep.orchestrator.errors import InputError
-from segsweep.orchestrator.source import parse, read
-from segsweep.orchestrator.spec import SweepSpec
-from segsweep.orchestrator.validation import check
+from segsweep.orchestrator.space.source import parse, read
+from segsweep.orchestrator.space.spec import SweepSpec
 from segsweep.trainables.catalog import LOSSES
 from segsweep.trainables.config import Objective
 

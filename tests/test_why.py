@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from segsweep.orchestrator.checking.validation import check
 from segsweep.orchestrator.cli import cli
 from segsweep.orchestrator.errors import InputError
-from segsweep.orchestrator.journal import (
+from segsweep.orchestrator.planning.plan import SweepPlan
+from segsweep.orchestrator.record.journal import (
     AttemptEnded,
     AttemptStarted,
     Cause,
@@ -21,10 +23,8 @@ from segsweep.orchestrator.journal import (
     Stop,
     TrialCreated,
 )
-from segsweep.orchestrator.plan import SweepPlan
-from segsweep.orchestrator.source import parse
-from segsweep.orchestrator.validation import check
-from segsweep.orchestrator.why import as_lines, facts
+from segsweep.orchestrator.space.source import parse
+from segsweep.orchestrator.watching.why import as_lines, facts
 from segsweep.trainables.config import Objective
 
 SPACE = """

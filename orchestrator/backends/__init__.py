@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from segsweep.orchestrator.sweep import Assignment, Sweep
+    from segsweep.orchestrator.driving.sweep import Assignment, Sweep
 
 
 class Report(Protocol):

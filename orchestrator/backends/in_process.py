@@ -8,7 +8,7 @@ from contextlib import closing
 from typing import TypeVar
 
 from segsweep.orchestrator.backends import Steppable, TrialFactory, one_line
-from segsweep.orchestrator.sweep import Assignment, Sweep
+from segsweep.orchestrator.driving.sweep import Assignment, Sweep
 
 log = logging.getLogger(__name__)
 

@@ -24,7 +24,7 @@ from ray.tune.stopper import Stopper
 from ray.util.metrics import Gauge
 
 from segsweep.orchestrator.backends import Steppable, TrialFactory, one_line
-from segsweep.orchestrator.sweep import Assignment, Sweep
+from segsweep.orchestrator.driving.sweep import Assignment, Sweep
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class RayTune:
         self._growing = growing
 
     def run(self, sweep: Sweep, factory: TrialFactory) -> None:
-        """Needs `ray.init` to have happened (segsweep.orchestrator.ray_session)."""
+        """Needs `ray.init` to have happened (segsweep.orchestrator.launching.ray_session)."""
         os.environ.update(TUNE_ENVIRONMENT)
         for name in ("ray.tune.analysis", "ray.tune.execution.tune_controller", "ray.tune.tune"):
             # they miss the result files we switched off, and print the failures that the journal has

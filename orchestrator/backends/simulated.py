@@ -11,7 +11,7 @@ import itertools
 from typing import TypeAlias
 
 from segsweep.orchestrator.backends import Report, Steppable, TrialFactory, one_line
-from segsweep.orchestrator.sweep import Assignment, Sweep
+from segsweep.orchestrator.driving.sweep import Assignment, Sweep
 
 Epoch: TypeAlias = tuple[float, int, Assignment, Steppable, Report]
 """An epoch under way: when it ends (s), the order in which it began, who trains, and what it will report."""

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from segsweep.orchestrator.spec import ComponentSpec, SweepSpec
-    from segsweep.orchestrator.validation import Checked
+    from segsweep.orchestrator.checking.validation import Checked
+    from segsweep.orchestrator.space.spec import ComponentSpec, SweepSpec
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -53,8 +53,8 @@ def tracking_uri(command: F) -> F:
 
 def checked(file: Path, assignments: tuple[str, ...]) -> Checked:
     """A search-space file, read and checked. Raises InputError."""
-    from segsweep.orchestrator.source import read
-    from segsweep.orchestrator.validation import check
+    from segsweep.orchestrator.checking.validation import check
+    from segsweep.orchestrator.space.source import read
 
     return check(read(file, assignments))
 

@@ -26,9 +26,9 @@ def command(
     import json
     from pathlib import Path
 
+    from segsweep.orchestrator.board.leaderboard import best_trial
+    from segsweep.orchestrator.checking.reproduction import as_yaml, single_point
     from segsweep.orchestrator.errors import InputError, Mistake
-    from segsweep.orchestrator.leaderboard import best_trial
-    from segsweep.orchestrator.reproduction import as_yaml, single_point
     from segsweep.orchestrator.tracking.store import resolve_uri
 
     uri = resolve_uri(uri, Path.cwd())

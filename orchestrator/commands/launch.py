@@ -32,10 +32,10 @@ def command(
     Ctrl-C once stops it cleanly; `segsweep resume` goes on with it. Exit codes: 0 done, 2 invalid input,
     3 done but a cell has no finished trial, 130 interrupted.
     """
-    from segsweep.orchestrator.launching import Machinery, create
-    from segsweep.orchestrator.running import announcer, run_to_the_end
-    from segsweep.orchestrator.source import read
-    from segsweep.orchestrator.validation import check
+    from segsweep.orchestrator.checking.validation import check
+    from segsweep.orchestrator.commands._run import announcer, run_to_the_end
+    from segsweep.orchestrator.launching.launch import Machinery, create
+    from segsweep.orchestrator.space.source import read
 
     source = read(file, assignments)
     how = Machinery(in_process=in_process, address=address, dashboard_port=dashboard_port, quiet=quiet)

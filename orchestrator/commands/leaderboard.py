@@ -31,8 +31,8 @@ def command(
     """
     from pathlib import Path
 
-    from segsweep.orchestrator.board_formats import FORMATS
-    from segsweep.orchestrator.leaderboard import read_board
+    from segsweep.orchestrator.board.formats import FORMATS
+    from segsweep.orchestrator.board.leaderboard import read_board
     from segsweep.orchestrator.tracking.store import resolve_uri
 
     board = read_board(resolve_uri(uri, Path.cwd()), sweep=sweep, dataset=dataset, metric=metric, sort=sort)

@@ -31,13 +31,13 @@ def command(
     """
     import json
 
-    from segsweep.orchestrator.capacity import local_capacity
     from segsweep.orchestrator.commands._options import checked, journal_of
     from segsweep.orchestrator.errors import InputError, Mistake
-    from segsweep.orchestrator.paces import measured_paces, recorded_paces
-    from segsweep.orchestrator.plan import SweepPlan
-    from segsweep.orchestrator.planning import as_lines, summary
-    from segsweep.orchestrator.preflight import check_data
+    from segsweep.orchestrator.forecasting.capacity import local_capacity
+    from segsweep.orchestrator.forecasting.paces import measured_paces, recorded_paces
+    from segsweep.orchestrator.forecasting.summary import as_lines, summary
+    from segsweep.orchestrator.launching.preflight import check_data
+    from segsweep.orchestrator.planning.plan import SweepPlan
 
     if sweeps and measure:
         raise InputError(Mistake("--measure", "and --times answer the same question; give one of them"))

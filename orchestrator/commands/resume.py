@@ -28,8 +28,8 @@ def command(
     Unfinished trials go on from their last checkpoint; rungs, the searcher's knowledge and MLflow runs continue.
     """
     from segsweep.orchestrator.commands._options import sweep_folder
-    from segsweep.orchestrator.launching import Machinery
-    from segsweep.orchestrator.running import run_to_the_end
+    from segsweep.orchestrator.commands._run import run_to_the_end
+    from segsweep.orchestrator.launching.launch import Machinery
 
     how = Machinery(in_process=in_process, address=address, dashboard_port=dashboard_port, quiet=quiet)
     raise SystemExit(run_to_the_end(sweep_folder(sweep, storage), how, as_json=as_json))

@@ -10,6 +10,6 @@ def command() -> None:
     """Print the JSON schema of search-space files. Editors complete and check with it."""
     import json
 
-    from segsweep.orchestrator.schema import search_space_schema
+    from segsweep.orchestrator.checking.schema import search_space_schema
 
     click.echo(json.dumps(search_space_schema(), indent=2))

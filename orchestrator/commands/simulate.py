@@ -43,12 +43,12 @@ def command(
     """
     import json
 
-    from segsweep.orchestrator.capacity import local_capacity
     from segsweep.orchestrator.commands._options import checked
-    from segsweep.orchestrator.curves import Recording
-    from segsweep.orchestrator.plan import SweepPlan
-    from segsweep.orchestrator.planning import concurrency
-    from segsweep.orchestrator.simulation import as_lines, simulate
+    from segsweep.orchestrator.forecasting.capacity import local_capacity
+    from segsweep.orchestrator.forecasting.curves import Recording
+    from segsweep.orchestrator.forecasting.simulation import as_lines, simulate
+    from segsweep.orchestrator.forecasting.summary import concurrency
+    from segsweep.orchestrator.planning.plan import SweepPlan
 
     plan = SweepPlan.of(checked(file, assignments).spec)
     recording = Recording(plan, sources, continue_stopped=continue_stopped)

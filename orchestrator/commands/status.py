@@ -18,7 +18,7 @@ def command(sweep: str | None, storage: Path, as_json: bool) -> None:
     import json
 
     from segsweep.orchestrator.commands._options import sweep_folder
-    from segsweep.orchestrator.status import as_lines, facts
+    from segsweep.orchestrator.watching.status import as_lines, facts
 
     found = facts(sweep_folder(sweep, storage))
     if as_json:

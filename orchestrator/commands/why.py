@@ -19,7 +19,7 @@ def command(trial: str, sweep: str | None, storage: Path, as_json: bool) -> None
     import json
 
     from segsweep.orchestrator.commands._options import sweep_folder
-    from segsweep.orchestrator.why import as_lines, facts
+    from segsweep.orchestrator.watching.why import as_lines, facts
 
     found = facts(sweep_folder(sweep, storage), trial)
     if as_json:

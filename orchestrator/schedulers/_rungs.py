@@ -13,9 +13,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from segsweep.orchestrator.journal import Unit
+from segsweep.orchestrator.record.journal import Unit
+from segsweep.orchestrator.record.state import TrialState
 from segsweep.orchestrator.schedulers import Grouping
-from segsweep.orchestrator.state import TrialState
 from segsweep.trainables.components import ComponentOptions, Problem
 
 BEYOND = 10**12  # iterations or seconds that no trial gets to

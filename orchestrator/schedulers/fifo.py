@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from segsweep.orchestrator.journal import Stop
+from segsweep.orchestrator.record.journal import Stop
+from segsweep.orchestrator.record.state import TrialState
 from segsweep.orchestrator.schedulers import Decision, Grouping, GroupView
-from segsweep.orchestrator.state import TrialState
 from segsweep.trainables.components import ComponentOptions, Problem
 
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias
 
 from pydantic import JsonValue
 
-from segsweep.orchestrator.aims import Aim
+from segsweep.orchestrator.space.aims import Aim
 from segsweep.trainables.catalog import Catalog
 from segsweep.trainables.components import ComponentOptions, Problem
 
 if TYPE_CHECKING:
-    from segsweep.orchestrator.plan import Combination
-    from segsweep.orchestrator.state import TrialState
+    from segsweep.orchestrator.planning.plan import Combination
+    from segsweep.orchestrator.record.state import TrialState
 
 Values: TypeAlias = Mapping[str, JsonValue]
 """Dotted path of each domain ("optimizer.lr") -> its value; empty where a combination has no domains."""

@@ -19,15 +19,15 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState as OptunaState
 from pydantic import JsonValue
 
-from segsweep.orchestrator.aims import Aim
-from segsweep.orchestrator.domains import Choice, Domain, resolve
 from segsweep.orchestrator.searchers import Values
 from segsweep.orchestrator.searchers._values import at_fraction, identity, resolved
+from segsweep.orchestrator.space.aims import Aim
+from segsweep.orchestrator.space.domains import Choice, Domain, resolve
 from segsweep.trainables.config import Objective
 
 if TYPE_CHECKING:
-    from segsweep.orchestrator.plan import Combination, CombinationKey
-    from segsweep.orchestrator.state import TrialState
+    from segsweep.orchestrator.planning.plan import Combination, CombinationKey
+    from segsweep.orchestrator.record.state import TrialState
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 

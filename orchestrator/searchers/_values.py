@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from pydantic import JsonValue
 
-from segsweep.orchestrator.domains import Choice, Domain, Suggest, resolve
 from segsweep.orchestrator.searchers import Values
+from segsweep.orchestrator.space.domains import Choice, Domain, Suggest, resolve
 
 if TYPE_CHECKING:
-    from segsweep.orchestrator.plan import Combination, CombinationKey
-    from segsweep.orchestrator.state import TrialState
+    from segsweep.orchestrator.planning.plan import Combination, CombinationKey
+    from segsweep.orchestrator.record.state import TrialState
 
 Points: TypeAlias = "Callable[[Combination, int], Iterator[Values]]"
 """A combination's points from number `start` on, in a fixed order that reaches every point of a finite space."""

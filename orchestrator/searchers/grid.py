@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, JsonValue
 
-from segsweep.orchestrator.aims import Aim
 from segsweep.orchestrator.searchers import Searcher, Values
+from segsweep.orchestrator.space.aims import Aim
 from segsweep.trainables.components import ComponentOptions, Problem
 
 if TYPE_CHECKING:
-    from segsweep.orchestrator.domains import Domain, Range
-    from segsweep.orchestrator.plan import Combination
+    from segsweep.orchestrator.planning.plan import Combination
+    from segsweep.orchestrator.space.domains import Domain, Range
 
 
 class Options(ComponentOptions):
@@ -67,7 +67,7 @@ def axis(domain: Range, per_range: int) -> list[int] | list[float]:
 
 
 def domain_size(domain: Domain, per_range: int) -> int:
-    from segsweep.orchestrator.domains import Choice
+    from segsweep.orchestrator.space.domains import Choice
 
     if isinstance(domain, Choice):
         return sum(tree_size(value, per_range) for value in domain.values)
@@ -76,7 +76,7 @@ def domain_size(domain: Domain, per_range: int) -> int:
 
 def tree_size(tree: JsonValue, per_range: int) -> int:
     """How many points the grid over a tree of options has."""
-    from segsweep.orchestrator.domains import domains_in
+    from segsweep.orchestrator.space.domains import domains_in
 
     return math.prod(domain_size(domain, per_range) for _, domain in domains_in(tree))
 
@@ -88,8 +88,8 @@ def _leap(size: int) -> int:
 
 def _point(combination: Combination, rank: int, per_range: int, *, publish: bool = False) -> Values:
     """Point `rank` of the grid, the first domain being the digit that changes fastest."""
-    from segsweep.orchestrator.domains import Choice
     from segsweep.orchestrator.searchers._values import published, resolved
+    from segsweep.orchestrator.space.domains import Choice
 
     def suggest(path: str, domain: Domain) -> JsonValue:
         nonlocal rank

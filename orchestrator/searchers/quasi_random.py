@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, JsonValue
 
-from segsweep.orchestrator.aims import Aim
 from segsweep.orchestrator.searchers import Searcher, Values
+from segsweep.orchestrator.space.aims import Aim
 from segsweep.trainables.components import ComponentOptions, Problem
 
 if TYPE_CHECKING:
-    from segsweep.orchestrator.domains import Domain
-    from segsweep.orchestrator.plan import Combination
+    from segsweep.orchestrator.planning.plan import Combination
+    from segsweep.orchestrator.space.domains import Domain
 
 PRECISION = 2**-40  # of a coordinate: digits that count for less are left out
 
@@ -70,8 +70,8 @@ def primes() -> Iterator[int]:
 
 def _paths(tree: JsonValue, path: tuple[str | int, ...] = ()) -> Iterator[str]:
     """Every domain, also those inside choices: each has its own coordinate, whether it exists at a point or not."""
-    from segsweep.orchestrator.domains import Choice, domains_in
-    from segsweep.orchestrator.source import dotted
+    from segsweep.orchestrator.space.domains import Choice, domains_in
+    from segsweep.orchestrator.space.source import dotted
 
     for where, domain in domains_in(tree, path):
         yield dotted(where)

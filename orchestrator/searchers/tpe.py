@@ -10,8 +10,8 @@ from typing import Annotated
 
 from pydantic import Field, JsonValue
 
-from segsweep.orchestrator.aims import Aim
 from segsweep.orchestrator.searchers import Searcher
+from segsweep.orchestrator.space.aims import Aim
 from segsweep.trainables.components import ComponentOptions, Problem
 
 

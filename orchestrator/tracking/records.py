@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 from pydantic import JsonValue, ValidationError
 
-from segsweep.orchestrator.journal import AttemptEnded, EpochDone, SweepCreated, TrialFacts
-from segsweep.orchestrator.spec import SETTINGS
-from segsweep.orchestrator.state import TrialState
+from segsweep.orchestrator.record.journal import AttemptEnded, EpochDone, SweepCreated, TrialFacts
+from segsweep.orchestrator.record.state import TrialState
+from segsweep.orchestrator.space.spec import SETTINGS
 from segsweep.trainables.catalog import (
     AUGMENTATIONS,
     DATASETS,

@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segsweep.orchestrator.journal import SweepCreated
+from segsweep.orchestrator.record.journal import SweepCreated
 from segsweep.orchestrator.tracking import records
 from segsweep.orchestrator.tracking.ledger import Ledger
 from segsweep.orchestrator.tracking.store import connect, message_of, sqlite_path

@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import islice
 from pathlib import Path
 
-from segsweep.orchestrator.journal import SweepCreated, read_events
-from segsweep.orchestrator.state import SweepState
+from segsweep.orchestrator.record.journal import SweepCreated, read_events
+from segsweep.orchestrator.record.state import SweepState
 from segsweep.orchestrator.tracking import records
 from segsweep.orchestrator.tracking.ledger import Ledger
 from segsweep.orchestrator.tracking.runs import Runs

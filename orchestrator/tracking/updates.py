@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from pydantic import JsonValue
 
-from segsweep.orchestrator.journal import (
+from segsweep.orchestrator.record.journal import (
     AttemptEnded,
     AttemptStarted,
     DriverStarted,
@@ -17,7 +17,7 @@ from segsweep.orchestrator.journal import (
     SweepCreated,
     TrialFacts,
 )
-from segsweep.orchestrator.state import SweepState
+from segsweep.orchestrator.record.state import SweepState
 from segsweep.orchestrator.tracking import records
 from segsweep.orchestrator.tracking.records import Point
 

@@ -25,8 +25,8 @@ def command(file: Path, names: tuple[str, ...], assignments: tuple[str, ...], as
     """
     import json
 
-    from segsweep.orchestrator.audits import as_facts, as_lines
     from segsweep.orchestrator.commands._options import checked, chosen_datasets
+    from segsweep.orchestrator.data.check import as_facts, as_lines
     from segsweep.orchestrator.errors import ExitCode, InputError, Mistake
     from segsweep.orchestrator.progress import Progress
     from segsweep.trainables.audit import audit

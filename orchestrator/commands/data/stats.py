@@ -35,7 +35,7 @@ def command(file: Path, names: tuple[str, ...], folder: Path, assignments: tuple
     import json
 
     from segsweep.orchestrator.commands._options import checked, chosen_datasets
-    from segsweep.orchestrator.data_statistics import as_lines, measured, open_all
+    from segsweep.orchestrator.data.stats import as_lines, measured, open_all
     from segsweep.orchestrator.errors import InputError, Mistake
 
     datasets = chosen_datasets(checked(file, assignments).spec, names)

@@ -20,7 +20,7 @@ def command(pattern: str, force: bool, as_json: bool) -> None:
     """
     import json
 
-    from segsweep.orchestrator.cached import clear
+    from segsweep.orchestrator.data.cache import clear
     from segsweep.trainables.places import cache_folder
 
     folder = cache_folder()

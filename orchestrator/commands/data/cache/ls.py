@@ -16,7 +16,7 @@ def command(as_json: bool) -> None:
     """
     import json
 
-    from segsweep.orchestrator.cached import as_lines, facts
+    from segsweep.orchestrator.data.cache import as_lines, facts
     from segsweep.trainables.places import cache_folder
 
     folder = cache_folder()

@@ -1,0 +1,1 @@
+"""The leaderboard, read from MLflow."""

@@ -1,0 +1,192 @@
+"""A leaderboard as a table for people, as Markdown, CSV and JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from segsweep.orchestrator.board.rows import Board, Line, Score
+from segsweep.orchestrator.durations import duration
+from segsweep.trainables.metric_names import metric_named
+
+PADDING = 2  # between two columns
+NARROWEST = 60
+
+
+class Column(NamedTuple):
+    header: str
+    cells: list[str]  # one a line of the board
+    bold: tuple[bool, ...] = ()
+
+    @property
+    def width(self) -> int:
+        return max(map(len, [self.header, *self.cells])) + PADDING
+
+
+def as_table(board: Board, width: int | None = None, color: bool | None = None) -> str:
+    """For a terminal of `width` columns (default: this one). Datasets that do not fit go into a further block."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    width = max(NARROWEST, width or shutil.get_terminal_size((100, 24)).columns)
+    color = sys.stdout.isatty() if color is None else color
+    out = io.StringIO()
+    console = Console(file=out, width=width, force_terminal=color, color_system="standard" if color else None)
+    model, *columns = _columns(board)
+    first = min(model.width, width // 2)  # a longer name is folded
+    for block in _blocks(first, columns, width):
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, PADDING - 1, 0, 0))
+        table.add_column(model.header, overflow="fold", max_width=first - PADDING)
+        for column in block:
+            table.add_column(column.header, justify="right", overflow="fold")
+        for i, name in enumerate(model.cells):
+            bold = [column.bold[i] if column.bold else False for column in block]
+            cells = [
+                Text(column.cells[i], style="bold green" if b else "") for column, b in zip(block, bold, strict=True)
+            ]
+            table.add_row(Text(name), *cells)
+        console.print(table)
+    console.print(legend(board), style="dim")
+    for warning in board.warnings:
+        console.print(Text(f"warning: {warning}"), style="yellow")
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+
+
+def _blocks(first: int, columns: list[Column], width: int) -> Iterator[list[Column]]:
+    block: list[Column] = []
+    for column in columns:
+        if block and first + sum(c.width for c in [*block, column]) > width:
+            yield block
+            block = []
+        block.append(column)
+    yield block
+
+
+def legend(board: Board) -> str:
+    """What the numbers are, in one line."""
+    kind = "lowest" if board.mode == "min" else "highest"
+    counts = "" if len(board.datasets) == 1 else "; then trials/finished/failed"
+    unit = metric_named(board.metric).unit
+    name = f"{board.metric} ({unit})" if unit else board.metric
+    return f"{name} of the best finished trial at its best epoch, * {kind} of its dataset{counts}"
+
+
+def as_markdown(board: Board) -> str:
+    columns = _columns(board)
+    rows = [[c.header for c in columns], ["---", *["---:"] * (len(columns) - 1)]]
+    rows += [[c.cells[i] for c in columns] for i in range(len(board.lines))]
+    table = "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows)
+    notes = [legend(board).replace("*", chr(92) + "*"), *(f"Warning: {warning}" for warning in board.warnings)]
+    return "\n\n".join([table, *notes])
+
+
+def as_csv(board: Board) -> str:
+    """A row for every cell, the numbers unrounded. Warnings have no place in it."""
+    records = list(_records(board))
+    out = io.StringIO()
+    writer = csv.DictWriter(out, fieldnames=list(records[0]) if records else ["model", "dataset"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    return out.getvalue().rstrip("\n")
+
+
+def as_json(board: Board) -> str:
+    cells = list(_records(board))
+    means = {line.model: line.mean(board.datasets) for line in board.lines}
+    found = {"metric": board.metric, "mode": board.mode, "datasets": board.datasets, "means": means, "cells": cells}
+    return json.dumps({**found, "warnings": board.warnings}, indent=2)
+
+
+FORMATS: dict[str, Callable[[Board], str]] = {
+    "table": as_table,
+    "markdown": as_markdown,
+    "csv": as_csv,
+    "json": as_json,
+}
+
+
+def _records(board: Board) -> Iterator[dict[str, Any]]:
+    for line in board.lines:
+        for dataset in board.datasets:
+            score = line.scores.get(dataset, Score(None))
+            best = score.best
+            yield {
+                "model": line.model,
+                "dataset": dataset,
+                board.metric: score.value,
+                "best": score.leads,
+                "trials": score.trials,
+                "finished": score.finished,
+                "stopped": score.stopped,
+                "failed": score.failed,
+                "infeasible": score.infeasible,
+                "architecture": line.architecture,
+                "encoder": line.encoder,
+                "params_m": line.params_m,
+                "gmacs": line.gmacs,
+                "gpu_s": score.gpu_s,
+                "cpu_s": score.cpu_s,
+                "sweep": best.sweep if best else None,
+                "sweep_uid": best.sweep_uid if best else None,
+                "trial": best.trial_id if best else None,
+                "best_epoch": best.best_epoch if best else None,
+                "evaluation": best.evaluation if best else None,
+                "run_id": best.run_id if best else None,
+                "checkpoint": best.checkpoint if best else None,
+            }
+
+
+def _columns(board: Board) -> list[Column]:
+    """Model, then the datasets, then what it takes."""
+    lines = board.lines
+    columns = [Column("model", [line.model for line in lines])]
+    for dataset in board.datasets:
+        scores = [line.scores.get(dataset, Score(None)) for line in lines]
+        texts = list(_score_texts(scores, counts=len(board.datasets) > 1))
+        columns.append(Column(dataset, texts, tuple(s.leads for s in scores)))
+    columns += _counts(board) if len(board.datasets) == 1 else [_means(board)]
+    columns.append(Column("params", ["-" if x.params_m is None else f"{x.params_m:.1f}M" for x in lines]))
+    return [*columns, *_times(board)]
+
+
+def _score_texts(scores: list[Score], counts: bool) -> Iterator[str]:
+    """Values and counts aligned below each other; where there is no value, why."""
+    told = [f"{score.trials}/{score.finished}/{score.failed}" for score in scores]
+    width = max(map(len, told)) if counts else 0
+    for score, text in zip(scores, told, strict=True):
+        if score.value is not None:
+            yield f"{'*' * score.leads}{score.value:.4f}" + f" {text:>{width}}" * counts
+        else:
+            yield _why_empty(score)
+
+
+def _why_empty(score: Score) -> str:
+    parts = {"finished": score.finished, "failed": score.failed, "infeasible": score.infeasible}
+    parts |= {"stopped": score.stopped, "running": score.open}
+    why = ", ".join(f"{count} {name}" for name, count in parts.items() if count)
+    return f"- ({why})" if why else "-"
+
+
+def _counts(board: Board) -> list[Column]:
+    scores = [line.scores[board.datasets[0]] for line in board.lines]
+    names = ["trials", "finished", "stopped", "failed", *(["infeasible"] if any(s.infeasible for s in scores) else [])]
+    return [Column(name, [str(getattr(s, name)) for s in scores]) for name in names]
+
+
+def _means(board: Board) -> Column:
+    means = [line.mean(board.datasets) for line in board.lines]
+    return Column("mean", ["-" if mean is None else f"{mean:.4f}" for mean in means])
+
+
+def _times(board: Board) -> list[Column]:
+    """Busy time of the devices, over all of a model's trials."""
+    kinds: dict[str, Callable[[Line], float]] = {"GPU time": lambda x: x.gpu_s, "CPU time": lambda x: x.cpu_s}
+    used = {name: cost for name, cost in kinds.items() if any(cost(line) for line in board.lines)}
+    return [Column(name, [duration(cost(line)) for line in board.lines]) for name, cost in used.items()]

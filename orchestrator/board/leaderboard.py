@@ -1,0 +1,91 @@
+"""The leaderboard and the best trial, asked of an MLflow store. Never of journals: several users share one board."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from segsweep.orchestrator.board.formats import as_table
+from segsweep.orchestrator.board.rows import SORTS, Board, make_board
+from segsweep.orchestrator.errors import InputError, Mistake
+from segsweep.orchestrator.tracking.reader import Reader, SweepRow, TrialRow
+from segsweep.trainables.catalog import did_you_mean
+from segsweep.trainables.config import Objective
+from segsweep.trainables.metric_names import metric_named
+
+DEFAULT_METRIC = Objective().metric
+
+
+def board_text(uri: str, sweep: str) -> str:
+    """The leaderboard of one sweep (a name or a uid), drawn for this terminal. Raises InputError."""
+    return as_table(read_board(uri, sweep=sweep))
+
+
+def read_board(
+    uri: str, *, sweep: str | None = None, dataset: str | None = None, metric: str | None = None, sort: str = "value"
+) -> Board:
+    """Raises InputError: the store does not answer or is empty, or a name is not known in it."""
+    rows, metric = read_trials(uri, sweep=sweep, metric=metric)
+    datasets = {row.dataset for row in rows}
+    _known("--dataset", dataset, datasets)
+    _known("--sort", sort, {*SORTS, *datasets})
+    return make_board((row for row in rows if dataset in (None, row.dataset)), metric, sort)
+
+
+def read_trials(uri: str, *, sweep: str | None = None, metric: str | None = None) -> tuple[list[TrialRow], str]:
+    """The trials of one sweep (a name or a uid) or of all, and the metric they are judged by. Raises InputError."""
+    reader = Reader(uri)
+    sweeps = reader.sweeps()
+    if not sweeps:
+        raise InputError(Mistake(f"tracking URI {uri}", "there is no sweep in it yet; run `segsweep launch FILE`"))
+    uid = None if sweep is None else _uid_of(sweep, sweeps)
+    rows = reader.trials(sweep_uid=uid, metric=metric or DEFAULT_METRIC)
+    if not rows:
+        raise InputError(Mistake(f"tracking URI {uri}", "no trial has started yet; look at `segsweep status`"))
+    judged_by = metric or _objective(rows)
+    if judged_by != (metric or DEFAULT_METRIC):
+        rows = reader.trials(sweep_uid=uid, metric=judged_by)
+    _known("--metric", metric, {name for row in rows for name in row.metrics} | {DEFAULT_METRIC})
+    return rows, judged_by
+
+
+def best_trial(
+    uri: str, *, dataset: str, model: str | None = None, sweep: str | None = None, metric: str | None = None
+) -> tuple[TrialRow, str]:
+    """The best finished trial on a dataset, and the metric that says so. Raises InputError."""
+    rows, metric = read_trials(uri, sweep=sweep, metric=metric)
+    _known("--dataset", dataset, {row.dataset for row in rows})
+    rows = [row for row in rows if row.dataset == dataset]
+    _known("--model", model, {row.model for row in rows})
+    rows = [row for row in rows if model in (None, row.model)]
+    ranked = [row for row in rows if row.status == "finished" and row.value is not None]
+    if not ranked:
+        counts = ", ".join(f"{count} {status}" for status, count in Counter(row.status for row in rows).items())
+        raise InputError(Mistake(f"--dataset {dataset}", f"no trial has finished there with a {metric} yet ({counts})"))
+    sign = 1.0 if metric_named(metric).better == "max" else -1.0
+    return max(ranked, key=lambda row: sign * (row.value or 0.0)), metric
+
+
+def _uid_of(sweep: str, sweeps: Sequence[SweepRow]) -> str:
+    """The uid of the sweep that goes by this name or uid. Raises InputError if there is none or more than one."""
+    if any(row.uid == sweep for row in sweeps):
+        return sweep
+    _known("SWEEP", sweep, {row.name for row in sweeps})
+    named = [row for row in sweeps if row.name == sweep]
+    if len(named) > 1:
+        there = ", ".join(map(str, named))
+        raise InputError(Mistake(f"SWEEP {sweep}", f"{len(named)} sweeps have this name; give the uid of one: {there}"))
+    return named[0].uid
+
+
+def _objective(rows: list[TrialRow]) -> str:
+    """What the sweeps were run for; several sweeps that disagree are compared by the default."""
+    metrics = {row.config.objective.metric for row in rows if row.config}
+    return metrics.pop() if len(metrics) == 1 else DEFAULT_METRIC
+
+
+def _known(place: str, name: str | None, known: Iterable[str]) -> None:
+    names = sorted(known)
+    if name is not None and name not in names:
+        there = f"There are: {', '.join(names)}"
+        raise InputError(Mistake(f"{place} {name}", f"is not known.{did_you_mean(name, names)} {there}"))

@@ -1,0 +1,1 @@
+"""What `segsweep data` shows and does."""

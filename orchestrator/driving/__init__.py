@@ -1,0 +1,1 @@
+"""A running sweep: what is started, stopped and decided next."""

@@ -1,0 +1,289 @@
+"""A running sweep: decides what starts, what stops and what is over. Backends ask it; the journal remembers it.
+
+Every decision is journalled before it takes effect, and `_absorb` folds journalled events in the same way whether
+they are written now or read back by a resume. So trials, rungs and the searcher's knowledge are the same after a
+crash as before it.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from segsweep.orchestrator.driving.groups import Groups
+from segsweep.orchestrator.driving.verdicts import Verdict, explain_stop, verdict_on
+from segsweep.orchestrator.planning.allocation import Allotment, falls_short
+from segsweep.orchestrator.planning.plan import Combination, CombinationKey, SweepPlan, key_of
+from segsweep.orchestrator.record.journal import (
+    AttemptEnded,
+    AttemptStarted,
+    Cause,
+    EndStatus,
+    EpochDone,
+    Event,
+    Journal,
+    RoundClosed,
+    Stop,
+    TrialCreated,
+    TrialFacts,
+    read_events,
+)
+from segsweep.orchestrator.record.state import SweepState, TrialEvent, TrialState, best_of
+from segsweep.orchestrator.schedulers import SCHEDULERS, Scheduler
+from segsweep.orchestrator.searchers import SEARCHERS, Searcher
+from segsweep.trainables.config import TrialConfig
+
+log = logging.getLogger(__name__)
+
+MAX_LOST = 3  # attempts in a row that die without a new epoch: then the configuration is to blame
+
+Lost = Literal["", "worker", "driver"]
+Listener = Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """One attempt at a trial, as a backend hands it to a worker."""
+
+    config: TrialConfig
+    attempt: int
+    reported: int  # epochs that the journal has; a checkpoint may be one ahead
+    folder: Path
+    cpus: int
+    gpus: float
+
+    @property
+    def trial(self) -> str:
+        return self.config.trial_id
+
+
+class Sweep:
+    def __init__(
+        self, plan: SweepPlan, journal: Journal, *, gpus: float = 0.0, listeners: tuple[Listener, ...] = ()
+    ) -> None:
+        """Take up the sweep where its journal ends (an empty one: at the beginning).
+
+        journal: <sweep folder>/journal.jsonl; gpus: what one trial gets, "auto" already settled.
+        """
+        self.plan = plan
+        self.journal = journal
+        self.folder = journal.path.parent.resolve()  # workers have another current folder
+        self.state = SweepState()
+        self.stopping = False  # set by interrupt(): nothing new starts
+        self.gpus = gpus
+        self._listeners = listeners
+        self._scheduler, self._searcher = _build_search(plan)
+        self._created: Counter[CombinationKey] = Counter()
+        self.allotment = Allotment(plan)
+        self._position = 0  # in the allotment's order: everything before it has its trial
+        self._passed: Counter[CombinationKey] = Counter()  # what is before it
+        self._verdicts: dict[str, Verdict] = {}  # ends that are due but not journalled yet
+        self._due: dict[str, TrialState] = {}  # trials that shall be tried again
+        self._groups = Groups(self.allotment, self.state, self._scheduler.rungs)
+        for event, _ in read_events(journal.path):
+            self._absorb(event)
+
+    # -- what a backend asks ------------------------------------------------------------------------------------
+
+    def next(self) -> Assignment | None:
+        """The next attempt to start, or None if nothing can start now (perhaps later, see `over`)."""
+        if self.stopping:
+            return None
+        if (trial := self._waiting()) is not None:
+            return self._start(trial, "retry" if trial.status == "failed" else "resume")
+        if (trial := self._promoted(idle=False)) is not None:
+            return self._start(trial, "promote")
+        for closed in list(self.allotment.due(self.state)):
+            self.record(closed)
+        if (combination := self._missing()) is not None:
+            with self.journal.together():
+                return self._start(self._create(combination), "new")
+        if (trial := self._promoted(idle=True)) is not None:
+            return self._start(trial, "promote")
+        if (trial := self._needed_by_its_cell()) is not None:
+            return self._start(trial, "continue")
+        return None
+
+    @property
+    def running(self) -> list[TrialState]:
+        return self.state.running
+
+    @property
+    def over(self) -> bool:
+        """Nothing runs and nothing is left to start."""
+        if self.running:
+            return False
+        paused = any(self.state.count(cell, "paused") for cell in self.plan.cells)
+        open_trials = paused or self._missing() is not None or self._waiting() is not None
+        open_trials = open_trials or self._needed_by_its_cell() is not None
+        return self.stopping or not (open_trials or any(self.allotment.due(self.state)))
+
+    def facts(self, assignment: Assignment, facts: Mapping[str, float | str]) -> bool:
+        """Record what a worker knows once the trial is built; True if the trial shall go on."""
+        trial = self.state.trials[assignment.trial]
+        finite = {name: value for name, value in facts.items() if isinstance(value, str) or math.isfinite(value)}
+        with self.journal.together():
+            self.record(TrialFacts(trial=trial.id, attempt=assignment.attempt, facts=finite))
+            self._settle(trial)
+        return trial.status == "running"
+
+    def report(self, assignment: Assignment, epoch: int, metrics: Mapping[str, float], done: str = "") -> bool:
+        """Record one epoch; True if the trial shall go on. done: the reason if the trial says it has finished."""
+        trial = self.state.trials[assignment.trial]
+        if epoch > trial.epoch + 1 or assignment.attempt != trial.attempt:  # a bug of ours
+            have = f"epoch {trial.epoch} of attempt {trial.attempt}"
+            raise RuntimeError(f"trial {trial.id} reported epoch {epoch} of attempt {assignment.attempt} after {have}")
+        clean = {name: value if math.isfinite(value) else None for name, value in metrics.items()}  # JSON has no NaN
+        event = EpochDone(
+            trial=trial.id,
+            attempt=assignment.attempt,
+            epoch=epoch,
+            metrics=clean,
+            done=done,
+            redone=epoch <= trial.epoch,
+        )
+        with self.journal.together():
+            self.record(event)
+            self._settle(trial)
+        return trial.status == "running"
+
+    def failed(self, assignment: Assignment, reason: str) -> None:
+        """The configuration crashed: its own exception, in one line."""
+        self._end(self.state.trials[assignment.trial], "failed", reason)
+
+    def lost(self, assignment: Assignment, reason: str) -> None:
+        """The worker died (killed, node gone): tried again from the checkpoint, unless that keeps happening."""
+        trial = self.state.trials[assignment.trial]
+        times = trial.lost_in_a_row + 1
+        if times >= MAX_LOST:
+            self._end(trial, "failed", f"its worker died {times} times without finishing an epoch: {reason}")
+        else:
+            self._end(trial, "interrupted", reason, lost="worker")
+
+    def interrupt(self) -> None:
+        """Start nothing more. Backends stop what runs and call `interrupted` for it."""
+        self.stopping = True
+
+    def interrupted(self, reason: str, *, lost: Lost = "") -> None:
+        """Everything that still counts as running is not: a dead driver left it, or the sweep was stopped."""
+        for trial in self.running:
+            self._settle(trial)
+            if trial.status == "running":
+                self._end(trial, "interrupted", reason, lost=lost)
+
+    # -- how it decides -----------------------------------------------------------------------------------------
+
+    def _missing(self) -> Combination | None:
+        """The first in the allotted order that has no trial yet: a combination is in it once for each."""
+        order = self.allotment.order
+        while self._position < len(order):
+            combination = order[self._position]
+            if self._created[combination.key] <= self._passed[combination.key]:
+                return combination
+            self._passed[combination.key] += 1
+            self._position += 1
+        return None
+
+    def _create(self, combination: Combination) -> TrialState:
+        index = len(self.state.trials)
+        values = self._searcher.propose(combination, index)
+        trial_id = f"{index + 1:03d}"
+        config = combination.config(trial_id, values)
+        self.record(TrialCreated(trial=trial_id, config=config, values=dict(values)))
+        return self.state.trials[trial_id]
+
+    def _start(self, trial: TrialState, cause: Cause) -> Assignment:
+        self.record(AttemptStarted(trial=trial.id, attempt=trial.attempt + 1, cause=cause))
+        folder = self.folder / "trials" / trial.id
+        cpus = self.plan.spec.resources.cpus
+        return Assignment(trial.config, trial.attempt, trial.epoch, folder, cpus, self.gpus)
+
+    def _waiting(self) -> TrialState | None:
+        """A trial that was interrupted, or crashed and may be tried again; the oldest first."""
+        return min(self._due.values(), key=lambda trial: trial.index, default=None)
+
+    def _promoted(self, *, idle: bool) -> TrialState | None:
+        """The first trial that its rung promotes; those that rungs stop are journalled on the way."""
+        for group in self._groups.undecided(idle):
+            view = self._groups.view(group)
+            self._groups.settle(group, idle)  # until something happens in it, such as the stops below
+            promoted = None
+            for trial, stop in list(self._scheduler.decide(view, idle=idle)):
+                if stop is not None:
+                    self._end(trial, "stopped", explain_stop(stop, trial.config.objective), stop)
+                elif promoted is None:
+                    promoted = trial
+            if promoted is not None:
+                return promoted  # its start is something that happens
+        return None
+
+    def _needed_by_its_cell(self) -> TrialState | None:
+        """The best stopped trial of a cell that would otherwise end with fewer than min_finished."""
+        for cell in self.plan.cells:
+            if falls_short(cell, self.plan, self.state):
+                return best_of([trial for trial in self.state.cell(cell) if trial.status == "stopped"])
+        return None
+
+    def _settle(self, trial: TrialState) -> None:
+        """Journal the end that the trial's facts or last epoch called for; a driver may have died before it did."""
+        if (verdict := self._verdicts.get(trial.id)) is not None:
+            self._end(trial, *verdict)
+
+    def _end(
+        self, trial: TrialState, status: EndStatus, reason: str, stop: Stop | None = None, *, lost: Lost = ""
+    ) -> None:
+        self.record(
+            AttemptEnded(trial=trial.id, attempt=trial.attempt, status=status, reason=reason, stop=stop, lost=lost)
+        )
+
+    def record(self, event: Event) -> None:
+        """Journal an event, then let it take effect."""
+        written = self.journal.append(event)
+        self._absorb(written)
+        for listener in self._listeners:
+            try:
+                listener(written)
+            except Exception:  # a broken view is no reason to lose a sweep
+                log.exception("a listener failed")
+
+    def _absorb(self, event: Event) -> None:
+        self.state.apply(event)
+        if isinstance(event, TrialCreated | TrialEvent):
+            self._note(self.state.trials[event.trial])
+        match event:
+            case TrialCreated():
+                key = key_of(event.config)
+                self._created[key] += 1
+                self._searcher.recall(self.plan.by_key[key], event.trial, event.values)
+            case RoundClosed():
+                self.allotment.absorb(event)
+            case TrialFacts() | EpochDone():
+                verdict = verdict_on(self.state.trials[event.trial], event, self._scheduler, self.plan.spec.aim)
+                if verdict is not None:
+                    self._verdicts[event.trial] = verdict
+            case AttemptEnded():
+                self._verdicts.pop(event.trial, None)
+                trial = self.state.trials[event.trial]
+                if not trial.due_again(self.plan.spec.max_failures):
+                    self._searcher.observe(trial)
+
+    def _note(self, trial: TrialState) -> None:
+        """Something happened to the trial."""
+        self._groups.unsettle(trial.cell)
+        if trial.due_again(self.plan.spec.max_failures):
+            self._due[trial.id] = trial
+        else:
+            self._due.pop(trial.id, None)
+
+
+def _build_search(plan: SweepPlan) -> tuple[Scheduler, Searcher]:
+    spec = plan.spec
+    scheduler, searcher = SCHEDULERS.get(spec.scheduler.type), SEARCHERS.get(spec.searcher.type)
+    scheduler_options: Any = scheduler.Options(**spec.scheduler.options)
+    searcher_options: Any = searcher.Options(**spec.searcher.options)
+    return scheduler.build(scheduler_options, spec.epochs), searcher.build(searcher_options, spec.aim)

@@ -1,0 +1,132 @@
+"""What a plan means on the present machine, as numbers and as lines to read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from segsweep.orchestrator.durations import duration
+from segsweep.orchestrator.forecasting.capacity import Capacity
+from segsweep.orchestrator.forecasting.paces import Paces
+from segsweep.orchestrator.forecasting.rehearsal import Expected, rehearse
+from segsweep.orchestrator.planning.allocation import limits
+from segsweep.orchestrator.planning.plan import SweepPlan
+from segsweep.orchestrator.record.state import Cell
+from segsweep.orchestrator.space.own_losses import has_own_loss
+from segsweep.orchestrator.space.spec import SweepSpec
+
+
+def concurrency(spec: SweepSpec, capacity: Capacity) -> int:
+    """Trials at once; 0 if not even one fits."""
+    fit = capacity.concurrency(spec.resources)
+    return min(fit, spec.max_concurrent or fit)
+
+
+def summary(plan: SweepPlan, capacity: Capacity, paces: Paces | None = None) -> dict[str, Any]:
+    """JSON-able facts: cells with their trials, epochs at most and expected, resources and concurrency.
+
+    With `paces` also wall time and device hours (of GPUs, or of CPUs on a CPU); without, the makespan counts epochs.
+    """
+    spec = plan.spec
+    at_once = concurrency(spec, capacity)
+    gpus = capacity.gpus_per_trial(spec.resources)
+    trials = limits(plan).values()
+    rehearsal = rehearse(plan, max(1, at_once), paces.cells if paces else None)
+    return {
+        "sweep": spec.name,
+        "cells": [
+            {**_cell(plan, cell, expected, paces), "trials_at_least": fewest, "trials_at_most": most}
+            for (cell, expected), (fewest, most) in zip(rehearsal.cells.items(), trials, strict=True)
+        ],
+        "own_losses": [model.name for model in spec.models if has_own_loss(model)],
+        "combinations": len(plan.combinations),
+        "trials": plan.trials,
+        "allocation": spec.allocation,
+        "epochs_per_trial": spec.epochs,
+        "epochs_at_most": plan.epochs_at_most,
+        "epochs_expected": round(rehearsal.epochs, 1),
+        "makespan_epochs": None if paces else round(rehearsal.makespan_s, 1),
+        "time": {
+            "source": paces.source,
+            "wall_s": round(rehearsal.makespan_s, 1),
+            "busy_s": round(rehearsal.busy_s, 1),
+            "device": "GPU" if gpus else "CPU",
+            "device_hours": round(rehearsal.busy_s / 3600 * (gpus or spec.resources.cpus), 4),
+        }
+        if paces
+        else None,
+        "searched": sorted({path for combination in plan.combinations for path in combination.domains}),
+        "scheduler": spec.scheduler.type,
+        "searcher": spec.searcher.type,
+        "min_finished": spec.min_finished,
+        "resources": {"cpus": spec.resources.cpus, "gpus": gpus},
+        "capacity": {"cpus": capacity.cpus, "gpus": capacity.gpus},
+        "concurrency": at_once,
+    }
+
+
+def _cell(plan: SweepPlan, cell: Cell, expected: Expected, paces: Paces | None) -> dict[str, Any]:
+    facts = {
+        "dataset": cell.dataset,
+        "model": cell.model,
+        "combinations": len(plan.cells[cell]),
+        "trials": round(expected.trials, 1),
+        "epochs_expected": round(expected.epochs, 1),
+    }
+    if paces is None:
+        return facts
+    pace = {name: round(seconds, 3) for name, seconds in paces.cells[cell]._asdict().items()}
+    return facts | pace | {"busy_s": round(expected.busy_s, 1), "assumed": cell in paces.assumed}
+
+
+def as_lines(facts: dict[str, Any]) -> Iterator[str]:
+    """The summary for people."""
+    datasets = list(dict.fromkeys(cell["dataset"] for cell in facts["cells"]))
+    models = list(dict.fromkeys(cell["model"] for cell in facts["cells"]))
+    cells = _count(len(facts["cells"]), "cell")
+    yield f"{facts['sweep']}: {_count(len(datasets), 'dataset')} x {_count(len(models), 'model')} = {cells}"
+    yield f"  datasets      {', '.join(datasets)}"
+    yield f"  models        {', '.join(models)}"
+    if facts["own_losses"]:
+        yield f"  losses        {', '.join(facts['own_losses'])}: own, instead of the sweep's"
+    yield f"  combinations  {facts['combinations']}, of {', '.join(facts['searched']) or 'no searched parameter'}"
+    yield f"  trials        {facts['trials']} ({_per_cell(facts)} a cell, at least {facts['min_finished']} finished)"
+    share = facts["epochs_expected"] / facts["epochs_at_most"]
+    yield (
+        f"  epochs        {facts['epochs_at_most']} at most, about {facts['epochs_expected']:.0f} expected "
+        f"under {facts['scheduler']} ({share:.0%})"
+    )
+    resources, capacity = facts["resources"], facts["capacity"]
+    yield f"  a trial gets  {_count(resources['cpus'], 'CPU')}, {_count(resources['gpus'], 'GPU')}"
+    yield (
+        f"  at once       {_count(facts['concurrency'], 'trial')} on {_count(capacity['cpus'], 'CPU')} "
+        f"and {_count(capacity['gpus'], 'GPU')}"
+    )
+    yield from _time_lines(facts)
+
+
+def _time_lines(facts: dict[str, Any]) -> Iterator[str]:
+    time, at_once = facts["time"], _count(max(1, facts["concurrency"]), "trial")
+    if time is None:
+        epochs = f"about that of {facts['makespan_epochs']:.0f} epochs with {at_once} at once"
+        yield f"  time          {epochs}; in minutes with --measure, or --times SWEEP of an earlier sweep"
+        return
+    hours = f"{time['device_hours']:.2g} {time['device']}-hours"
+    yield f"  time          about {duration(time['wall_s'])} with {at_once} at once, {hours}; {time['source']}"
+    width = max(len(f"{cell['dataset']} {cell['model']}") for cell in facts["cells"])
+    for cell in facts["cells"]:
+        name = f"{cell['dataset']} {cell['model']}".ljust(width)
+        pace = f"{cell['epoch_s']:.3g} s an epoch, {cell['setup_s']:.2g} s to set up"
+        like = "; never timed, taken for the mean of the others of its dataset" if cell["assumed"] else ""
+        yield f"    {name}  {duration(cell['busy_s'])} ({pace}{like})"
+
+
+def _per_cell(facts: dict[str, Any]) -> str:
+    fewest = min(cell["trials_at_least"] for cell in facts["cells"])
+    most = max(cell["trials_at_most"] for cell in facts["cells"])
+    counts = str(most) if fewest == most else f"{fewest} to {most}"
+    return f"adaptively {counts}" if facts["allocation"] == "adaptive" else counts
+
+
+def _count(number: float, noun: str) -> str:
+    return f"{number:g} {noun}{'' if number == 1 else 's'}"

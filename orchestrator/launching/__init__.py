@@ -1,0 +1,1 @@
+"""From a checked spec to a run on this machine or cluster."""

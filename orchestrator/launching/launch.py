@@ -1,0 +1,207 @@
+"""From a checked spec to a finished sweep: everything that can be wrong is found before anything is written."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Literal
+
+from segsweep.orchestrator.backends import Backend, TrialFactory, train
+from segsweep.orchestrator.checking.pretrained import absolute_weights, unusable_weights
+from segsweep.orchestrator.checking.validation import Checked
+from segsweep.orchestrator.driving.recorded import recorded
+from segsweep.orchestrator.driving.sweep import Sweep
+from segsweep.orchestrator.errors import ExitCode, InputError, Mistake
+from segsweep.orchestrator.forecasting.capacity import Capacity, local_capacity
+from segsweep.orchestrator.forecasting.summary import summary
+from segsweep.orchestrator.launching.preflight import (
+    check_data,
+    claim_folder,
+    occupied,
+    too_large,
+    unreachable,
+    unusable,
+    unusable_augmentations,
+)
+from segsweep.orchestrator.launching.provenance import provenance
+from segsweep.orchestrator.launching.ray_session import ray_session
+from segsweep.orchestrator.planning.plan import SweepPlan
+from segsweep.orchestrator.progress import Announce
+from segsweep.orchestrator.record.journal import DriverStarted, DriverStopped, Journal, SweepCreated
+from segsweep.orchestrator.space.spec import ComponentSpec, SweepSpec
+from segsweep.orchestrator.tracking.store import check as check_store
+from segsweep.orchestrator.tracking.store import resolve_uri
+from segsweep.orchestrator.tracking.writer import TrackingWriter
+from segsweep.orchestrator.watching.view import View
+from segsweep.trainables import places
+from segsweep.trainables.catalog import DATASETS
+
+
+@dataclass(frozen=True)
+class Machinery:
+    """How to run, as opposed to what."""
+
+    in_process: bool = False  # no Ray: one trial after the other, here
+    address: str | None = None  # a running Ray cluster
+    dashboard_port: int | None = None
+    quiet: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    code: ExitCode
+    folder: Path
+    tracking_uri: str
+    unsent: int  # journal events that MLflow does not have yet
+
+
+def create(
+    checked: Checked, source_text: str, storage: Path, name: str | None, machinery: Machinery, announce: Announce
+) -> Path:
+    """Check what only shows on this machine, then make the sweep's folder and begin its journal.
+
+    Raises InputError with nothing written.
+    """
+    capacity = local_capacity()
+    here = machinery.address is None
+    mistakes = [*checked.missing, *_unfit(checked.spec, capacity, machinery), *unusable(storage, name)]
+    InputError.raise_if([*mistakes, *unusable_augmentations(checked.spec, checked.source)])
+    uri = resolve_uri(checked.spec.tracking.uri, Path.cwd())
+    spec = absolute_weights(absolute_roots(checked.spec), uri)
+    InputError.raise_if(list(unusable_weights(spec, checked.source, announce)))
+    fingerprints = check_data(spec, announce, decode=here, quiet=machinery.quiet)
+    check_store(uri)  # makes a new SQLite file, hence last
+    folder = claim_folder(storage, spec.name, name)
+    created = SweepCreated(
+        sweep=folder.name,
+        spec=spec.model_copy(update={"name": folder.name}).model_dump(mode="json"),
+        source=source_text,
+        plan=summary(SweepPlan.of(spec), capacity),
+        provenance={**provenance(capacity), "data_fingerprint": " ".join(fingerprints)},
+        tracking_uri=uri,
+        experiment=spec.tracking.experiment,
+    )
+    with Journal(folder / "journal.jsonl") as journal:
+        journal.append(created)
+    return folder
+
+
+def run(folder: Path, machinery: Machinery, announce: Announce, factory: TrialFactory = train) -> Outcome:
+    """Run the sweep in `folder` until it is over or interrupted: from the beginning, or from where it stands."""
+    os.environ.update(places.variables())  # workers have another current folder
+    spec, created = recorded(folder)
+    capacity = local_capacity()
+    gpus = capacity.gpus_per_trial(spec.resources)
+    with ExitStack() as stack:
+        journal = stack.enter_context(Journal(folder / "journal.jsonl"))
+        writer = TrackingWriter(folder)
+        view = View(quiet=machinery.quiet, tracking_problem=lambda: writer.problem)
+        sweep = Sweep(SweepPlan.of(spec), journal, gpus=gpus, listeners=(view.on_event,))
+        sweep.interrupted("its driver died", lost="driver")  # what the journal still calls running
+        writer.start()
+        try:
+            if _is_done(sweep):
+                announce(f"{folder.name} is done; nothing is left to run")
+            else:
+                InputError.raise_if(_unfit(spec, capacity, machinery))
+                backend = stack.enter_context(_backend(folder, capacity, machinery, announce))
+                _drive(sweep, backend, factory, view)
+        finally:
+            unsent = writer.close(timeout_s=30.0)
+    return Outcome(exit_code(sweep), folder, created.tracking_uri, unsent)
+
+
+def _unfit(spec: SweepSpec, capacity: Capacity, machinery: Machinery) -> Iterator[Mistake]:
+    """Why the sweep cannot run on this machine, or on the cluster that was named."""
+    if machinery.address is None:
+        yield from too_large(spec.resources, capacity)
+        yield from occupied(machinery.dashboard_port)
+        return
+    yield from unreachable(machinery.address)
+    if spec.resources.gpus == "auto":
+        yield Mistake("resources.gpus", "say how many GPUs a trial gets (0 or 1): a cluster may have to start them")
+
+
+def _is_done(sweep: Sweep) -> bool:
+    ended = sweep.state.ended
+    return sweep.over and ended is not None and ended.status == "done"
+
+
+def _drive(sweep: Sweep, backend: Backend, factory: TrialFactory, view: View) -> None:
+    """Run the backend between the two events that frame a driver's work."""
+    sweep.record(DriverStarted(pid=os.getpid(), host=os.uname().nodename, backend=backend.name))
+    try:
+        # Ray prints what becomes of workers on stdout, which is for results
+        with redirect_stdout(sys.stderr), view.watching(sweep), _interruptible(sweep):
+            backend.run(sweep, factory)
+    finally:
+        status: Literal["done", "interrupted", "crashed"]
+        status = "interrupted" if sweep.stopping else "done" if sweep.over else "crashed"
+        sweep.record(DriverStopped(status=status))
+
+
+def exit_code(sweep: Sweep) -> ExitCode:
+    if sweep.stopping:
+        return ExitCode.INTERRUPTED
+    without_result = any(not sweep.state.count(cell, "finished") for cell in sweep.plan.cells)
+    return ExitCode.FAILED_CELLS if without_result else ExitCode.DONE
+
+
+def absolute_roots(spec: SweepSpec) -> SweepSpec:
+    """Dataset folders by absolute path: workers run elsewhere, and a resume may come from another folder."""
+    return spec.model_copy(update={"datasets": tuple(map(_absolute_root, spec.datasets))})
+
+
+def _absolute_root(dataset: ComponentSpec) -> ComponentSpec:
+    component = DATASETS.get(dataset.type)
+    root = component.root(component.Options(**dataset.options))
+    if root is None:
+        return dataset
+    return dataset.model_copy(update={"options": {**dataset.options, "root": str(root.resolve())}})
+
+
+@contextmanager
+def _backend(folder: Path, capacity: Capacity, machinery: Machinery, announce: Announce) -> Iterator[Backend]:
+    if machinery.in_process:
+        from segsweep.orchestrator.backends.in_process import InProcess
+
+        yield InProcess()
+        return
+    with ray_session(
+        folder,
+        cpus=capacity.cpus,
+        gpus=capacity.gpus,
+        address=machinery.address,
+        dashboard_port=machinery.dashboard_port,
+    ) as session:
+        if session.dashboard:
+            token = f" (token: {session.token_file})" if session.token_file else ""
+            announce(f"Ray dashboard: {session.dashboard}{token}")
+        from segsweep.orchestrator.backends.ray_tune import RayTune  # after the session has set its environment
+
+        yield RayTune(growing=machinery.address is not None)
+
+
+@contextmanager
+def _interruptible(sweep: Sweep) -> Iterator[None]:
+    """Ctrl-C once stops the sweep cleanly; a second time it is Python's own KeyboardInterrupt."""
+    before = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)}
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        sweep.interrupt()
+        for name, handler in before.items():
+            signal.signal(name, handler)
+
+    for name in before:
+        signal.signal(name, ask)
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)

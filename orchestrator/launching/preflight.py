@@ -1,0 +1,154 @@
+"""What only shows on this machine: folders, ports, resources and data, all looked at before anything is written."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from segsweep.orchestrator.errors import InputError, Mistake
+from segsweep.orchestrator.forecasting.capacity import Capacity
+from segsweep.orchestrator.launching.ray_session import check_port
+from segsweep.orchestrator.next_step import resume_command
+from segsweep.orchestrator.progress import Announce, Progress
+from segsweep.orchestrator.space.domains import sampled_options
+from segsweep.orchestrator.space.source import Source
+from segsweep.orchestrator.space.spec import ComponentSpec, Resources, SweepSpec, sweep_name
+from segsweep.trainables.catalog import AUGMENTATIONS
+from segsweep.trainables.components import DataError, Dataset, Split
+from segsweep.trainables.splits import open_dataset
+
+if TYPE_CHECKING:
+    from segsweep.trainables.cache import CachedSplit
+
+TRIAL_SPLITS: tuple[Split, ...] = ("train", "val")  # what trials read; the test split is for the winner alone
+ANSWER_TIMEOUT_S = 10.0
+
+
+def too_large(resources: Resources, capacity: Capacity) -> Iterator[Mistake]:
+    """Why not even one trial fits this machine."""
+    if capacity.concurrency(resources) < 1:
+        wanted = f"{resources.cpus} CPUs and {capacity.gpus_per_trial(resources):g} GPUs"
+        have = f"{capacity.cpus} CPUs and {capacity.gpus} GPUs"
+        yield Mistake("resources", f"a trial needs {wanted}, this machine has {have}; ask for less")
+
+
+def occupied(port: int | None) -> Iterator[Mistake]:
+    """Why the dashboard cannot have the port; None means any."""
+    try:
+        if port is not None:
+            check_port(port)
+    except InputError as error:
+        yield from error.mistakes
+
+
+def unreachable(address: str | None) -> Iterator[Mistake]:
+    """Why no cluster can be at the address, which Ray finds out in minutes. None: a local Ray; auto: Ray finds it."""
+    if address is None or address == "auto":
+        return
+    if address.startswith("ray://"):  # Ray Client would run Tune on the head, away from the journal
+        yield Mistake(f"--address {address}", "is a Ray Client address; launch on the head node with --address auto")
+        return
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), ANSWER_TIMEOUT_S).close()
+    except ValueError:
+        yield Mistake(f"--address {address}", "must be auto or HOST:PORT")
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        yield Mistake(f"--address {address}", f"no Ray cluster answers there ({reason}); start it with `ray up`")
+
+
+def unusable(storage: Path, name: str | None) -> Iterator[Mistake]:
+    """Why no folder can be made for the sweep. Writes nothing."""
+    existing = next(path for path in (storage, *storage.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        yield Mistake(str(storage), f"cannot be written: {existing} is a file; give --storage DIR")
+    elif not os.access(existing, os.W_OK | os.X_OK):
+        yield Mistake(str(storage), f"cannot be written: no right to write in {existing}; give --storage DIR")
+    if name is None:
+        return
+    try:
+        sweep_name(name)
+    except ValueError as error:
+        yield Mistake(f"--name {name}", str(error))
+        return
+    if (storage / name).exists():
+        yield _exists(storage / name)
+
+
+def _exists(folder: Path) -> Mistake:
+    remedy = f"choose another --name, or go on with it: {resume_command(folder)}"
+    return Mistake(f"--name {folder.name}", f"{folder} exists; {remedy}")
+
+
+def claim_folder(storage: Path, default: str, name: str | None) -> Path:
+    """A new folder: `name` if the user gave one, else the first free of default-1, default-2 ... Raises InputError."""
+    try:
+        storage.mkdir(parents=True, exist_ok=True)
+        number = 0
+        while True:
+            number += 1
+            folder = storage / (name or f"{default}-{number}")
+            try:
+                folder.mkdir()
+                return folder
+            except FileExistsError:
+                if name is not None:
+                    raise InputError(_exists(folder)) from None
+    except OSError as error:
+        raise InputError(Mistake(str(storage), f"cannot be written: {error.strerror}; give --storage DIR")) from None
+
+
+def unusable_augmentations(spec: SweepSpec, source: Source) -> Iterator[Mistake]:
+    """What the libraries behind augmentations say against their options, at every image size of the sweep."""
+    sizes = dict.fromkeys(dataset.image_size or spec.image_size for dataset in spec.datasets)
+    for path, entry in spec.placed("augmentations"):
+        component = AUGMENTATIONS.get(entry.type)
+        check = getattr(component, "check", None)
+        if check is None:
+            continue
+        problems = dict.fromkeys(
+            problem
+            for options in sampled_options(entry.options)
+            for size in sizes
+            for problem in check(component.Options.model_validate(options), size)
+        )
+        for option, message in problems:
+            inside = [int(part) if part.isdigit() else part for part in re.findall(r"[^.\[\]]+", option)]
+            yield source.mistake((*path, *inside), message)
+
+
+def check_data(spec: SweepSpec, announce: Announce, *, decode: bool, quiet: bool = False) -> list[str]:
+    """Check pairing, splits and lists of every dataset; fingerprints such as "camvid/val:62d0196a7652f05e".
+
+    decode: also fill this node's cache, which reads every image; without it there are no fingerprints.
+    """
+    mistakes: list[Mistake] = []
+    cached: dict[str, CachedSplit] = {}  # all of them until the end: one that made room for another would be missed
+    for i, dataset in enumerate(spec.datasets):
+        try:
+            built = open_dataset(dataset.type, dataset.options)
+            if decode:
+                cached |= _fill_cache(built, dataset, dataset.image_size or spec.image_size, announce, quiet)
+        except DataError as error:
+            mistakes.append(Mistake(f"datasets[{i}] ({dataset.name})", str(error)))
+    InputError.raise_if(mistakes)
+    return [f"{name}:{split.fingerprint}" for name, split in cached.items()]
+
+
+def _fill_cache(
+    built: Dataset, dataset: ComponentSpec, image_size: tuple[int, int], announce: Announce, quiet: bool
+) -> Iterator[tuple[str, CachedSplit]]:
+    from segsweep.trainables.cache import open_split
+
+    for split in TRIAL_SPLITS:
+        what = f"{dataset.name}: {len(built.splits.get(split, ()))} {split} images"
+        with Progress(what, quiet=quiet) as progress:
+            opened = open_split(built, dataset.name, split, image_size, progress=progress)
+        if not progress.began:
+            announce(f"{what} (cached)")
+        yield f"{dataset.name}/{split}", opened

@@ -1,0 +1,1 @@
+"""What a search space says, as plain and frozen data."""

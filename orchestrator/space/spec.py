@@ -1,0 +1,140 @@
+"""SweepSpec: a search-space file with every default filled in. Frozen; survives JSON (the journal keeps it)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
+
+from segsweep.orchestrator.space.aims import Aim, Bounds
+from segsweep.orchestrator.space.own_losses import OWN, has_own_loss
+from segsweep.orchestrator.space.source import KeyPath
+from segsweep.trainables.config import Evaluation, Frozen, Objective
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+
+
+def sweep_name(text: str) -> str:
+    """`text`, if a folder can have it as its name everywhere. Raises ValueError."""
+    if not re.match(NAME, text):
+        raise ValueError("must be up to 100 letters, digits, '.', '_' or '-', the first a letter or digit")
+    return text
+
+
+def gpu_share(gpus: float) -> float:
+    """`gpus`, if a trial can have so many: it trains on one device. Raises ValueError."""
+    if not 0 <= gpus <= 1:
+        raise ValueError("must be 'auto' or from 0 to 1, since a trial uses one GPU or a share of one")
+    return gpus
+
+
+def as_objective(value: Any) -> Any:
+    """`val_miou` is short for `{metric: val_miou}`."""
+    return {"metric": value} if isinstance(value, str) else value
+
+
+PositiveInt = Annotated[int, Field(ge=1)]
+GPUShare = Annotated[float, AfterValidator(gpu_share), Field(json_schema_extra={"minimum": 0, "maximum": 1})]
+Sought = Annotated[Objective, BeforeValidator(as_objective, json_schema_input_type=Objective | str)]
+Domain = dict[str, JsonValue]  # in the YAML's notation
+Count = PositiveInt | Domain
+ClipNorm = Annotated[float, Field(gt=0, allow_inf_nan=False)] | Domain
+Decay = Annotated[float, Field(gt=0, lt=1)] | Domain
+ImageSize = tuple[Annotated[int, Field(ge=8)], Annotated[int, Field(ge=8)]]
+
+
+class ComponentSpec(Frozen):
+    """One entry of a list such as `models:`. Options may hold domains in the YAML's notation."""
+
+    type: str
+    name: Annotated[str, Field(min_length=1)]  # what users read; unique in its list
+    options: dict[str, JsonValue] = Field(default_factory=dict)
+    image_size: ImageSize | None = None  # datasets only: overrides the sweep's
+    recipe: str | None = None  # models only: the recipe that `own` comes from where the file says nothing
+    own: dict[str, tuple[ComponentSpec, ...]] = Field(default_factory=dict)  # models only: lists instead of the sweep's
+    batch_size: Count | None = None  # models only, as all of SETTINGS: overrides the sweep's
+    accumulation: Count | None = None
+    clip_norm: ClipNorm | None = None
+    ema: Decay | None = None
+
+
+class Resources(Frozen):
+    """What one trial gets."""
+
+    cpus: PositiveInt = 1
+    gpus: GPUShare | Literal["auto"] = "auto"  # auto: one if the machine has any
+
+
+class Tracking(Frozen):
+    uri: str | None = None  # None: $MLFLOW_TRACKING_URI, else sqlite:///mlflow.db in the current folder
+    experiment: str = "segsweep"
+
+
+class SweepSpec(Frozen):
+    name: Annotated[str, AfterValidator(sweep_name), Field(json_schema_extra={"pattern": NAME})]
+    datasets: Annotated[tuple[ComponentSpec, ...], Field(examples=[["streets"]])]
+    models: Annotated[tuple[ComponentSpec, ...], Field(examples=[["unet", "segformer"]])]
+    losses: tuple[ComponentSpec, ...] = (ComponentSpec(type="cross_entropy", name="cross_entropy"),)
+    optimizers: tuple[ComponentSpec, ...] = (ComponentSpec(type="adamw", name="adamw"),)
+    lr_schedules: tuple[ComponentSpec, ...] = (ComponentSpec(type="poly", name="poly"),)
+    augmentations: tuple[ComponentSpec, ...] = (ComponentSpec(type="light", name="light"),)
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
+    trials: PositiveInt = 8  # per combination
+    allocation: Literal["even", "adaptive"] = "even"  # adaptive: the same number in all, more to promising cells
+    epochs: Annotated[int, Field(ge=1, examples=[30])]
+    batch_size: Annotated[Count, Field(examples=[{"choice": [4, 8]}])] = 8
+    image_size: Annotated[ImageSize, Field(examples=[[512, 1024]])]  # height, width
+    patience: PositiveInt | None = None
+    accumulation: Annotated[Count, Field(examples=[2])] = 1  # batches to an update
+    clip_norm: Annotated[ClipNorm | None, Field(examples=[1.0])] = None  # length that a gradient is cut to
+    ema: Annotated[Decay | None, Field(examples=[0.999])] = None  # averaged weights are scored and saved
+    steps_per_epoch: PositiveInt | None = None  # updates, instead of as many as show every image once
+    objective: Annotated[Sought, Field(examples=["val_miou"])] = Objective()
+    more_objectives: Annotated[tuple[Sought, ...], Field(examples=[["gmacs"]])] = ()
+    constraints: Annotated[dict[str, Bounds], Field(examples=[{"params_m": {"max": 30}}])] = Field(default_factory=dict)
+    evaluation: Annotated[Evaluation, Field(examples=[{"flip": True}])] = Evaluation()
+    searcher: ComponentSpec = ComponentSpec(type="tpe", name="tpe")
+    scheduler: ComponentSpec = ComponentSpec(type="asha_promotion", name="asha_promotion")
+    min_finished: PositiveInt = 1  # per cell
+    max_failures: Annotated[int, Field(ge=0)] = 0  # how often a crashed trial is tried again
+    resources: Resources = Resources()
+    max_concurrent: PositiveInt | None = None
+    tracking: Tracking = Tracking()
+    plugins: tuple[str, ...] = ()
+
+    @property
+    def aim(self) -> Aim:
+        return Aim(self.objective, self.more_objectives, self.constraints)
+
+    def setting(self, name: str, model: ComponentSpec) -> JsonValue:
+        """One of SETTINGS for a model: its own, or else the sweep's."""
+        own: JsonValue = getattr(model, name)
+        return getattr(self, name) if own is None else own
+
+    def entries(self, section: str, model: ComponentSpec) -> tuple[ComponentSpec, ...]:
+        """The entries of one of OF_MODELS that are crossed with `model`: its own, or else the sweep's.
+
+        A model that brings a loss takes that one alone.
+        """
+        if section == "losses" and has_own_loss(model):
+            return (ComponentSpec(type=OWN, name=OWN),)
+        found: tuple[ComponentSpec, ...] = model.own.get(section, getattr(self, section))
+        return found
+
+    def placed(self, section: str) -> Iterator[tuple[KeyPath, ComponentSpec]]:
+        """Every entry of a list of the sweep and of its models, with where it stands."""
+        for i, entry in enumerate(getattr(self, section)):
+            yield (section, i), entry
+        for m, model in enumerate(self.models):
+            for i, entry in enumerate(model.own.get(section, ())):
+                yield ("models", m, section, i), entry
+
+
+SETTINGS = ("batch_size", "accumulation", "clip_norm", "ema")
+"""Numbers of the training loop, fixed or searched; a model may have its own."""
+CROSSING = ("datasets", "models", "losses", "optimizers", "lr_schedules", "augmentations")
+"""The lists that span the combinations."""
+OF_MODELS = CROSSING[2:]
+"""Those that a model may replace by its own."""

@@ -1,0 +1,100 @@
+"""How far a sweep is, told from its journal alone: works while it runs, after it was killed, and without MLflow."""
+
+from __future__ import annotations
+
+import fcntl
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from segsweep.orchestrator.driving.recorded import recorded
+from segsweep.orchestrator.next_step import leaderboard_command, resume_command
+from segsweep.orchestrator.planning.allocation import Allotment, told
+from segsweep.orchestrator.planning.plan import SweepPlan
+from segsweep.orchestrator.record.journal import RoundClosed
+from segsweep.orchestrator.record.state import SweepState, TrialState, best_of
+
+
+def facts(folder: Path) -> dict[str, Any]:
+    """JSON-able facts about the sweep in `folder`."""
+    spec, created = recorded(folder)
+    plan = SweepPlan.of(spec)
+    state = SweepState.load(folder / "journal.jsonl")
+    allotted = Allotment.replay(plan, state.rounds).trials
+    trials = list(state.trials.values())
+    phase = _phase(folder, state)
+    return {
+        "sweep": created.sweep,
+        "folder": str(folder),
+        "state": phase,
+        "trials": len(trials),
+        "planned": plan.trials,
+        "by_status": dict(Counter(_shown(trial, phase) for trial in trials)),
+        "epochs": sum(trial.epoch for trial in trials),
+        "busy_s": round(sum(trial.seconds for trial in trials), 1),
+        "redone_s": round(sum(trial.redone_s for trial in trials), 1),
+        "allocation": spec.allocation,
+        "rounds": [closed.model_dump(include={"dataset", "round", "best", "trials"}) for closed in state.rounds],
+        "cells": [_cell_facts(cell.dataset, cell.model, state.cell(cell), allotted[cell]) for cell in plan.cells],
+        "tracking_uri": created.tracking_uri,
+    }
+
+
+def _shown(trial: TrialState, phase: str) -> str:
+    """A trial's status; nothing runs where no driver does, though the journal could not note the end."""
+    return "unfinished" if trial.status == "running" and phase != "running" else trial.status
+
+
+def _phase(folder: Path, state: SweepState) -> str:
+    if is_running(folder):
+        return "running"
+    if state.ended is None:
+        return "killed" if state.driver else "created"
+    return state.ended.status
+
+
+def is_running(folder: Path) -> bool:
+    """True while a driver holds the journal's lock."""
+    with (folder / "journal.jsonl").open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
+
+
+def _cell_facts(dataset: str, model: str, trials: list[TrialState], planned: int) -> dict[str, Any]:
+    valued = [trial for trial in trials if trial.best is not None]
+    best = best_of(valued) if valued else None
+    return {
+        "dataset": dataset,
+        "model": model,
+        "best": best.best if best else None,
+        "trial": best.id if best else None,
+        "trials": len(trials),
+        "planned": planned,
+        "finished": sum(trial.status == "finished" for trial in trials),
+        "failed": sum(trial.status == "failed" for trial in trials),
+        "infeasible": sum(trial.status == "infeasible" for trial in trials),
+    }
+
+
+def as_lines(found: dict[str, Any]) -> Iterator[str]:
+    """The facts for people."""
+    counts = ", ".join(f"{count} {status}" for status, count in found["by_status"].items()) or "none yet"
+    adaptively = ", allotted adaptively" if found["allocation"] == "adaptive" else ""
+    yield f"{found['sweep']}: {found['state']}. {found['trials']} of {found['planned']} trials ({counts}){adaptively}"
+    width = max(len(f"{cell['dataset']} {cell['model']}") for cell in found["cells"])
+    for cell in found["cells"]:
+        value = f"{cell['best']:.4f} (#{cell['trial']})" if cell["best"] is not None else "-"
+        name = f"{cell['dataset']} {cell['model']}".ljust(width)
+        infeasible = f", {cell['infeasible']} infeasible" if cell["infeasible"] else ""
+        done = f"{cell['trials']}/{cell['planned']} trials, {cell['finished']} finished{infeasible}"
+        yield f"  {name}  {value:16}  {done}"
+    for closed in found["rounds"]:
+        yield f"  {told(RoundClosed(**closed))}"
+    if found["state"] in ("created", "killed", "interrupted", "crashed"):
+        yield f"Next: {resume_command(Path(found['folder']))}"
+    elif found["state"] == "done":
+        yield f"Next: {leaderboard_command(found['sweep'], found['tracking_uri'])}"
