@@ -1,7 +1,7 @@
 """Features of DINOv2 (Oquab et al. 2024) or DINOv3 (Simeoni et al. 2025) below a linear or a UPerNet head. Own code.
 
 It is about its weights, of timm: vit_*_dinov2 (Apache 2.0), vit_*_dinov3 (Meta's DINOv3 licence, which has conditions).
-The papers' linear figures are of frozen encoders: `freeze: encoder`.
+The papers' linear figures are of frozen encoders: `freeze: {parts: [encoder]}`.
 ADE20K val mIoU, frozen, linear head: DINOv2 S 44.3, B 47.3, L 47.7, g 49.0; DINOv3 S 47.0, B 51.8, L 54.9.
 """
 
