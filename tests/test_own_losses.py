@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -176,6 +177,30 @@ def test_own_loss_falls_and_void_has_no_say(name: str) -> None:
         optimizer.step()
         costs.append(cost.item())
     assert min(costs[-2:]) < 0.9 * costs[0]
+
+
+@pytest.mark.parametrize("name", ["mask2former", "maskformer", "oneformer"])
+def test_queries_start_apart(name: str) -> None:
+    """Nearly alike, they learn the same."""
+    from torch import nn
+
+    embeddings = [module.weight for module in network(name).modules() if isinstance(module, nn.Embedding)]
+    assert embeddings
+    assert all(weight.std() > 0.8 for weight in embeddings)
+
+
+def test_maskformers_decoder_starts_as_published_and_weights_stay_what_they_are(tmp_path: Path) -> None:
+    started: Any = network("maskformer").get_submodule("network.network")
+    layer = started.model.transformer_module.decoder.layers[0].encoder_attn.q_proj.weight
+    assert layer.std().item() == pytest.approx((2 / (64 + 64)) ** 0.5, rel=0.1)  # Xavier's
+    with torch.no_grad():
+        layer.zero_()
+    started.save_pretrained(tmp_path)
+    component = MODELS.get("maskformer")
+    options = component.Options(**OWN["maskformer"], encoder="resnet18", encoder_weights=str(tmp_path))
+    loaded: Any = component.build(options, Task(4, (64, 64), 2)).get_submodule("network.network")
+    assert not loaded.model.transformer_module.decoder.layers[0].encoder_attn.q_proj.weight.any()
+    assert loaded.class_predictor.weight.shape[0] == 5
 
 
 def test_copies_say_what_they_compute_themselves() -> None:

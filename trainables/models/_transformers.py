@@ -163,17 +163,22 @@ def _in_encoder(name: str, config: PretrainedConfig) -> bool:
 
 
 def _scaled(network: nn.Module, fresh: Container[str] | None = None) -> nn.Module:
-    """`network` with BatchNorm that scales by 1 at first; fresh: names of parameters to look at, None for all.
+    """`network` with BatchNorm that scales by 1 at first, and embeddings of queries and scales that differ.
 
-    transformers draws the scales of several architectures around 0 (MobileViT, MaskFormer): their signals die out and
-    nothing is learned without weights.
+    fresh: names of parameters to look at, None for all. transformers draws the scales of several architectures around 0
+    (MobileViT, MaskFormer), and queries nearly alike (MaskFormer, OneFormer), not as the papers' code does: without
+    weights their signals die out, and all queries learn the same.
     """
     from torch import nn
 
     for name, module in network.named_modules():
-        if isinstance(module, nn.BatchNorm2d) and (fresh is None or f"{name}.weight" in fresh):
+        if fresh is not None and f"{name}.weight" not in fresh:
+            continue
+        if isinstance(module, nn.BatchNorm2d):
             nn.init.ones_(module.weight)
             nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Embedding):
+            nn.init.normal_(module.weight)
     return network
 
 

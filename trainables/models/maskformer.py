@@ -51,8 +51,9 @@ def check(options: Options, task: Task) -> Iterable[Problem]:
 
 def build(options: Options, task: Task) -> nn.Module:
     """Raises WeightsError if the weights cannot be had or are of another encoder."""
-    from transformers import DetrConfig, MaskFormerConfig, MaskFormerForInstanceSegmentation
+    from transformers import DetrConfig, MaskFormerConfig
 
+    from segsweep.trainables.models._maskformer import PublishedMaskFormer
     from segsweep.trainables.models._norms import lenient
     from segsweep.trainables.models._set_loss import SetLoss, SetPrediction
     from segsweep.trainables.models._sizes import AnySize
@@ -80,18 +81,6 @@ def build(options: Options, task: Task) -> nn.Module:
         mask_feature_size=width,
         use_auxiliary_loss=True,
     )
-    network: Any = build_network(MaskFormerForInstanceSegmentation, config, options.library_weights, EXAMPLE)
-    if options.library_weights == "none":
-        _start_apart(network.model.transformer_module)
+    network = build_network(PublishedMaskFormer, config, options.library_weights, EXAMPLE)
     loss = SetLoss(class_weight=1.0, mask_weight=20.0, dice_weight=1.0, mask_term="focal")
     return AnySize(lenient(Universal(without_unused(network), predict, loss)), STRIDE)
-
-
-def _start_apart(transformer: Any) -> None:
-    """As the paper's code starts; from transformers' own start, with queries nearly alike, masks were never learned."""
-    from torch import nn
-
-    for parameter in transformer.decoder.parameters():
-        if parameter.dim() > 1:
-            nn.init.xavier_uniform_(parameter)
-    nn.init.normal_(transformer.queries_embedder.weight)
