@@ -415,6 +415,14 @@ def bands(height: int, width: int, *values: int) -> npt.NDArray[np.int64]:
     return np.repeat(np.array(values), width // len(values))[None].repeat(height, 0).astype(np.int64)
 
 
+def test_a_split_whose_masks_cannot_be_read_is_not_called_void(horses: Path) -> None:
+    for mask in (horses / "masks").iterdir():
+        Image.fromarray(np.array(Image.open(mask)) * 255).save(mask)  # 0 and 255, as tools draw them; no class is 255
+    found = of_horses(horses)
+    assert found["faults"]
+    assert "void" not in kinds(found["faults"])
+
+
 def test_a_mask_is_interpolated_where_borders_pass_through_values_between() -> None:
     sharp = bands(400, 40, 0, 7, 2, 30)
     assert not looks_interpolated(sharp)

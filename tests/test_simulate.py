@@ -243,7 +243,7 @@ def test_the_command_prints_a_table_or_json(recorded: Path, tmp_path: Path) -> N
     assert first.startswith("space: 12 trials, random and asha. ")
     assert " of 96 epochs (" in first
     assert first.endswith("with 4 workers")
-    assert header.split() == ["finished", "stopped", "failed", "val_miou", "recorded", "lost"]
+    assert header.split() == ["finished", "stopped", "failed", "infeasible", "val_miou", "recorded", "lost"]
     assert [row.split()[:2] for row in rows] == [list(UNET), list(FPN)]
     assert last == f"Next: segsweep launch {file}"
     found = json.loads(CliRunner().invoke(cli, [*arguments, "--json"], catch_exceptions=False).output)

@@ -638,3 +638,22 @@ def test_an_objective_may_be_a_name_and_is_better_in_its_own_direction() -> None
     assert [(more.metric, more.mode) for more in spec.more_objectives] == [("gmacs", "min"), ("val_dice", "max")]
     assert spec == SweepSpec.model_validate_json(spec.model_dump_json())
     assert spec.aim.constraints["gmacs"].max == 3
+
+
+@pytest.mark.parametrize(
+    ("line", "losses"),
+    [
+        ("losses: [cross_entropy, dice]", "cross_entropy, dice"),
+        ("losses: [{type: focal, gamma: {uniform: [0, 4]}}]", "focal, focal with other options"),
+    ],
+)
+def test_losses_of_different_scales_are_no_objective(line: str, losses: str) -> None:
+    """Dice lies in [0, 1], cross entropy does not: whoever trains with dice would win."""
+    why = f"val_loss compares nothing across different losses ({losses})"
+    remedy = "take a score such as val_miou, or one loss for all models"
+    found = mistakes(f"{BASE}{line}\nobjective: val_loss\n")
+    assert found == [f"x.yaml:6: objective.metric: {why}; {remedy}"] or found == [
+        f"x.yaml:6: objective: {why}; {remedy}"
+    ]
+    assert mistakes(f"{BASE}{line}\nobjective: val_miou\n") == []
+    assert mistakes(f"{BASE}losses: [dice]\nobjective: val_loss\n") == []

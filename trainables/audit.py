@@ -137,7 +137,7 @@ class _Look:
         labelled: list[Split] = []
         for split, counts in self._counts.items():
             try:
-                if self._samples[split]:
+                if self._samples[split] and (counts.any() or self._all_readable(split)):  # else they say why
                     check_labelled(split, int(counts.sum()))
                     labelled.append(split)
             except DataError as error:
@@ -149,6 +149,10 @@ class _Look:
                 effects += [f"has no score in {unscored}"] * bool(unscored)
                 message = f"class {index} '{name}' has no pixel in {', '.join(without)}: it {' and '.join(effects)}"
                 yield Finding("warning", "class missing", message, place=index)
+
+    def _all_readable(self, split: Split) -> bool:
+        start = self._starts[split]
+        return bool(self._readable[start : start + len(self._samples[split])].all())
 
     def of_copies(self) -> Iterator[Finding]:
         """Images that are there more than once, or almost."""

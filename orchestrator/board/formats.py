@@ -169,7 +169,7 @@ def _score_texts(scores: list[Score], counts: bool) -> Iterator[str]:
 
 def _why_empty(score: Score) -> str:
     parts = {"finished": score.finished, "failed": score.failed, "infeasible": score.infeasible}
-    parts |= {"stopped": score.stopped, "running": score.open}
+    parts |= {"stopped": score.stopped, "unfinished": score.open}
     why = ", ".join(f"{count} {name}" for name, count in parts.items() if count)
     return f"- ({why})" if why else "-"
 

@@ -21,7 +21,7 @@ from segsweep.orchestrator.passwords import HOLDS_PASSWORD, without_password
 from segsweep.orchestrator.planning.allocation import no_choice
 from segsweep.orchestrator.planning.plan import SweepPlan
 from segsweep.orchestrator.schedulers import Grouping
-from segsweep.orchestrator.space.domains import DomainError, sampled_options
+from segsweep.orchestrator.space.domains import DomainError, raw_domains, sampled_options
 from segsweep.orchestrator.space.own_losses import own_loss_problems
 from segsweep.orchestrator.space.source import KeyPath, Source
 from segsweep.orchestrator.space.spec import CROSSING, SETTINGS, ComponentSpec, SweepSpec
@@ -30,6 +30,7 @@ from segsweep.trainables.components import DataError, DatasetCard, Task
 from segsweep.trainables.config import Objective
 from segsweep.trainables.metric_names import COSTS, OBJECTIVES, class_iou, is_class_iou, metric_named
 
+LOSS_METRICS = ("val_loss", "train_loss")
 STAND_IN_TRIALS = 10_000
 STAND_IN = {
     "name": "sweep",
@@ -184,6 +185,16 @@ class Checks:
             yield self._at((*path, "metric"), f"{metric} is measured with `evaluation: {{boundary: true}}` only")
         elif better != mode:
             yield self._at((*path, "mode"), f"{metric} is better when {better}, not {mode}")
+        elif metric in LOSS_METRICS and len(losses := self._losses()) > 1:
+            why = f"{metric} compares nothing across different losses ({', '.join(losses)})"
+            yield self._at((*path, "metric"), f"{why}; take a score such as val_miou, or one loss for all models")
+
+    def _losses(self) -> list[str]:
+        """The losses that trials are trained with, one that is searched in as well counting twice."""
+        entries = [entry for model in self.spec.models for entry in self.spec.entries("losses", model)]
+        different = {(entry.name, str(entry.options)): entry for entry in entries}
+        searched = [f"{e.name} with other options" for e in different.values() if any(raw_domains(e.options))]
+        return sorted([*(name for name, _ in different), *searched])
 
     def _search(self) -> Iterator[Mistake]:
         spec = self.spec

@@ -91,10 +91,13 @@ def as_lines(found: dict[str, Any]) -> Iterator[str]:
         yield f"  {found['epochs_unrecorded']} of these epochs were never recorded: trials stayed at their best value"
     names = [f"{cell['dataset']} {cell['model']}" for cell in found["cells"]]
     width = max(map(len, names))
-    yield f"  {'':{width}}  finished  stopped  failed  {found['objective']['metric']:>10}  recorded      lost"
+    ends = ("finished", "stopped", "failed", "infeasible")
+    metric = found["objective"]["metric"]
+    yield f"  {'':{width}}  {'  '.join(ends)}  {metric:>10}  recorded      lost"
     for name, cell in zip(names, found["cells"], strict=True):
         values = f"{_shown(cell['best']):>10}  {_shown(cell['best_recorded']):>8}  {_shown(cell['lost']):>8}"
-        yield f"  {name:{width}}  {cell['finished']:8}  {cell['stopped']:7}  {cell['failed']:6}  {values}"
+        counts = "  ".join(f"{cell[end]:{len(end)}}" for end in ends)
+        yield f"  {name:{width}}  {counts}  {values}"
 
 
 def _shown(value: float | None) -> str:

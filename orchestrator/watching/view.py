@@ -165,6 +165,8 @@ def last_words(state: SweepState, code: int, folder: Path) -> str:
     for dataset, best in winners(state).items():
         metric = best.config.objective.metric
         parts.append(f"{dataset}: {best.cell.model} best, {metric} {_number(best.best)} (trial {best.id}).")
+    if empty := sorted({trial.cell.dataset for trial in trials} - winners(state).keys()):
+        parts.append(f"{', '.join(empty)}: no finished trial; `segsweep why TRIAL {name}` tells why.")
     if state.rounds:
         counts = Counter(trial.cell for trial in trials).values()
         parts.append(f"Trials were allotted adaptively, {min(counts)} to {max(counts)} a cell.")

@@ -33,7 +33,11 @@ def family(options: Options) -> Family:
 
 
 def check(options: Options, task: Task) -> Iterable[Problem]:
-    return problems(options, task)
+    yield from problems(options, task)
+    if max(task.image_size) <= STRIDE:
+        height, width = task.image_size
+        message = f"at image_size {height}x{width} GroupNorm is left a single value per channel"
+        yield Problem("", f"{message}; the network needs more than {STRIDE} px on one side")
 
 
 def build(options: Options, task: Task) -> nn.Module:
