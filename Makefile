@@ -21,8 +21,8 @@ setup: .venv/.set-up $(TYPING) ## install everything into .venv (done once, agai
 demo: setup ## sweep four models over two drawn datasets and print the leaderboard
 	.venv/bin/segsweep launch search_spaces/demo.yaml
 
-test: lint ## ruff, mypy and every test that is not slow
-	$(PY) -m pytest -m 'not slow'
+test: lint ## ruff, mypy and every test that is not slow; a process for each CPU, up to 4
+	$(PY) -m pytest -m 'not slow' -n auto --maxprocesses 4 --dist loadfile
 
 test-slow: setup ## the tests that take minutes
 	$(PY) -m pytest -m slow

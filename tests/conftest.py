@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # tests run in several processes; threads of each would wait for the others
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # albumentations looks for a newer version on the network
 os.environ["RAY_AUTH_MODE"] = "token"  # read while ray is imported, which some test may do before Ray is started
 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
