@@ -259,7 +259,10 @@ def test_a_cell_without_a_finished_trial_is_exit_code_3(run: Run, tmp_path: Path
     assert (found["status"], found["code"], found["best"]) == ("failed_cells", 3, {})
     assert "#001 on streets: failed after epoch 0: DivergedError: " in done.err
     assert done.out.splitlines()[2].split()[:6] == ["tiny", "-", "(1", "failed)", "1", "0"]
-    assert done.last_line == "1 trials, 1 failed. Next: segsweep leaderboard diverged"
+    assert done.last_line == (
+        "1 trials, 1 failed. streets: no finished trial; `segsweep why TRIAL diverged` tells why. "
+        "Next: segsweep leaderboard diverged"
+    )
 
 
 @pytest.mark.usefixtures("shared_store")
@@ -276,7 +279,10 @@ def test_a_cell_that_breaks_a_constraint_says_so_everywhere(run: Run, finished: 
     assert "all 2 trials are infeasible (last: gmacs" in board
     rows = [row for row in Reader(finished.uri).trials() if row.sweep == "slim"]
     assert [(row.status, row.value) for row in rows] == [("infeasible", None)] * 2
-    assert done.last_line == "2 trials, 0 failed, 2 infeasible. Next: segsweep leaderboard slim"
+    assert done.last_line == (
+        "2 trials, 0 failed, 2 infeasible. streets: no finished trial; `segsweep why TRIAL slim` tells why. "
+        "Next: segsweep leaderboard slim"
+    )
 
 
 # -- bad input: one clear message, exit code 2, nothing left behind -----------------------------------------------

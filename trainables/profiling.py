@@ -49,10 +49,10 @@ def profile(architecture: ModelComponent, options: ComponentOptions, task: Task,
     images = torch.randn(task.batch_size, task.in_channels, *task.image_size, device=device)
     reset_peak(device)
     predicting_s = _median_s(_predictions(model, images), device)
-    eval_gib = peak_gib(device) - before
+    eval_gib = max(0.0, peak_gib(device) - before)  # pages that were given back meanwhile
     reset_peak(device)
     training_s = _median_s(_updates(model, images, task), device)
-    train_gib = peak_gib(device) - before
+    train_gib = max(0.0, peak_gib(device) - before)
     rates = task.batch_size / predicting_s, task.batch_size / training_s
     return Profile(*counted, latency, *rates, eval_gib, train_gib)
 

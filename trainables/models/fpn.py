@@ -33,8 +33,9 @@ def family(options: Options) -> Family:
 
 
 def check(options: Options, task: Task) -> Iterable[Problem]:
-    yield from problems(options, task)
-    if max(task.image_size) <= STRIDE:
+    found = list(problems(options, task))
+    yield from found
+    if not found and max(task.image_size) <= STRIDE:
         height, width = task.image_size
         message = f"at image_size {height}x{width} GroupNorm is left a single value per channel"
         yield Problem("", f"{message}; the network needs more than {STRIDE} px on one side")
