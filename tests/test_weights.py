@@ -453,3 +453,28 @@ def test_the_weights_of_the_lite_package_fit_their_encoder_alone() -> None:
     assert pretrained.facts["weights_licence"] == "Apache Software License 2.0"
     with pytest.raises(WeightsError, match="are of another encoder"):
         network("unet", encoder="tu-tf_efficientnet_lite1", encoder_weights=f"package:{PACKAGE}")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_pretrained_encoder_finds_horses_sooner_than_one_from_scratch(
+    data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip(PACKAGE)
+    if not (horses := data_root / "weizmann_horses").is_dir():
+        pytest.skip(f"no {horses}")
+    monkeypatch.setenv("SEGSWEEP_CACHE", str(tmp_path))
+    scores = {}
+    for weights in ("none", f"package:{PACKAGE}"):
+        options = {"encoder": "tu-tf_efficientnet_lite0", "decoder_channels": [64, 48, 32, 16, 16]}
+        horse_finder = config(
+            dataset=entry("folder", root=str(horses)),
+            model=entry("unet", encoder_weights=weights, **options),
+            optimizer=entry("adamw", lr=2e-3, weight_decay=0.01),
+            epochs=3,
+            batch_size=8,
+            image_size=(96, 128),
+        )
+        with Trial(horse_finder, tmp_path / weights.partition(":")[0], cpus=2) as trial:
+            scores[weights] = max(report.metrics["val_miou"] for report in trial.run())
+    assert scores[f"package:{PACKAGE}"] > 0.8 > scores["none"]
