@@ -473,6 +473,13 @@ def test_single_images_that_batchnorm_cannot_take_are_reported(name: str) -> Non
     assert problems(name, task(image_size=(32, 32), batch_size=2), encoder="resnet18") == []
 
 
+def test_fpn_refuses_images_that_leave_groupnorm_one_value() -> None:
+    (found,) = problems("fpn", task(image_size=(20, 30), batch_size=3), encoder="resnet18", segmentation_channels=32)
+    assert found.message.startswith("32 at image_size 20x30 leave GroupNorm a single value per group")
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        build("fpn", encoder="resnet18", segmentation_channels=32).eval()(torch.randn(1, 3, 20, 30))
+
+
 @pytest.mark.filterwarnings("ignore:`timm-` encoders are deprecated:DeprecationWarning")
 def test_encoder_that_pools_before_batchnorm_wants_two_images() -> None:
     (pooled,) = problems("unet", task(batch_size=1), encoder="timm-skresnet18")

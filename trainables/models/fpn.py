@@ -16,6 +16,8 @@ from segsweep.trainables.models._smp import STRIDE, SmpOptions, Upsampling, buil
 if TYPE_CHECKING:
     from torch import nn
 
+GROUPS = 32  # of SMP's GroupNorm; so many channels make one a group
+
 
 class Options(SmpOptions):
     pyramid_channels: PositiveInt = 256
@@ -35,10 +37,10 @@ def family(options: Options) -> Family:
 def check(options: Options, task: Task) -> Iterable[Problem]:
     found = list(problems(options, task))
     yield from found
-    if not found and max(task.image_size) <= STRIDE:
+    if not found and options.segmentation_channels == GROUPS and max(task.image_size) <= STRIDE:
         height, width = task.image_size
-        message = f"at image_size {height}x{width} GroupNorm is left a single value per channel"
-        yield Problem("", f"{message}; the network needs more than {STRIDE} px on one side")
+        message = f"{GROUPS} at image_size {height}x{width} leave GroupNorm a single value per group"
+        yield Problem("segmentation_channels", f"{message}; give more than {GROUPS}, or more than {STRIDE} px")
 
 
 def build(options: Options, task: Task) -> nn.Module:
