@@ -53,6 +53,7 @@ class Tiny(nn.Module):
 def tiny() -> ModuleType:
     component: Any = ModuleType("tiny")
     component.Options = ModelOptions
+    component.family = lambda options: "cnn"
     component.build = lambda options, task: Tiny(task.num_classes)
     return component
 
@@ -129,6 +130,8 @@ def test_every_optimizer_resumes_exactly_before_and_after_a_thaw(name: str, tmp_
         {"clip_norm": 0.1},
         {"steps_per_epoch": 1},
         {"steps_per_epoch": 7},
+        {"precision": "bf16", "ema": 0.9},
+        {"channels_last": True},
         {"ema": 0.9, "accumulation": 2, "clip_norm": 0.1, "steps_per_epoch": 4, "batch_size": 1},
         {"ema": 0.9, "optimizer": entry("schedule_free", lr=1e-2, weight_decay=0.1), "accumulation": 2},
     ],

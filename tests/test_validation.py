@@ -27,8 +27,8 @@ DICE = "class_weights, weights_cap, absent, smooth, per_image, activation, log"
 TERMS = ", ".join(name for name in LOSSES.names() if name not in ("sum", "own"))
 TOP_LEVEL = (
     "name, datasets, models, losses, optimizers, lr_schedules, augmentations, seeds, trials, allocation, epochs, "
-    "batch_size, image_size, patience, accumulation, clip_norm, ema, steps_per_epoch, objective, more_objectives, "
-    "constraints, evaluation, searcher, scheduler, "
+    "batch_size, image_size, patience, accumulation, clip_norm, ema, precision, channels_last, compile, "
+    "steps_per_epoch, objective, more_objectives, constraints, evaluation, searcher, scheduler, "
     "min_finished, max_failures, resources, max_concurrent, tracking, plugins"
 )
 
@@ -362,6 +362,19 @@ def spec_of(text: str) -> SweepSpec:
             "ema: must be a number above 0 and below 1, null, {choice: [...]}, {uniform: [...]} or {loguniform: [...]}"
             ", not 2",
         ),
+        (
+            "precision: half",
+            "precision: must be 'auto', 'float32', 'bf16', 'fp16' or a mapping, not 'half'; e.g. `precision: 'bf16'`",
+        ),
+        (
+            "precision: {choice: [bf16, half]}",
+            "precision: must be auto, float32, bf16, fp16 or {choice: [...]}, not 'half'",
+        ),
+        (
+            "channels_last: 1",
+            "channels_last: must be true or false, 'auto' or a mapping, not 1; e.g. `channels_last: true`",
+        ),
+        ("compile: {choice: [0, true]}", "compile: must be true, false or {choice: [...]}, not 0"),
         ("steps_per_epoch: 0", "steps_per_epoch: must be at least 1, not 0"),
         # a loss that does not fit
         (

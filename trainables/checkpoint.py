@@ -35,6 +35,7 @@ class Learned(TypedDict):
     optimizer: dict[str, Any]
     lr_schedule: dict[str, Any]
     average: NotRequired[dict[str, Any]]  # the network with averaged weights, where they are averaged
+    scaler: NotRequired[dict[str, Any]]  # of the gradients, in fp16
 
 
 class Last(Learned, Saved):

@@ -11,6 +11,8 @@ from segsweep.trainables.metric_names import metric_named
 
 Side = Annotated[int, Field(ge=8)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Precision = Literal["auto", "float32", "bf16", "fp16"]
+AutoOr = bool | Literal["auto"]
 Scale = Annotated[float, Field(ge=0.25, le=4)]
 
 
@@ -101,6 +103,9 @@ class TrialConfig(Frozen):
     accumulation: Annotated[int, Field(ge=1)] = 1  # batches whose gradients make one update
     clip_norm: Positive | None = None  # the longest that the gradient of all weights together may be
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None  # decay of the average of weights that is scored and saved
+    precision: Precision = "auto"  # of the network; auto: bf16 on a GPU that has it, else float32
+    channels_last: AutoOr = "auto"  # layout of images in memory; auto: on a GPU, for convolutional networks
+    compile: bool = False  # the network, by torch.compile
     steps_per_epoch: Annotated[int, Field(ge=1)] | None = None  # updates; None: until every image was seen once
     plugins: tuple[str, ...] = ()
 

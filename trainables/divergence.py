@@ -42,7 +42,8 @@ def _broken_outputs(model: nn.Module, images: Tensor) -> list[str]:
         if not all(_finite(tensor) for tensor in _tensors(output)):
             found.append(f"the output of {name or 'the network'}")
 
-    with ExitStack() as hooks, torch.no_grad():
+    # a compiled network would not look at hooks that come after it was compiled
+    with ExitStack() as hooks, torch.no_grad(), torch.compiler.set_stance("force_eager"):
         for name, module in model.named_modules():
             hook = module.register_forward_hook(lambda _module, _inputs, output, name=name: note(name, output))
             hooks.callback(hook.remove)

@@ -13,6 +13,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from segsweep.trainables import catalog
+from segsweep.trainables.arithmetic import arithmetic
 from segsweep.trainables.cache import CachedSplit, open_split
 from segsweep.trainables.class_counts import class_frequencies
 from segsweep.trainables.components import Augmentation, ComponentOptions, LossContext, Task
@@ -48,7 +49,7 @@ def build(config: TrialConfig, device: torch.device, *, pretrained: Pretrained |
     """The experiment in its order: data, model, loss, optimizer, LR schedule.
 
     pretrained: what a checkpoint remembers whose weights will be loaded, so that no others are looked for.
-    Raises DataError, WeightsError and the catalogues'.
+    Raises DataError, WeightsError, ValueError for a precision that the device has not, and the catalogues'.
     """
     dataset = open_dataset(config.dataset.type, config.dataset.options)
     train = open_split(dataset, config.dataset.name, "train", config.image_size)
@@ -66,6 +67,7 @@ def build(config: TrialConfig, device: torch.device, *, pretrained: Pretrained |
     else:
         model, pretrained = build_pretrained(architecture, model_options, task, classes)
     model = model.to(device)
+    computed = arithmetic(config, architecture.family(model_options), device)
 
     frozen = freezing(model_options.freeze if isinstance(model_options, ModelOptions) else None, model)
 
@@ -78,7 +80,10 @@ def build(config: TrialConfig, device: torch.device, *, pretrained: Pretrained |
     schedule, schedule_options = _chosen(catalog.LR_SCHEDULES, config.lr_schedule)
     lr_schedule = schedule.build(schedule_options, optimizer, updates_per_epoch(config, len(train)), config.epochs)
     average = None if config.ema is None else averaged(model, config.ema)
-    learner = Learner(model, criterion, optimizer, lr_schedule, frozen, average, config.accumulation, config.clip_norm)
+    for network in (model, *([average.module] if average is not None else [])):
+        computed.settle(network)  # last, so that nothing before has it compiled
+    loop = config.accumulation, config.clip_norm, computed
+    learner = Learner(model, criterion, optimizer, lr_schedule, frozen, average, *loop)
     return Experiment(classes, dataset.card.scored, train, val, augment, learner, pretrained)
 
 
@@ -101,7 +106,7 @@ def pick_device(gpus: float) -> torch.device:
 def gmacs(model: nn.Module, image_size: tuple[int, int], device: torch.device, in_channels: int = 3) -> float:
     """10^9 multiply-accumulates of one forward pass over one image of `image_size`; a multiply-add counts once."""
     model.eval()
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with torch.compiler.set_stance("force_eager"), torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(torch.zeros(1, in_channels, *image_size, device=device))
     return float(counter.get_total_flops()) / 2 / 1e9
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from contextlib import closing
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING
 
 import torch
 from timm.utils import ModelEmaV3
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from segsweep.trainables.components import HasModes, Watchful
+from segsweep.trainables.arithmetic import FLOAT32, Arithmetic
+from segsweep.trainables.components import HasModes, Outputs, Watchful
 from segsweep.trainables.freezing import Freezing
 
 if TYPE_CHECKING:
@@ -37,6 +39,10 @@ class Learner:
     average: ModelEmaV3 | None = None  # of weights and statistics: what is scored in their place
     accumulation: int = 1  # batches whose gradients make one update
     clip_norm: float | None = None
+    arithmetic: Arithmetic = FLOAT32
+
+    def __post_init__(self) -> None:
+        self.scaler = self.arithmetic.scaler()
 
     @property
     def scored(self) -> nn.Module:
@@ -56,12 +62,24 @@ class Learner:
         if isinstance(self.optimizer, HasModes):
             self.optimizer.train()
 
+    def predict(self, images: Tensor) -> Tensor | Outputs:
+        """In the precision of the trial."""
+        with self.arithmetic():
+            found: Tensor | Outputs = self.model(images)
+        return found
+
+    def backward(self, cost: Tensor) -> None:
+        self.scaler.scale(cost).backward()  # type: ignore[no-untyped-call]
+
     def update(self) -> None:
-        """One step of everything, along the gradients that are there."""
+        """One step of everything, along the gradients that are there; of fp16 none along those that overflowed."""
         if self.clip_norm is not None:
+            self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
-        self.optimizer.step()
-        self.lr_schedule.step()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        with _skipped_updates_count() if self.scaler.is_enabled() else nullcontext():
+            self.lr_schedule.step()
         if self.average is not None:
             self.average.update(self.model, step=self.lr_schedule.last_epoch)
 
@@ -80,7 +98,7 @@ class Learner:
 
     def _look_at(self, batches: Iterable[Batch]) -> None:
         for batch in batches:
-            self.model(batch.images)
+            self.predict(batch.images)
 
     def observe(self, goodness: float) -> None:
         """To be called after every epoch with the objective's value, negated where lower is better."""
@@ -96,6 +114,8 @@ class Learner:
         }
         if self.average is not None:
             state["average"] = self.average.module.state_dict()
+        if self.scaler.is_enabled():
+            state["scaler"] = self.scaler.state_dict()
         return state
 
     def load_state_dict(self, state: Learned) -> None:
@@ -104,3 +124,13 @@ class Learner:
         self.lr_schedule.load_state_dict(state["lr_schedule"])
         if self.average is not None:
             self.average.module.load_state_dict(state["average"])
+        if self.scaler.is_enabled():
+            self.scaler.load_state_dict(state["scaler"])
+
+
+@contextmanager
+def _skipped_updates_count() -> Iterator[None]:
+    """The LR schedule goes by the number of updates, skipped ones too; torch warns if the first is skipped."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Detected call of `lr_scheduler\.step\(\)` before")
+        yield

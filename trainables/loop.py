@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from segsweep.trainables.arithmetic import FLOAT32, Arithmetic
 from segsweep.trainables.batches import Batch, eval_batches
 from segsweep.trainables.boundaries import BoundaryCounts, boundary_scores
 from segsweep.trainables.components import VOID
@@ -48,16 +49,21 @@ def train_epoch(learner: Learner, batches: Iterable[Batch], *, epoch: int) -> Tr
         learner.optimizer.zero_grad(set_to_none=True)
         labelled = [int((batch.labels != VOID).sum()) for batch in group]
         for batch, count in zip(group, labelled, strict=True):
-            cost: Tensor = learner.loss(learner.model(batch.images), batch.labels)
+            cost: Tensor = learner.loss(learner.predict(batch.images), batch.labels)
             value = float(cost.detach())
             if not math.isfinite(value):
-                raise DivergedError(value, epoch, step, lr, broken=first_broken(learner.model, batch.images))
+                raise DivergedError(value, epoch, step, lr, broken=_first_broken(learner, batch.images))
             # a mean over labelled pixels becomes the mean over those of the group: what one large batch would give
             share = count / sum(labelled) if len(group) > 1 and any(labelled) else 1.0
-            (cost * share).backward()  # type: ignore[no-untyped-call]
+            learner.backward(cost * share)
             total, pixels, images = total + value * count, pixels + count, images + len(batch.indices)
         learner.update()
     return TrainedEpoch(total / max(pixels, 1), images, lr)
+
+
+def _first_broken(learner: Learner, images: Tensor) -> str:
+    with learner.arithmetic():  # what overflows in fp16 need not elsewhere
+        return first_broken(learner.model, images)
 
 
 @torch.inference_mode()
@@ -70,6 +76,7 @@ def evaluate(
     batch_size: int,
     device: torch.device,
     normalization: Normalization = IMAGENET,
+    arithmetic: Arithmetic = FLOAT32,
 ) -> ScoredSplit:
     """Score every image of a split: logits resized bilinearly to the original label, argmax, one confusion matrix.
 
@@ -82,7 +89,8 @@ def evaluate(
     boundaries = BoundaryCounts(num_classes, evaluation.boundary_distance) if evaluation.boundary else None
     total, pixels, images = 0.0, 0, []
     for batch in eval_batches(split, batch_size, device, normalization):
-        logits = predict(model, batch.images, evaluation)
+        with arithmetic():
+            logits = predict(model, batch.images, evaluation)
         labelled = int((batch.labels != VOID).sum())
         total, pixels = total + float(loss(logits, batch.labels)) * labelled, pixels + labelled
         # one image at a time: sizes may differ, memory is bounded, and upsampling a batch is no faster (11 classes,

@@ -82,7 +82,13 @@ def _val_image_s(it: Experiment, config: TrialConfig, device: torch.device) -> f
     for _ in range(1 + STEPS):
         began = time.perf_counter()
         evaluate(
-            it.learner.scored, it.learner.loss, few, config.evaluation, batch_size=config.batch_size, device=device
+            it.learner.scored,
+            it.learner.loss,
+            few,
+            config.evaluation,
+            batch_size=config.batch_size,
+            device=device,
+            arithmetic=it.learner.arithmetic,
         )
         took.append(time.perf_counter() - began)
     return median(took[1:]) / images

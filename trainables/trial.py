@@ -199,6 +199,7 @@ class Trial:
             batch_size=config.batch_size,
             device=self._device,
             normalization=it.pretrained.normalization,
+            arithmetic=it.learner.arithmetic,
         )
         if not math.isfinite(scored.loss):
             steps, broken = updates_per_epoch(config, len(it.train)), first_broken(model)
@@ -247,7 +248,8 @@ class Trial:
         return {
             "params_m": sum(p.numel() for p in model.parameters()) / 1e6,
             "gmacs": gmacs(model, image_size, self._device),
-            **({} if self._reported else {"latency_ms": latency_ms(model, image_size, self._device)}),
+            **({} if self._reported else {"latency_ms": self._latency_ms()}),
+            **it.learner.arithmetic.facts,
             "train_images": float(len(it.train)),
             "val_images": float(len(it.val)),
             "data_fingerprint": fingerprint,
@@ -261,6 +263,11 @@ class Trial:
             "checkpoint": str(self._folder.path / BEST),
             "confusions": str(self._folder.path / CONFUSIONS),
         }
+
+    def _latency_ms(self) -> float:
+        learner = self._experiment.learner
+        with learner.arithmetic():
+            return latency_ms(learner.model, self.config.image_size, self._device)
 
 
 def best_epoch(history: Sequence[Metrics], objective: Objective) -> int | None:

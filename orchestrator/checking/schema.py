@@ -38,12 +38,12 @@ def search_space_schema() -> dict[str, Any]:
 
 
 def _settings() -> dict[str, Any]:
-    """Numbers, or domains instead of them."""
+    """Plain values, or domains instead of them."""
     properties = SweepSpec.model_json_schema()["properties"]
-    return {name: {"anyOf": [*map(_number, properties[name]["anyOf"])]} for name in SETTINGS}
+    return {name: {"anyOf": [*map(_or_domain, properties[name]["anyOf"])]} for name in SETTINGS}
 
 
-def _number(branch: dict[str, Any]) -> dict[str, Any]:
+def _or_domain(branch: dict[str, Any]) -> dict[str, Any]:
     return {"$ref": "#/$defs/Domain"} if branch["type"] == "object" else branch
 
 

@@ -1,18 +1,18 @@
-"""Numbers of the training loop that a sweep or one of its models fixes, or leaves to the searcher."""
+"""Values of the training loop that a sweep or one of its models fixes, or leaves to the searcher."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from segsweep.orchestrator.checking.explanations import shown
 from segsweep.orchestrator.space.domains import DomainError, sampled_options
+from segsweep.trainables.config import Precision
 
 
 class Setting(NamedTuple):
-    allowed: str  # in words
-    domains: str
+    allowed: str  # in words, domains included
     fits: Callable[[Any], bool]
 
 
@@ -28,13 +28,21 @@ def _none_or_between(low: float, high: float) -> Callable[[Any], bool]:
     return lambda value: value is None or (_number(value) and low < value < high)
 
 
-WHOLE = Setting("a whole number of at least 1", "{int: [...]} or {logint: [...]}", _whole)
-RANGES = "{uniform: [...]} or {loguniform: [...]}"
+def _one_of(*values: object) -> Setting:
+    words, known = ", ".join(str(value).lower() for value in values), [(type(value), value) for value in values]
+    return Setting(f"{words} or {{choice: [...]}}", lambda value: (type(value), value) in known)
+
+
+WHOLE = Setting("a whole number of at least 1, {choice: [...]}, {int: [...]} or {logint: [...]}", _whole)
+RANGES = "null, {choice: [...]}, {uniform: [...]} or {loguniform: [...]}"
 RULES = {
     "batch_size": WHOLE,
     "accumulation": WHOLE,
-    "clip_norm": Setting("a number above 0, null", RANGES, _none_or_between(0, math.inf)),
-    "ema": Setting("a number above 0 and below 1, null", RANGES, _none_or_between(0, 1)),
+    "clip_norm": Setting(f"a number above 0, {RANGES}", _none_or_between(0, math.inf)),
+    "ema": Setting(f"a number above 0 and below 1, {RANGES}", _none_or_between(0, 1)),
+    "precision": _one_of(*get_args(Precision)),
+    "channels_last": _one_of("auto", True, False),
+    "compile": _one_of(True, False),
 }
 
 
@@ -44,8 +52,7 @@ def mistake_in(name: str, value_or_domain: Any) -> str | None:
     try:
         for sample in sampled_options({name: value_or_domain}):
             if not setting.fits(sample[name]):
-                allowed = f"{setting.allowed}, {{choice: [...]}}, {setting.domains}"
-                return f"must be {allowed}, not {shown(sample[name])}"
+                return f"must be {setting.allowed}, not {shown(sample[name])}"
     except DomainError as error:
         return str(error)
     return None

@@ -25,6 +25,7 @@ from segsweep.orchestrator.launching.preflight import (
     claim_folder,
     occupied,
     too_large,
+    unfit_precision,
     unreachable,
     unusable,
     unusable_augmentations,
@@ -122,10 +123,13 @@ def _unfit(spec: SweepSpec, capacity: Capacity, machinery: Machinery) -> Iterato
     if machinery.address is None:
         yield from too_large(spec.resources, capacity)
         yield from occupied(machinery.dashboard_port)
+        yield from unfit_precision(spec, capacity)
         return
     yield from unreachable(machinery.address)
     if spec.resources.gpus == "auto":
         yield Mistake("resources.gpus", "say how many GPUs a trial gets (0 or 1): a cluster may have to start them")
+    else:
+        yield from unfit_precision(spec, capacity)
 
 
 def _is_done(sweep: Sweep) -> bool:

@@ -36,6 +36,20 @@ def too_large(resources: Resources, capacity: Capacity) -> Iterator[Mistake]:
         yield Mistake("resources", f"a trial needs {wanted}, this machine has {have}; ask for less")
 
 
+def unfit_precision(spec: SweepSpec, capacity: Capacity) -> Iterator[Mistake]:
+    """Why trials cannot compute as they should on the device that they get."""
+    if capacity.gpus_per_trial(spec.resources):
+        return
+    places = {
+        "precision" if model.precision is None else f"models[{i}].precision"
+        for i, model in enumerate(spec.models)
+        for options in sampled_options({"precision": spec.setting("precision", model)})
+        if options["precision"] == "fp16"
+    }
+    for place in sorted(places):
+        yield Mistake(place, "fp16 needs a GPU, and trials get none here; choose auto, bf16 or float32")
+
+
 def occupied(port: int | None) -> Iterator[Mistake]:
     """Why the dashboard cannot have the port; None means any."""
     try:

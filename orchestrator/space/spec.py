@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
 from segsweep.orchestrator.space.aims import Aim, Bounds
 from segsweep.orchestrator.space.own_losses import OWN, has_own_loss
 from segsweep.orchestrator.space.source import KeyPath
-from segsweep.trainables.config import Evaluation, Frozen, Objective
+from segsweep.trainables.config import AutoOr, Evaluation, Frozen, Objective, Precision
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 
@@ -58,6 +58,9 @@ class ComponentSpec(Frozen):
     accumulation: Count | None = None
     clip_norm: ClipNorm | None = None
     ema: Decay | None = None
+    precision: Precision | Domain | None = None
+    channels_last: AutoOr | Domain | None = None
+    compile: bool | Domain | None = None
 
 
 class Resources(Frozen):
@@ -90,6 +93,9 @@ class SweepSpec(Frozen):
     accumulation: Annotated[Count, Field(examples=[2])] = 1  # batches to an update
     clip_norm: Annotated[ClipNorm | None, Field(examples=[1.0])] = None  # length that a gradient is cut to
     ema: Annotated[Decay | None, Field(examples=[0.999])] = None  # averaged weights are scored and saved
+    precision: Annotated[Precision | Domain, Field(examples=["bf16"])] = "auto"  # auto: bf16 on a GPU that has it
+    channels_last: Annotated[AutoOr | Domain, Field(examples=[True])] = "auto"  # auto: on a GPU, for CNNs
+    compile: Annotated[bool | Domain, Field(examples=[True])] = False  # by torch.compile
     steps_per_epoch: PositiveInt | None = None  # updates, instead of as many as show every image once
     objective: Annotated[Sought, Field(examples=["val_miou"])] = Objective()
     more_objectives: Annotated[tuple[Sought, ...], Field(examples=[["gmacs"]])] = ()
@@ -132,8 +138,8 @@ class SweepSpec(Frozen):
                 yield ("models", m, section, i), entry
 
 
-SETTINGS = ("batch_size", "accumulation", "clip_norm", "ema")
-"""Numbers of the training loop, fixed or searched; a model may have its own."""
+SETTINGS = ("batch_size", "accumulation", "clip_norm", "ema", "precision", "channels_last", "compile")
+"""Values of the training loop, fixed or searched; a model may have its own."""
 CROSSING = ("datasets", "models", "losses", "optimizers", "lr_schedules", "augmentations")
 """The lists that span the combinations."""
 OF_MODELS = CROSSING[2:]
