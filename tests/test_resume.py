@@ -190,3 +190,4 @@ def test_a_network_without_batch_norm_is_not_looked_at_again(tmp_path: Path) -> 
 
     learner.begin(2)
     learner.settle(never)
+    assert not optimizer.param_groups[0]["train_mode"]
