@@ -59,7 +59,8 @@ class RayTune:
         resources = sweep.plan.spec.resources
         bridge = Bridge(sweep, waiting=int(self._growing))
         trainable = tune.with_resources(
-            tune.with_parameters(RayTrial, factory=factory), {"cpu": resources.cpus, "gpu": sweep.gpus}
+            tune.with_parameters(RayTrial, factory=factory, facts_first=bool(sweep.plan.spec.constraints)),
+            {"cpu": resources.cpus, "gpu": sweep.gpus},
         )
         with tempfile.TemporaryDirectory(prefix="segsweep-tune-") as scratch:
             tuner = tune.Tuner(
@@ -168,8 +169,11 @@ class Decisions(Live, FIFOScheduler):
 
     def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
         assignment: Assignment = trial.config["assignment"]
-        kind, *said = result["segsweep"]
-        go_on = self._sweep.facts(assignment, *said) if kind == "facts" else self._sweep.report(assignment, *said)
+        facts, epoch = result["segsweep"]
+        with self._sweep.journal.together():
+            go_on = not facts or self._sweep.facts(assignment, facts)
+            if go_on and epoch is not None:
+                go_on = self._sweep.report(assignment, *epoch)
         return TrialScheduler.CONTINUE if go_on else TrialScheduler.STOP
 
     def on_trial_error(self, controller: Any, trial: Any) -> None:
@@ -206,8 +210,10 @@ class StopWhenAsked(Live, Stopper):
 class RayTrial(tune.Trainable):
     """A worker: builds the trial that it is assigned, steps it, and is reused for the next one."""
 
-    def setup(self, config: dict[str, Any], factory: TrialFactory) -> None:
+    def setup(self, config: dict[str, Any], factory: TrialFactory, facts_first: bool) -> None:
+        """facts_first: a trial may be over by its facts, so they travel alone; else with the first epoch."""
         self._factory = factory
+        self._facts_first = facts_first
         self._assignment: Assignment = config["assignment"]
         self._trial: Steppable | None = None
         self._gauge = Gauge("segsweep_objective", "The objective after the last epoch", tag_keys=("sweep", "trial"))
@@ -218,20 +224,24 @@ class RayTrial(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """The trial's facts, then one epoch a step.
+        """One epoch, the first one with the trial's facts; or these alone, before it, where they may end the trial.
 
         The trial is built here, not in setup, so that its errors are this trial's and no other's.
         """
+        facts: dict[str, float | str] = {}
         if self._trial is None:
             print(f"{self._assignment.config.label}: attempt {self._assignment.attempt}", flush=True)
             self._trial = self._factory(self._assignment)
-            return {"segsweep": ("facts", dict(self._trial.facts))}  # in a tuple: Tune takes mappings apart
+            facts = dict(self._trial.facts)
+            if self._facts_first:
+                return {"segsweep": (facts, None)}  # in a tuple: Tune takes mappings apart
         report = self._trial.step()
         value = report.metrics.get(self._assignment.config.objective.metric, float("nan"))
         print(f"{self._assignment.config.label}: epoch {report.epoch}: {value:.4f}", flush=True)
         sweep = self._assignment.folder.parents[1].name
         self._gauge.set(value, tags={"sweep": sweep, "trial": self._assignment.config.label})
-        return {"segsweep": ("epoch", report.epoch, dict(report.metrics), report.reason if report.done else "")}
+        epoch = (report.epoch, dict(report.metrics), report.reason if report.done else "")
+        return {"segsweep": (facts, epoch)}
 
     def cleanup(self) -> None:
         if self._trial is not None:
