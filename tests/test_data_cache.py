@@ -131,9 +131,9 @@ def test_a_second_sweep_says_that_its_images_are_cached(cache: Path, capsys: pyt
     said: list[str] = []
     first = check_data(spec((32, 64)), said.append, decode=True)
     assert said == []
-    assert capsys.readouterr().err.splitlines() == ["s0: 8 train images", "s0: 4 val images"]
+    assert capsys.readouterr().err.splitlines() == ["s0: 8 train images at 32x64", "s0: 4 val images at 32x64"]
     assert check_data(spec((32, 64)), said.append, decode=True) == first
-    assert said == ["s0: 8 train images (cached)", "s0: 4 val images (cached)"]
+    assert said == ["s0: 8 train images at 32x64 (cached)", "s0: 4 val images at 32x64 (cached)"]
     assert capsys.readouterr().err == ""
 
 

@@ -285,6 +285,33 @@ def test_a_cell_that_breaks_a_constraint_says_so_everywhere(run: Run, finished: 
     )
 
 
+@pytest.mark.usefixtures("shared_store")
+def test_trials_of_one_cell_may_have_different_image_and_batch_sizes(
+    run: Run, finished: Finished, tmp_path: Path
+) -> None:
+    sizes = "image_size={choice: [[24, 40], [48, 80]]}"
+    (tmp_path / "tiny.yaml").write_text(TINY + "optimizers: [{type: sgd, lr: 0.01, weight_decay: 0}]\n")
+    done = run(
+        *("launch", "tiny.yaml", "--in-process", "--set", sizes, "--set", "batch_size={choice: [2, 4]}"),
+        *("--set", "trials=9", "--set", "searcher=grid", "--name", "sized"),
+    )
+    assert done.code == 0, done.err
+    rows = [row for row in Reader(finished.uri).trials() if row.sweep == "sized"]
+    configs = {row.trial_id: row.config for row in rows}
+    found = {(c.image_size, c.batch_size): trial for trial, c in configs.items() if c is not None}
+    assert len(found) == len(rows) == 4
+    assert found.keys() == {((h, w), n) for h, w in ((24, 40), (48, 80)) for n in (2, 4)}
+    gmacs = {row.trial_id: row.gmacs for row in rows}
+    small, large = gmacs[found[(24, 40), 2]], gmacs[found[(48, 80), 2]]
+    assert small is not None
+    assert large is not None
+    assert large / small == pytest.approx(3, rel=0.02)  # padded to 64x96 and 32x64
+    assert "batch_size 2, image_size [24, 40]" in run("why", found[(24, 40), 2], "sized").out
+    (tmp_path / "best.yaml").write_text(run("best", "sized", "--dataset", "streets").out)
+    (best,) = json.loads(run("plan", "best.yaml", "--json").out)["cells"]
+    assert best["trials"] == 1
+
+
 # -- bad input: one clear message, exit code 2, nothing left behind -----------------------------------------------
 
 

@@ -133,6 +133,28 @@ seeds: [7]
     assert config.label == "unet/resnet34 focal adamw #001"
 
 
+def test_image_sizes_are_searched_like_any_domain_within_one_cell() -> None:
+    plan = plan_of("""\
+datasets: [{type: streets, name: a}, {type: streets, name: b, image_size: {choice: [[32, 48], [64, 96]]}}]
+models: [unet]
+optimizers: [{type: sgd, lr: 0.1, weight_decay: 0}]
+trials: 9
+epochs: 9
+image_size: {choice: [[16, 24], [32, 48], [64, 96]], first: [32, 48]}
+""")
+    a, b = plan.combinations
+    assert {cell: plan.trials_of(cell) for cell in plan.cells} == {
+        Cell("a", "unet/resnet34"): 3,
+        Cell("b", "unet/resnet34"): 2,
+    }
+    assert (list(plan.spec.image_sizes(a.dataset)), list(plan.spec.image_sizes(b.dataset))) == (
+        [(16, 24), (32, 48), (64, 96)],
+        [(32, 48), (64, 96)],
+    )
+    assert b.config("001", {"image_size": [64, 96]}).image_size == (64, 96)
+    assert b.config("001", {"image_size": [64, 96]}).dataset.options == {}
+
+
 def test_a_cell_that_cannot_finish_enough_trials_is_named() -> None:
     plan = plan_of(BASE + FIXED)
     short = SweepPlan.of(plan.spec.model_copy(update={"min_finished": 2}))

@@ -449,7 +449,32 @@ def test_domains_inside_a_choice_are_checked_too() -> None:
         (BASE.replace("datasets: [streets]\n", ""), "x.yaml: datasets: is missing; e.g. `datasets: [streets]`"),
         (
             BASE.replace("[64, 96]", "512"),
-            "x.yaml:4: image_size: must be a list, not 512; e.g. `image_size: [512, 1024]`",
+            "x.yaml:4: image_size: must be a list or a mapping, not 512; e.g. `image_size: [512, 1024]`",
+        ),
+        (
+            BASE.replace("[64, 96]", "[[64, 96], [32, 48]]"),
+            "x.yaml:4: image_size: must be [height, width]; to search among several write {choice: [[256, 512], "
+            "[512, 1024]]}, not [[64, 96], [32, 48]]",
+        ),
+        (
+            BASE.replace("[64, 96]", "{choice: [64, 96]}"),
+            "x.yaml:4: image_size: must be [height, width], each at least 8, or {choice: [[256, 512], [512, 1024]]}, "
+            "not 64",
+        ),
+        (
+            BASE.replace("[streets]", "[{type: streets, image_size: {choice: [[64, 96], [4, 96]]}}]"),
+            "x.yaml:1: datasets[0].image_size: must be [height, width], each at least 8, or {choice: [[256, 512], "
+            "[512, 1024]]}, not [4, 96]",
+        ),
+        (
+            BASE.replace("[64, 96]", "{int: [64, 96]}"),
+            "x.yaml:4: image_size: must be [height, width], each at least 8",
+        ),
+        (BASE.replace("[64, 96]", "{choice: []}"), "x.yaml:4: image_size: choice needs at least one value"),
+        (
+            BASE.replace("[64, 96]", "{choice: [[64, 96], [32, 48]]}\nobjective: val_loss"),
+            "x.yaml:5: objective.metric: val_loss is measured at the size that networks are fed, so it compares "
+            "nothing across image sizes; take a score such as val_miou",
         ),
         (BASE.replace("[64, 96]", "[4, 96]"), "x.yaml:4: image_size[0]: must be at least 8, not 4"),
         (
@@ -487,6 +512,20 @@ batch_size: {choice: [4, 1]}
 """
     (found,) = mistakes(text)
     assert found.startswith("x.yaml:2: models[1].encoder: batch_size 1 at image_size 32x32 leaves BatchNorm")
+
+
+def test_every_image_size_that_may_be_chosen_is_checked() -> None:
+    text = """\
+datasets: [{type: streets, image_size: {choice: [[64, 96], [32, 32]]}}, {type: streets, name: night}]
+models: [{architecture: segformer}, {architecture: unet}]
+epochs: 9
+image_size: {choice: [[128, 64], [64, 128]]}
+batch_size: 1
+evaluation: {method: sliding_window, window: [64, 64]}
+"""
+    small, window = mistakes(text)
+    assert small.startswith("x.yaml:2: models[1].encoder: batch_size 1 at image_size 32x32 leaves BatchNorm")
+    assert window.startswith("x.yaml:6: evaluation.window: must be at most [32, 32], the image_size of streets")
 
 
 @pytest.mark.parametrize(

@@ -41,13 +41,14 @@ def unusable_weights(spec: SweepSpec, source: Source, announce: Announce) -> Ite
     """Why weights cannot be had or do not fit. Fetches what is missing, and builds every model that has any."""
     dataset = spec.datasets[0]
     classes = DATASETS.get(dataset.type).describe(DATASETS.get(dataset.type).Options(**dataset.options)).classes
-    task = Task(len(classes), dataset.image_size or spec.image_size, batch_size=2)
+    tasks = [Task(len(classes), size, batch_size=2) for size in spec.image_sizes(dataset)]
     for m, model in enumerate(spec.models):
         for options in _pretrained(model):
             named = "encoder_weights" if options.weights is None else "weights"
             announce(f"{model.name}: {named} {getattr(options, named)}")
             try:
-                _try_on(model, options, task, classes)
+                for task in tasks:
+                    _try_on(model, options, task, classes)
             except WeightsError as error:
                 yield source.mistake(("models", m, named), str(error))
 

@@ -29,7 +29,7 @@ def search_space_schema() -> dict[str, Any]:
         names = {"enum": section.catalog.names()}
         definitions[f"{name}.entry"] = {"anyOf": [names, *entries["anyOf"]]}
         schema["properties"][name] = _entries(name) if section.many else {"$ref": f"#/$defs/{name}.entry"}
-    schema["properties"] |= _settings()
+    schema["properties"] |= _settings(*SETTINGS, "image_size")
     schema["required"] = ["datasets", "models", "epochs", "image_size"]
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "segsweep search space"
@@ -37,10 +37,10 @@ def search_space_schema() -> dict[str, Any]:
     return schema
 
 
-def _settings() -> dict[str, Any]:
+def _settings(*names: str) -> dict[str, Any]:
     """Plain values, or domains instead of them."""
     properties = SweepSpec.model_json_schema()["properties"]
-    return {name: {"anyOf": [*map(_or_domain, properties[name]["anyOf"])]} for name in SETTINGS}
+    return {name: {"anyOf": [*map(_or_domain, properties[name]["anyOf"])]} for name in names}
 
 
 def _or_domain(branch: dict[str, Any]) -> dict[str, Any]:
@@ -67,15 +67,10 @@ def _entry(section_name: str, section: Section, type_: str, definitions: dict[st
     if section.many:
         common["name"] = {"type": "string"}
     if section_name == "datasets":
-        common["image_size"] = {
-            "type": "array",
-            "items": {"type": "integer", "minimum": 8},
-            "minItems": 2,
-            "maxItems": 2,
-        }
+        common |= _settings("image_size")
     if section_name == "models":
         common["recipe"] = {"enum": recipes.names()}
-        common |= {name: _entries(name) for name in OF_MODELS} | _settings()
+        common |= {name: _entries(name) for name in OF_MODELS} | _settings(*SETTINGS)
     required = [n for n in options.get("required", []) if n not in getattr(component, "DOMAINS", {}).get("cnn", {})]
     return {
         "type": "object",

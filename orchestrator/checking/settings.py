@@ -1,9 +1,10 @@
-"""Values of the training loop that a sweep or one of its models fixes, or leaves to the searcher."""
+"""Values of training that a sweep, a model or a dataset fixes, or leaves to the searcher."""
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, get_args
 
 from segsweep.orchestrator.checking.explanations import shown
@@ -22,6 +23,10 @@ def _whole(value: Any) -> bool:
 
 def _number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _size(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(value) == 2 and all(_whole(side) and side >= 8 for side in value)
 
 
 def _none_or_between(low: float, high: float) -> Callable[[Any], bool]:
@@ -43,11 +48,12 @@ RULES = {
     "precision": _one_of(*get_args(Precision)),
     "channels_last": _one_of("auto", True, False),
     "compile": _one_of(True, False),
+    "image_size": Setting("[height, width], each at least 8, or {choice: [[256, 512], [512, 1024]]}", _size),
 }
 
 
 def mistake_in(name: str, value_or_domain: Any) -> str | None:
-    """What is wrong with one of the spec's SETTINGS, with any of the values that it may take; None if nothing is."""
+    """What is wrong with a setting or an image size, with any of the values that it may take; None if nothing is."""
     setting = RULES[name]
     try:
         for sample in sampled_options({name: value_or_domain}):
@@ -56,3 +62,10 @@ def mistake_in(name: str, value_or_domain: Any) -> str | None:
     except DomainError as error:
         return str(error)
     return None
+
+
+def sound_values(name: str, value_or_domain: Any) -> Iterator[Any]:
+    """Those of a setting's or an image size's values that are right; the others are reported elsewhere."""
+    with contextlib.suppress(DomainError):
+        values = [sample[name] for sample in sampled_options({name: value_or_domain})]
+        yield from filter(RULES[name].fits, values)

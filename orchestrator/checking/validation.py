@@ -15,7 +15,7 @@ from segsweep.orchestrator.checking.entries import Entries
 from segsweep.orchestrator.checking.explanations import mistakes_of, shown, validate_strictly
 from segsweep.orchestrator.checking.pretrained import absent_weights
 from segsweep.orchestrator.checking.sections import SECTIONS
-from segsweep.orchestrator.checking.settings import mistake_in
+from segsweep.orchestrator.checking.settings import mistake_in, sound_values
 from segsweep.orchestrator.errors import InputError, Mistake
 from segsweep.orchestrator.passwords import HOLDS_PASSWORD, without_password
 from segsweep.orchestrator.planning.allocation import no_choice
@@ -158,6 +158,10 @@ class Checks:
             for i, model in enumerate(self.spec.models):
                 if (own := getattr(model, name)) is not None:
                     yield ("models", i, name), name, own
+        yield ("image_size",), "image_size", self.spec.image_size
+        for i, dataset in enumerate(self.spec.datasets):
+            if dataset.image_size is not None:
+                yield ("datasets", i, "image_size"), "image_size", dataset.image_size
 
     def _aim(self) -> Iterator[Mistake]:
         objective, *more = self.spec.aim.objectives
@@ -185,6 +189,11 @@ class Checks:
             yield self._at((*path, "metric"), f"{metric} is measured with `evaluation: {{boundary: true}}` only")
         elif better != mode:
             yield self._at((*path, "mode"), f"{metric} is better when {better}, not {mode}")
+        elif metric in LOSS_METRICS and any(isinstance(self.spec.image_size_of(d), dict) for d in self.spec.datasets):
+            why = f"{metric} is measured at the size that networks are fed, so it compares nothing across image sizes"
+            yield self._at(
+                (*path, "metric"), f"{why}; take a score such as val_miou, or one image_size for each dataset"
+            )
         elif metric in LOSS_METRICS and len(losses := self._losses()) > 1:
             why = f"{metric} compares nothing across different losses ({', '.join(losses)})"
             yield self._at((*path, "metric"), f"{why}; take a score such as val_miou, or one loss for all models")
@@ -216,10 +225,9 @@ class Checks:
     def _cells(self) -> Iterator[Mistake]:
         for d, dataset in enumerate(self.spec.datasets):
             found: list[Mistake] = []
-            card = self._card(d, dataset, found)
-            yield from found
-            if card is not None:
+            if (card := self._card(d, dataset, found)) is not None:
                 yield from self._against(dataset, card)
+            yield from found
 
     def _budget(self) -> Iterator[Mistake]:
         with contextlib.suppress(DomainError):  # reported elsewhere
@@ -246,17 +254,17 @@ class Checks:
 
     def _against(self, dataset: ComponentSpec, card: DatasetCard) -> Iterator[Mistake]:
         yield from self._scored_class(dataset, card)
-        size = dataset.image_size or self.spec.image_size
-        yield from self._window(dataset, size)
-        task = Task(len(card.classes), size, batch_size=1)
+        for height, width in sound_values("image_size", self.spec.image_size_of(dataset)):
+            yield from self._window(dataset, (height, width))
+            yield from self._at_size(Task(len(card.classes), (height, width), batch_size=1))
+
+    def _at_size(self, task: Task) -> Iterator[Mistake]:
         for path, entry in self.spec.placed("losses"):
             yield from self._fits(path, LOSSES.get(entry.type), entry, task)
         for m, model in enumerate(self.spec.models):
-            for batch in _sound_samples({"batch_size": self.spec.setting("batch_size", model)}):
-                batch_size: Any = batch["batch_size"]
-                yield from self._fits(
-                    ("models", m), MODELS.get(model.type), model, replace(task, batch_size=batch_size)
-                )
+            for batch_size in sound_values("batch_size", self.spec.setting("batch_size", model)):
+                batch = replace(task, batch_size=batch_size)
+                yield from self._fits(("models", m), MODELS.get(model.type), model, batch)
 
     def _fits(self, path: KeyPath, component: Any, entry: ComponentSpec, task: Task) -> Iterator[Mistake]:
         for options in sampled_options(entry.options):
@@ -289,12 +297,6 @@ class Checks:
             found = self._positions.get(given)
             given = (*given, found[part] if found is not None and isinstance(part, int) else part)
         return self.source.mistake(given, message)
-
-
-def _sound_samples(options: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Samples of options whose domains may be wrong; those are reported elsewhere."""
-    with contextlib.suppress(DomainError):
-        yield from (sample for sample in sampled_options(options) if all(isinstance(v, int) for v in sample.values()))
 
 
 def _not_bounded(metric: str) -> str:

@@ -162,6 +162,8 @@ def _value(trial: TrialState, path: str) -> JsonValue:
 
 
 def _fixed(config: TrialConfig, name: str) -> JsonValue:
+    if name == "image_size":
+        return [*config.image_size]
     found: JsonValue = getattr(config, name) if name in SETTINGS else None
     return found
 

@@ -27,7 +27,7 @@ class Paces:
 
 
 def recorded_paces(plan: SweepPlan, journals: Iterable[Path], gpus: float) -> Paces:
-    """Means over the trials that earlier sweeps had in the plan's cells, at its image size and kind of device.
+    """Means over the trials that earlier sweeps had in the plan's cells, at its image sizes and kind of device.
 
     A cell that they lack gets the mean of the others of its dataset, or of all. gpus: what a trial of the plan gets.
     Raises InputError if the journals hold nothing of any cell.
@@ -40,7 +40,7 @@ def recorded_paces(plan: SweepPlan, journals: Iterable[Path], gpus: float) -> Pa
                 found.setdefault(trial.cell, []).append(trial)
     names = ", ".join(journal.parent.name for journal in journals)
     if not found:
-        what = f"have no epoch of the plan's cells at its image size on a {'GPU' if gpus else 'CPU'}"
+        what = f"have no epoch of the plan's cells at its image sizes on a {'GPU' if gpus else 'CPU'}"
         raise InputError(Mistake(f"--times {names}", f"{what}; name another sweep, or use --measure"))
     known = {cell: _mean_pace(trials) for cell, trials in found.items()}
     assumed = frozenset(plan.cells.keys() - known.keys())
@@ -48,9 +48,9 @@ def recorded_paces(plan: SweepPlan, journals: Iterable[Path], gpus: float) -> Pa
 
 
 def _comparable(trial: TrialState, combination: Combination, gpus: float) -> bool:
-    size = combination.dataset.image_size or combination.spec.image_size
+    sizes = combination.spec.image_sizes(combination.dataset)
     on_gpu = str(trial.facts.get("device")).startswith("cuda")
-    return trial.config.image_size == size and on_gpu == bool(gpus) and any(_epoch_times(trial))
+    return trial.config.image_size in sizes and on_gpu == bool(gpus) and any(_epoch_times(trial))
 
 
 def _epoch_times(trial: TrialState) -> Iterator[float]:
@@ -67,11 +67,15 @@ def _mean_pace(trials: list[TrialState]) -> Pace:
 
 def _like_others(cell: Cell, known: Mapping[Cell, Pace]) -> Pace:
     others = [pace for other, pace in known.items() if other.dataset == cell.dataset] or list(known.values())
-    return Pace(fmean(pace.epoch_s for pace in others), fmean(pace.setup_s for pace in others))
+    return _mean(others)
+
+
+def _mean(paces: Iterable[Pace]) -> Pace:
+    return Pace(*map(fmean, zip(*paces, strict=True)))
 
 
 def measured_paces(plan: SweepPlan, capacity: Capacity, announce: Announce) -> Paces:
-    """Of each cell's first combination, a few steps are trained and scored; the data have to be there.
+    """Of each cell's first combination, a few steps are trained and scored, at every image size; the data are there.
 
     Cells are measured one after the other, so what trials at once take from each other is not in it.
     Raises InputError with every cell that cannot be trained.
@@ -83,19 +87,23 @@ def measured_paces(plan: SweepPlan, capacity: Capacity, announce: Announce) -> P
         announce(f"timing {cell.model} on {cell.dataset} ({number} of {len(plan.cells)})")
         try:
             gpus = capacity.gpus_per_trial(resources)
-            paces[cell] = measure(_typical(combination), cpus=resources.cpus, gpus=gpus)
+            paces[cell] = _mean(measure(c, cpus=resources.cpus, gpus=gpus) for c in _typical(combination))
         except Exception as error:  # whatever a model, a loss or the device objects to
             mistakes.append(Mistake(f"{cell.model} on {cell.dataset}", f"{type(error).__name__}: {error}"))
     InputError.raise_if(mistakes)
     return Paces(paces, "measured on this machine")
 
 
-def _typical(combination: Combination) -> TrialConfig:
-    """Published values, else the middle of each domain."""
+def _typical(combination: Combination) -> Iterator[TrialConfig]:
+    """Published values, else the middle of each domain; at each image size, on which time depends most."""
     from segsweep.orchestrator.searchers._values import at_fraction, published, resolved
 
-    def suggest(_: str, domain: Domain) -> JsonValue:
+    def suggest(path: str, domain: Domain) -> JsonValue:
         first = published(domain)
         return at_fraction(domain, 0.5) if first is None else first
 
-    return combination.config("timing", resolved(combination, suggest))
+    values = dict(resolved(combination, suggest))
+    sizes = combination.domains.get("image_size")
+    changes = [{"image_size": size} for size in sizes.samples()] if sizes else [{}]
+    for change in changes:
+        yield combination.config("timing", values | change)

@@ -119,7 +119,7 @@ def claim_folder(storage: Path, default: str, name: str | None) -> Path:
 
 def unusable_augmentations(spec: SweepSpec, source: Source) -> Iterator[Mistake]:
     """What the libraries behind augmentations say against their options, at every image size of the sweep."""
-    sizes = dict.fromkeys(dataset.image_size or spec.image_size for dataset in spec.datasets)
+    sizes = dict.fromkeys(size for dataset in spec.datasets for size in spec.image_sizes(dataset))
     for path, entry in spec.placed("augmentations"):
         component = AUGMENTATIONS.get(entry.type)
         check = getattr(component, "check", None)
@@ -142,16 +142,17 @@ def check_data(spec: SweepSpec, announce: Announce, *, decode: bool, quiet: bool
     decode: also fill this node's cache, which reads every image; without it there are no fingerprints.
     """
     mistakes: list[Mistake] = []
-    cached: dict[str, CachedSplit] = {}  # all of them until the end: one that made room for another would be missed
+    cached: list[tuple[str, CachedSplit]] = []  # all until the end: one that made room for another would be missed
     for i, dataset in enumerate(spec.datasets):
         try:
             built = open_dataset(dataset.type, dataset.options)
             if decode:
-                cached |= _fill_cache(built, dataset, dataset.image_size or spec.image_size, announce, quiet)
+                for size in spec.image_sizes(dataset):
+                    cached += _fill_cache(built, dataset, size, announce, quiet)
         except DataError as error:
             mistakes.append(Mistake(f"datasets[{i}] ({dataset.name})", str(error)))
     InputError.raise_if(mistakes)
-    return [f"{name}:{split.fingerprint}" for name, split in cached.items()]
+    return list(dict.fromkeys(f"{name}:{split.fingerprint}" for name, split in cached))  # whatever their size
 
 
 def _fill_cache(
@@ -159,8 +160,9 @@ def _fill_cache(
 ) -> Iterator[tuple[str, CachedSplit]]:
     from segsweep.trainables.cache import open_split
 
+    height, width = image_size
     for split in TRIAL_SPLITS:
-        what = f"{dataset.name}: {len(built.splits.get(split, ()))} {split} images"
+        what = f"{dataset.name}: {len(built.splits.get(split, ()))} {split} images at {height}x{width}"
         with Progress(what, quiet=quiet) as progress:
             opened = open_split(built, dataset.name, split, image_size, progress=progress)
         if not progress.began:

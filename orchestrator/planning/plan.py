@@ -57,6 +57,7 @@ class Combination:
             "lr_schedule": self.lr_schedule.options,
             "augmentation": self.augmentation.options,
             **{name: self.spec.setting(name, self.model) for name in SETTINGS},
+            "image_size": self.spec.image_size_of(self.dataset),
         }
 
     def _searched_by_default(self) -> Mapping[str, Any]:
@@ -93,7 +94,7 @@ class Combination:
             augmentation=_entry(self.augmentation, chosen["augmentation"]),
             epochs=self.spec.epochs,
             **{name: chosen[name] for name in SETTINGS},
-            image_size=self.dataset.image_size or self.spec.image_size,
+            image_size=chosen["image_size"],
             seed=self.seed,
             objective=self.spec.objective,
             evaluation=self.spec.evaluation,

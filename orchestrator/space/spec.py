@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
 
 from segsweep.orchestrator.space.aims import Aim, Bounds
+from segsweep.orchestrator.space.domains import sampled_options
 from segsweep.orchestrator.space.own_losses import OWN, has_own_loss
 from segsweep.orchestrator.space.source import KeyPath
 from segsweep.trainables.config import AutoOr, Evaluation, Frozen, Objective, Precision
@@ -35,6 +36,13 @@ def as_objective(value: Any) -> Any:
     return {"metric": value} if isinstance(value, str) else value
 
 
+def as_size(value: Any) -> Any:
+    """One size or a domain of them. Raises ValueError for what looks as if several should cross."""
+    if isinstance(value, list | tuple) and any(isinstance(side, list | tuple) for side in value):
+        raise ValueError("must be [height, width]; to search among several write {choice: [[256, 512], [512, 1024]]}")
+    return tuple(value) if isinstance(value, list) else value  # strictly, a list is none once it was in Python's hands
+
+
 PositiveInt = Annotated[int, Field(ge=1)]
 GPUShare = Annotated[float, AfterValidator(gpu_share), Field(json_schema_extra={"minimum": 0, "maximum": 1})]
 Sought = Annotated[Objective, BeforeValidator(as_objective, json_schema_input_type=Objective | str)]
@@ -42,7 +50,10 @@ Domain = dict[str, JsonValue]  # in the YAML's notation
 Count = PositiveInt | Domain
 ClipNorm = Annotated[float, Field(gt=0, allow_inf_nan=False)] | Domain
 Decay = Annotated[float, Field(gt=0, lt=1)] | Domain
-ImageSize = tuple[Annotated[int, Field(ge=8)], Annotated[int, Field(ge=8)]]
+Side = Annotated[int, Field(ge=8)]
+ImageSize = Annotated[
+    tuple[Side, Side] | Domain, BeforeValidator(as_size, json_schema_input_type=tuple[Side, Side] | Domain)
+]
 
 
 class ComponentSpec(Frozen):
@@ -88,7 +99,7 @@ class SweepSpec(Frozen):
     allocation: Literal["even", "adaptive"] = "even"  # adaptive: the same number in all, more to promising cells
     epochs: Annotated[int, Field(ge=1, examples=[30])]
     batch_size: Annotated[Count, Field(examples=[{"choice": [4, 8]}])] = 8
-    image_size: Annotated[ImageSize, Field(examples=[[512, 1024]])]  # height, width
+    image_size: Annotated[ImageSize, Field(examples=[[512, 1024]])]  # height, width; or {choice: [...]} of them
     patience: PositiveInt | None = None
     accumulation: Annotated[Count, Field(examples=[2])] = 1  # batches to an update
     clip_norm: Annotated[ClipNorm | None, Field(examples=[1.0])] = None  # length that a gradient is cut to
@@ -118,6 +129,17 @@ class SweepSpec(Frozen):
         """One of SETTINGS for a model: its own, or else the sweep's."""
         own: JsonValue = getattr(model, name)
         return getattr(self, name) if own is None else own
+
+    def image_size_of(self, dataset: ComponentSpec) -> JsonValue:
+        """[height, width] or a domain of them: the dataset's own, or else the sweep's."""
+        size = self.image_size if dataset.image_size is None else dataset.image_size
+        return size if isinstance(size, dict) else list(size)
+
+    def image_sizes(self, dataset: ComponentSpec) -> Iterator[tuple[int, int]]:
+        """All that networks may be fed of a dataset. Raises DomainError."""
+        for sample in sampled_options({"image_size": self.image_size_of(dataset)}):
+            size: Any = sample["image_size"]
+            yield size[0], size[1]
 
     def entries(self, section: str, model: ComponentSpec) -> tuple[ComponentSpec, ...]:
         """The entries of one of OF_MODELS that are crossed with `model`: its own, or else the sweep's.
