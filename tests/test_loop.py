@@ -282,3 +282,18 @@ def test_an_end_by_divergence_says_where_and_what() -> None:
     words = "in epoch 3, step 1, at lr 0.5: the output of explode is not finite; a lower lr may cure it, or clip_norm"
     assert str(ended.value).endswith(words)
     assert (ended.value.epoch, ended.value.step, ended.value.lr) == (3, 1, 0.5)
+
+
+def test_the_boundary_loss_rises_with_the_epochs_beside_one_that_does_not() -> None:
+    """Kervadec et al. 2019: 0.01 of it in the first epoch, and 0.01 more in every further one."""
+    component, logits = LOSSES.get("sum"), torch.randn(1, 4, 6, 6, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(4).repeat_interleave(9).view(1, 6, 6)
+    context = LossContext(4, lambda: torch.ones(4) / 4)
+    terms = {"generalised_dice": 1, "boundary": {"weight": 0.01, "rise": 1}}
+    summed = build_loss(component, component.Options.model_validate(terms), context)
+    learning = learner(nn.Conv2d(3, 4, 1))
+    learning.loss = summed
+    alone = [build_loss(LOSSES.get(name), LOSSES.get(name).Options(), context)(logits, labels) for name in terms]
+    for epoch in (1, 2, 7):
+        learning.begin(epoch)
+        assert summed(logits, labels).item() == pytest.approx((alone[0] + 0.01 * epoch * alone[1]).item(), rel=1e-5)

@@ -16,7 +16,7 @@ from segsweep.trainables.masked_loss import build_loss
 WEIGHTS = (1.0, 4.0, 0.5, 2.0, 1.0)
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "border_weighted_cross_entropy": [{}, {"sigma": 1.5, "w0": 3.0, "background": 0, "class_weights": WEIGHTS}],
-    "boundary": [{}, {"activation": "sigmoid"}],
+    "boundary": [{}, {"activation": "sigmoid"}, {"rise": 1.0}],  # in its first epoch
     "combo": [{}, {"alpha": 0.3, "beta": 0.8, "smooth": 0.0}, {"activation": "sigmoid"}],
     "cross_entropy": [
         {},

@@ -165,6 +165,14 @@ class LossComponent(Protocol):
         """
 
 
+@runtime_checkable
+class FollowsEpochs(Protocol):
+    """A loss, or a part of one, that changes over training."""
+
+    def begin(self, epoch: int) -> None:
+        """Called before epoch (1, 2 ...) is trained, and not again before it is scored."""
+
+
 class OptimizerComponent(Protocol):
     Options: ClassVar[type[ComponentOptions]]  # has lr and weight_decay
     DOMAINS: ClassVar[Mapping[Family, Mapping[str, Mapping[str, object]]]]

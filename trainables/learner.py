@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from segsweep.trainables.arithmetic import FLOAT32, Arithmetic
-from segsweep.trainables.components import HasModes, Outputs, Watchful
+from segsweep.trainables.components import FollowsEpochs, HasModes, Outputs, Watchful
 from segsweep.trainables.freezing import Freezing
 
 if TYPE_CHECKING:
@@ -59,6 +59,9 @@ class Learner:
         """To be called before an epoch (1, 2 ...) is trained, after scoring as well."""
         self.model.train()
         self.freezing.hold(epoch)
+        for part in self.loss.modules():
+            if isinstance(part, FollowsEpochs):
+                part.begin(epoch)
         if isinstance(self.optimizer, HasModes):
             self.optimizer.train()
 
