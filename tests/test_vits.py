@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from segsweep.trainables.catalog import MODELS
 from segsweep.trainables.components import Task, WeightsError
-from segsweep.trainables.models._utnet import Attention
+from segsweep.trainables.models._utnet import HEADS, Attention
 
 
 def build(name: str, num_classes: int = 5, **options: Any) -> nn.Module:
@@ -103,7 +103,7 @@ def test_weights_that_cannot_be_meant_are_reported(name: str) -> None:
 
 def slow_attention(attention: Attention, asking: Tensor, answering: Tensor) -> Tensor:
     """Head by head and pixel by pixel, for a map of the grid's own size."""
-    heads, side = attention.heads, attention.reduced
+    heads, side = HEADS, attention.reduced
     keys, values = attention.keys_values(answering).chunk(2, dim=1)
     queries, found = attention.query(asking), torch.zeros_like(asking)
     width = queries.shape[1] // heads

@@ -7,17 +7,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 SCALES = 5
-HEAD_WIDTH = 16  # of the attention
+HEADS = 4  # of the attention, at every scale
 
 
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions, each after BatchNorm and ReLU, beside a shortcut."""
 
-    def __init__(self, inputs: int, width: int, stride: int = 1) -> None:
+    def __init__(self, inputs: int, width: int) -> None:
         super().__init__()
-        self.convolutions = nn.Sequential(_before(inputs, width, stride), _before(width, width))
-        plain = stride == 1 and inputs == width
-        self.shortcut: nn.Module = nn.Identity() if plain else _before(inputs, width, stride, kernel=1)
+        self.convolutions = nn.Sequential(_before(inputs, width), _before(width, width))
+        self.shortcut: nn.Module = nn.Identity() if inputs == width else _before(inputs, width, kernel=1)
 
     def forward(self, features: Tensor) -> Tensor:
         found: Tensor = self.convolutions(features) + self.shortcut(features)
@@ -29,12 +28,11 @@ class Attention(nn.Module):
 
     def __init__(self, width: int, source: int, reduced: int) -> None:
         super().__init__()
-        self.heads = max(1, width // HEAD_WIDTH)
         self.reduced = reduced
         self.query = _separable(width, width)
         self.keys_values = _separable(source, 2 * width)
         self.out = _separable(width, width)
-        self.positions = nn.Parameter(torch.zeros(self.heads, 2 * reduced - 1, 2 * reduced - 1))
+        self.positions = nn.Parameter(torch.zeros(HEADS, 2 * reduced - 1, 2 * reduced - 1))
         nn.init.trunc_normal_(self.positions, std=0.02)
 
     def forward(self, asking: Tensor, answering: Tensor) -> Tensor:
@@ -48,7 +46,7 @@ class Attention(nn.Module):
 
     def _of_heads(self, features: Tensor) -> Tensor:
         """(N, D, h, w) to (N, heads, h * w, D / heads)."""
-        return features.reshape(len(features), self.heads, -1, features[0, 0].numel()).mT
+        return features.reshape(len(features), HEADS, -1, features[0, 0].numel()).mT
 
     def _biases(self, size: torch.Size) -> Tensor:
         """(heads, h * w, reduced^2): of the pixel's place on the reduced grid relative to the key's."""
@@ -81,10 +79,9 @@ class Encoder(nn.Module):
 
     def __init__(self, in_channels: int, width: int, reduced: int) -> None:
         super().__init__()
-        stem = nn.Conv2d(in_channels, width, kernel_size=3, padding=1, bias=False)
-        self.stem = nn.Sequential(stem, ResidualBlock(width, width), ResidualBlock(width, width))
+        self.stem = nn.Sequential(ResidualBlock(in_channels, width), ResidualBlock(width, width))
         widths = [width * 2**scale for scale in range(SCALES)]
-        self.downs = nn.ModuleList(ResidualBlock(w, 2 * w, stride=2) for w in widths[:-1])
+        self.downs = nn.ModuleList(nn.Sequential(nn.MaxPool2d(2), ResidualBlock(w, 2 * w)) for w in widths[:-1])
         self.blocks = nn.ModuleList(AttentionBlock(w, w, reduced) for w in widths[1:])
 
     def forward(self, images: Tensor) -> list[Tensor]:
@@ -100,9 +97,10 @@ class Up(nn.Module):
 
     def __init__(self, width: int, reduced: int | None) -> None:
         super().__init__()
-        self.shortcut = nn.Conv2d(2 * width, width, kernel_size=1, bias=False)
+        self.shortcut = nn.Conv2d(2 * width, width, kernel_size=1)
         self.attention = None if reduced is None else AttentionBlock(width, 2 * width, reduced)
-        self.block = ResidualBlock(2 * width, width)
+        further = [ResidualBlock(width, width)] if reduced is None else []
+        self.block = nn.Sequential(ResidualBlock(2 * width, width), *further)
 
     def forward(self, coarse: Tensor, skip: Tensor) -> Tensor:
         risen = F.interpolate(self.shortcut(coarse), size=skip.shape[2:], mode="bilinear")
@@ -130,9 +128,9 @@ class UTNet(nn.Module):
         return logits
 
 
-def _before(inputs: int, width: int, stride: int = 1, kernel: int = 3) -> nn.Sequential:
+def _before(inputs: int, width: int, kernel: int = 3) -> nn.Sequential:
     """BatchNorm and ReLU, then the convolution."""
-    convolution = nn.Conv2d(inputs, width, kernel, stride, padding=kernel // 2, bias=False)
+    convolution = nn.Conv2d(inputs, width, kernel, padding=kernel // 2, bias=False)
     return nn.Sequential(nn.BatchNorm2d(inputs), nn.ReLU(), convolution)
 
 
