@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,14 @@ import pytest
 import torch
 from torch import nn
 
+from segsweep.trainables.batches import normalize
 from segsweep.trainables.catalog import MODELS
 from segsweep.trainables.components import Task, WeightsError
 from segsweep.trainables.experiment import gmacs
+from segsweep.trainables.normalization import HALF, UNIT
 from segsweep.trainables.parts import part_of
+from segsweep.trainables.weights.files import stated_normalization
+from segsweep.trainables.weights.loading import build as load
 
 SMALL_SET = {"encoder": "resnet18", "queries": 8, "decoder_layers": 1, "decoder_width": 64}
 SMALL: dict[str, dict[str, Any]] = {
@@ -49,6 +54,35 @@ def test_whole_networks_come_from_a_folder_with_another_head(name: str, tmp_path
     changed = {key for key, value in other.items() if not torch.equal(value, saved[key])}
     assert changed
     assert {part_of(key) for key in changed} == {"head"}
+
+
+def test_mobilevit_sees_images_as_its_own_processor_prepares_them(tmp_path: Path) -> None:
+    from transformers import MobileViTImageProcessor
+
+    theirs = build("mobilevit", **SMALL["mobilevit"])
+    theirs.save_pretrained(tmp_path)
+    processor = MobileViTImageProcessor(do_resize=False, do_center_crop=False)
+    processor.save_pretrained(tmp_path)
+    component = MODELS.get("mobilevit")
+    options = component.Options(encoder_weights=str(tmp_path), **SMALL["mobilevit"])
+    ours, pretrained = load(component, options, Task(5, (64, 64), 2), ["a", "b", "c", "d", "e"])
+    image = torch.randint(0, 256, (64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    given = normalize(image.permute(2, 0, 1)[None], pretrained.normalization)
+    with torch.inference_mode():
+        expected = theirs.eval()(**processor(images=image.numpy(), return_tensors="pt")).logits
+        expected = nn.functional.interpolate(expected, size=(64, 64), mode="bilinear", align_corners=False)
+        assert torch.allclose(ours.eval()(given), expected, atol=1e-5)
+
+
+def test_mobilevits_of_the_hub_get_images_from_0_to_1(tmp_path: Path) -> None:
+    """Their configuration has neither a mean nor a word on normalising; other processors say what they do."""
+    own = {"crop_size": 256, "do_center_crop": True, "do_flip_channel_order": True, "do_resize": True, "size": 288}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(own))
+    assert stated_normalization(tmp_path) == UNIT
+    assert MODELS.get("mobilevitv2").Options().normalization() == UNIT  # type: ignore[attr-defined]
+    stated = {"do_normalize": True, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(stated))
+    assert stated_normalization(tmp_path) == HALF
 
 
 @pytest.mark.parametrize("name", ["hf_upernet", "mask2former"])

@@ -21,10 +21,10 @@ from segsweep.trainables.components import Task, WeightsError
 from segsweep.trainables.config import Entry, TrialConfig
 from segsweep.trainables.experiment import build as build_experiment
 from segsweep.trainables.model_options import ModelOptions
-from segsweep.trainables.normalization import HALF, IMAGENET, Normalization
+from segsweep.trainables.normalization import HALF, IMAGENET, UNIT, Normalization
 from segsweep.trainables.parts import part_of
 from segsweep.trainables.trial import Trial
-from segsweep.trainables.weights import efficientnet
+from segsweep.trainables.weights import efficientnet, licences
 from segsweep.trainables.weights.fitting import matched
 from segsweep.trainables.weights.loading import Pretrained, build
 
@@ -92,7 +92,7 @@ def test_every_model_takes_weights_and_begins_without(name: str) -> None:
     options = MODELS.get(name).Options()
     assert isinstance(options, ModelOptions)
     assert (options.encoder_weights, options.weights) == ("none", None)
-    assert options.normalization() in (IMAGENET, HALF)
+    assert options.normalization() in (IMAGENET, HALF, UNIT)
 
 
 @pytest.mark.parametrize("wrapped", ["", "module.", "model.backbone."])
@@ -186,6 +186,19 @@ def test_a_file_that_transformers_wrote_is_renamed_as_transformers_does(tmp_path
     assert same(encoder_of(network("segformer", encoder_weights=str(saved))), encoder_of(theirs))
     with pytest.raises(WeightsError, match=r"are of another encoder: \d+ have another shape, such as .*segformer"):
         network("segformer", encoder="mit_b1", encoder_weights=str(saved))
+
+
+@pytest.mark.parametrize(
+    ("repository", "stated", "told"),
+    [
+        ("facebook/convnext-tiny-224", "apache-2.0", "apache-2.0"),
+        ("apple/mobilevit-small", "apple-amlr", "apple-amlr"),
+        ("facebook/mask2former-swin-tiny-ade-semantic", "other", "CC-BY-NC-4.0"),
+        ("somebody/weights", "", "unknown"),
+    ],
+)
+def test_a_repository_is_believed_unless_its_licence_is_known_better(repository: str, stated: str, told: str) -> None:
+    assert licences.of_repository(repository, stated) == told
 
 
 def test_nvidias_licence_is_told(hub_cache: Path, tmp_path: Path) -> None:

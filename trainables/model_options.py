@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from segsweep.trainables.components import ComponentOptions
 from segsweep.trainables.parts import Part
@@ -45,6 +46,16 @@ class Freeze(ComponentOptions):
 class ModelOptions(PretrainedOptions):
     """Base of every model's `Options`; segsweep.trainables.freezing does what they ask for."""
 
+    most_stages: ClassVar[int | None] = None  # of its encoders, where that is known without building one
+
     freeze: Freeze | None = (
         None  # parts, or first stages of the encoder, that stay as they are, at first or all the time
     )
+
+    @field_validator("freeze")
+    @classmethod
+    def _stages_that_there_are(cls, freeze: Freeze | None) -> Freeze | None:
+        first, most = freeze and freeze.stages, cls.most_stages
+        if first and most and first > most:
+            raise PydanticCustomError("in_words", f"stages must be at most {most}, those of its encoders, not {first}")
+        return freeze

@@ -49,10 +49,12 @@ class AnySize(nn.Module):
 class LogitsOf(nn.Module):
     """A transformers model that returns its logits as a plain tensor."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, *, blue_first: bool = False) -> None:
+        """blue_first: the network wants BGR images; it is given RGB ones."""
         super().__init__()
         self.network = network
+        self.blue_first = blue_first
 
     def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.network(pixel_values=images).logits
+        logits: Tensor = self.network(pixel_values=images.flip(1) if self.blue_first else images).logits
         return logits

@@ -10,12 +10,9 @@ NVIDIA = "NVIDIA Source Code License: non-commercial use only"
 KNOWN = (
     (r"nvidia/(mit-|segformer).*|smp-hub/mit_b.*", NVIDIA),
     (r"facebook/dinov3-.*|.*eomt-dinov3-.*", "DINOv3 License"),
-    (r"facebook/(convnext|data2vec|maskformer|mask2former|dinov2|sam|dpt).*", "see its page on the hub"),
-    (r"microsoft/(resnet|beit).*", "Apache-2.0"),
-    (r"microsoft/swin-.*|tue-mps/.*_eomt_.*", "MIT"),
-    (r"apple/(deeplabv3-)?mobilevit.*", "Apple Sample Code License"),
+    (r"facebook/(maskformer|mask2former)-.*", "CC-BY-NC-4.0"),
 )
-"""Repositories of the hub, by the beginning of their names."""
+"""Repositories of the hub, by the beginning of their names, whose own pages say no more than `other`."""
 
 
 def of_repository(name: str, stated: str) -> str:
