@@ -168,3 +168,9 @@ def test_what_would_never_be_thawed_is_refused(old: str, new: str, line: int) ->
     place = f"x.yaml:{line}: models[{line - 5}].freeze.epochs"
     why = "9 epochs are all of training (9), so nothing would be thawed; give fewer, or leave it out"
     assert str(refused.value) == f"{place}: {why}"
+
+
+def test_more_stages_than_there_are_are_refused_before_anything_is_built() -> None:
+    with pytest.raises(InputError) as refused:
+        check(parse(SPACE.replace("stages: 2", "stages: 6"), "x.yaml"))
+    assert str(refused.value) == "x.yaml:7: models[2].freeze: stages must be at most 5, those of its encoders, not 6"

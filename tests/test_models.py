@@ -21,6 +21,7 @@ from segsweep.trainables.experiment import gmacs
 from segsweep.trainables.freezing import freezing
 from segsweep.trainables.model_options import Freeze
 from segsweep.trainables.models._sizes import AnySize
+from segsweep.trainables.models._smp import SmpOptions
 from segsweep.trainables.parts import part_of, stages_of
 
 PYRAMID_MODELS = ["fpn", "linknet", "manet", "smp_segformer", "unet", "unetplusplus", "upernet"]
@@ -630,3 +631,12 @@ def test_every_architecture_has_an_encoder_with_stages_which_can_be_frozen(name:
     assert all(p.grad is None for parameter, p in model.named_parameters() if parts[parameter] == "encoder")
     after = model.state_dict()
     assert all(torch.equal(tensor, after[key]) for key, tensor in before.items() if part_of(key) == "encoder")
+
+
+@pytest.mark.parametrize("name", MODELS.names())
+def test_no_encoder_has_more_stages_than_its_model_says(name: str) -> None:
+    options: Any = MODELS.get(name).Options
+    if options.most_stages is None:  # found when it is built
+        return
+    stages = max(stages_of(build_small(name)).values())
+    assert stages <= options.most_stages if issubclass(options, SmpOptions) else stages == options.most_stages

@@ -1,7 +1,7 @@
 """The hierarchical encoders of transformers below its decoders: Swin, ConvNeXt and ResNet, by name.
 
-Liu et al. 2021 (Swin), Liu et al. 2022 (ConvNeXt), He et al. 2016 (ResNet). Weights of ImageNet are microsoft/swin-*
-(MIT), facebook/convnext-* and microsoft/resnet-* (Apache 2.0).
+Liu et al. 2021 (Swin), Liu et al. 2022 (ConvNeXt), He et al. 2016 (ResNet). Weights of ImageNet are microsoft/swin-*,
+facebook/convnext-* and microsoft/resnet-* (Apache 2.0, as their pages on the hub say).
 """
 
 from __future__ import annotations

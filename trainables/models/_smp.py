@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 class SmpOptions(SmpWeights):
     """`encoder` is a name of SMP or tu- and a name of timm."""
 
+    most_stages = 5  # the halvings; transformers have 4
+
 
 def family_of(options: SmpOptions) -> Family:
     found = encoders.find(options.encoder)

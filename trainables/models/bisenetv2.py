@@ -1,7 +1,8 @@
 """BiSeNet V2 (Yu et al. 2021): a wide shallow branch for detail, a narrow deep one for meaning; from scratch.
 
-Auxiliary heads on four depths of the deep branch while training (the paper's boosters, each with weight 1). Published:
-Cityscapes test 72.6, with images of 1024x512.
+Auxiliary heads on four depths of the deep branch while training (the paper's boosters, each with weight 1). 3.4 M
+parameters without them, 24.6 GMAC at 1024x512 with the head of 1,024 channels, which takes 9.7 of them. Published:
+Cityscapes test 72.6 (paper), val 73.21 (mmsegmentation, crops of 1024x1024, single scale).
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 
 class Options(ModelOptions):
+    most_stages = 6
+
     head_channels: PositiveInt = 1024  # the paper's large version of the head
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     auxiliary_weight: Annotated[float, Field(ge=0)] = 1.0  # of each auxiliary head

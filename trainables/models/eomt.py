@@ -3,8 +3,8 @@
 The encoder is that of DINOv2 (patches of 16, absolute positions) or of DINOv3 (rotary positions). It trains with its
 own loss (class 2, mask 5, dice 5, after each of the last blocks), which sees labelled pixels only: see _set_loss.py.
 The paper anneals the masks of its attention away in training; here they are there throughout, or not at all.
-Weights of whole networks: tue-mps/{ade20k,cityscapes}_semantic_eomt_large_* (MIT), tue-mps/eomt-dinov3-* (Meta's DINOv3
-licence); of the encoder: facebook/dinov3-vit{s,b,l}16-pretrain-lvd1689m (DINOv3 licence).
+Weights of whole networks: tue-mps/{ade20k,cityscapes}_semantic_eomt_large_* (licence: see there), tue-mps/eomt-dinov3-*
+(Meta's DINOv3 licence); of the encoder: facebook/dinov3-vit{s,b,l}16-pretrain-lvd1689m (DINOv3 licence).
 Cityscapes val mIoU, DINOv3, 20k iterations (lightly-train): S 78.6, B 81.0, L 84.4.
 """
 

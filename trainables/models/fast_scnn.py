@@ -1,7 +1,7 @@
 """Fast-SCNN (Poudel et al. 2019): two branches that share their first layers; 1.1 M parameters, from scratch.
 
 Auxiliary heads at the end of the shared layers and of the global features, as in the paper. Published: Cityscapes test
-68.0.
+68.0 (paper), val 70.96 (mmsegmentation, 160,000 iterations, single scale).
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 
 class Options(ModelOptions):
+    most_stages = 4
+
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     auxiliary_weight: Annotated[float, Field(ge=0)] = 0.4  # of each auxiliary head
 

@@ -1,8 +1,8 @@
 """MobileNetV2 (Sandler et al. 2018) with its light DeepLabV3 head, the version of transformers.
 
 The head has a 1x1 convolution and the image's mean, no dilated convolutions. google/mobilenet_v2_1.0_224 and
-google/deeplabv3_mobilenet_v2_1.0_513 have weights (Apache 2.0), trained on images in [-1, 1].
-Pascal VOC 2012 val mIoU (paper, table 7, output stride 16): 75.32.
+google/deeplabv3_mobilenet_v2_1.0_513 have weights (licence `other` on the hub), trained on images in [-1, 1].
+Pascal VOC 2012 val mIoU (tensorflow/models, DeepLab's model zoo, output stride 16, with COCO): 75.32.
 """
 
 from __future__ import annotations

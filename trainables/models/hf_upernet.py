@@ -2,7 +2,7 @@
 
 Pyramid pooling on the last stage, a feature pyramid over all four, and an FCN head on the third while it trains.
 Weights of whole networks: openmmlab/upernet-swin-*, openmmlab/upernet-convnext-* (MIT); of encoders: see _backbones.py.
-ADE20K val mIoU, single scale (mmsegmentation): Swin-T 44.41, S 47.72, B 47.99 (ImageNet-22k 50.31); ConvNeXt-T 46.11,
+ADE20K val mIoU, single scale (mmsegmentation): Swin-T 44.41, S 47.72, B 47.99 (ImageNet-22k 50.13); ConvNeXt-T 46.11,
 S 48.56, B 48.71, L 53.16 at 640 px. BDD100K drivable, 2 classes: Swin-T 82.26, ConvNeXt-T 81.22.
 """
 
@@ -24,6 +24,8 @@ EXAMPLE = "openmmlab/upernet-swin-tiny"
 
 
 class Options(TransformersOptions):
+    most_stages = 4
+
     encoder: Backbone = "swin_tiny"
     window: Literal[7, 12] = 7  # of Swin's attention: 12 with weights of 384 px
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.3  # stochastic depth of Swin and ConvNeXt

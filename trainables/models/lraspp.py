@@ -1,7 +1,7 @@
 """LR-ASPP (Howard et al. 2019, Searching for MobileNetV3): a very cheap decoder for mobile encoders, as in torchvision.
 
 The encoder's last map stays at a stride of 16 and is gated by its global average; the map at a stride of 8 adds detail.
-With the default encoder 3.2 M parameters and 2 GMAC at 512x512. Published (torchvision, COCO with the labels of VOC):
+With the default encoder 3.2 M parameters and 2.0 GMAC at 512x512. Published (torchvision, COCO with the labels of VOC):
 57.9. Encoders come without weights by default; those of mit_* are licensed by NVIDIA for non-commercial use only.
 """
 

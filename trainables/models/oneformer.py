@@ -28,6 +28,8 @@ TASK = (49406, 518, 10549, 533, 29119, 1550, 49407)  # "the task is semantic" as
 
 
 class Options(TransformersOptions):
+    most_stages = 4
+
     encoder: Backbone = "swin_tiny"
     window: Literal[7, 12] = 7  # of Swin's attention: 12 with weights of 384 px
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.3  # stochastic depth of Swin and ConvNeXt

@@ -47,6 +47,8 @@ EXAMPLE = "nvidia/mit-b0"
 
 
 class Options(TransformersOptions):
+    most_stages = 4
+
     encoder: Literal["mit_b0", "mit_b1", "mit_b2", "mit_b3", "mit_b4", "mit_b5"] = "mit_b0"
     decoder_width: PositiveInt | None = None  # the paper's (256 for b0 and b1, else 768) unless given
 

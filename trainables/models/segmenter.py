@@ -22,6 +22,8 @@ PATCH = 16
 
 
 class Options(TimmOptions):
+    most_stages = 4
+
     encoder: Literal[
         "vit_tiny_patch16_384", "vit_small_patch16_384", "vit_base_patch16_384", "vit_large_patch16_384"
     ] = "vit_small_patch16_384"

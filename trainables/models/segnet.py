@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 
 class Options(ModelOptions):
+    most_stages = 5
+
     width: PositiveInt = 64  # channels of the first stage; VGG16's 64, 128, 256, 512, 512 in proportion
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 
 class Options(ModelOptions):
+    most_stages = 5
+
     width: PositiveInt = 64  # channels at full resolution; each of the four halvings doubles them
     batch_norm: bool = True
     upsampling: Literal["transposed", "bilinear", "nearest"] = "transposed"  # the latter two with a 1x1 convolution
