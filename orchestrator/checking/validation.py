@@ -236,6 +236,8 @@ class Checks:
                 yield self._at(("min_finished",), message)
             for message in no_choice(plan):
                 yield self._at(("allocation",), message)
+            for limit, message in plan.too_tight():
+                yield self._at(("budget", limit), message)
 
     def _card(self, index: int, dataset: ComponentSpec, mistakes: list[Mistake]) -> DatasetCard | None:
         component = DATASETS.get(dataset.type)

@@ -10,12 +10,14 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from segsweep.orchestrator.driving.groups import Groups
+from segsweep.orchestrator.driving.halting import Halt
+from segsweep.orchestrator.driving.spending import Spending
 from segsweep.orchestrator.driving.verdicts import Verdict, explain_stop, verdict_on
 from segsweep.orchestrator.planning.allocation import Allotment, falls_short
 from segsweep.orchestrator.planning.plan import Combination, CombinationKey, SweepPlan, key_of
@@ -74,7 +76,7 @@ class Sweep:
         self.journal = journal
         self.folder = journal.path.parent.resolve()  # workers have another current folder
         self.state = SweepState()
-        self.stopping = False  # set by interrupt(): nothing new starts
+        self.halted: Halt | None = None
         self.gpus = gpus
         self._listeners = listeners
         self._scheduler, self._searcher = _build_search(plan)
@@ -85,6 +87,7 @@ class Sweep:
         self._verdicts: dict[str, Verdict] = {}  # ends that are due but not journalled yet
         self._due: dict[str, TrialState] = {}  # trials that shall be tried again
         self._groups = Groups(self.allotment, self.state, self._scheduler.rungs)
+        self.spending = Spending(plan, self.state, gpus)
         for event, _ in read_events(journal.path):
             self._absorb(event)
 
@@ -92,21 +95,21 @@ class Sweep:
 
     def next(self) -> Assignment | None:
         """The next attempt to start, or None if nothing can start now (perhaps later, see `over`)."""
-        if self.stopping:
+        if self.halted is not None:
             return None
-        if (trial := self._waiting()) is not None:
-            return self._start(trial, "retry" if trial.status == "failed" else "resume")
-        if (trial := self._promoted(idle=False)) is not None:
-            return self._start(trial, "promote")
-        for closed in list(self.allotment.due(self.state)):
-            self.record(closed)
-        if (combination := self._missing()) is not None:
-            with self.journal.together():
-                return self._start(self._create(combination), "new")
-        if (trial := self._promoted(idle=True)) is not None:
-            return self._start(trial, "promote")
-        if (trial := self._needed_by_its_cell()) is not None:
-            return self._start(trial, "continue")
+        refusal = ""
+        for what, cause in self._candidates():
+            if refused := self.spending.refusal(what):
+                refusal = refused
+                self._groups.unsettle(what.cell)  # to be asked again: others may leave room
+            else:
+                return self._begin(what, cause)
+        if refusal:
+            for what, cause in self._needed_within_budget():
+                if not self.spending.refusal(what):
+                    return self._begin(what, cause)
+            if not self.running:
+                self.halt(Halt(refusal, over_budget=True))
         return None
 
     @property
@@ -116,12 +119,17 @@ class Sweep:
     @property
     def over(self) -> bool:
         """Nothing runs and nothing is left to start."""
-        if self.running:
-            return False
+        if self.running or self.halted is not None:
+            return not self.running
         paused = any(self.state.count(cell, "paused") for cell in self.plan.cells)
-        open_trials = paused or self._missing() is not None or self._waiting() is not None
+        open_trials = paused or self._missing() is not None or bool(self._due)
         open_trials = open_trials or self._needed_by_its_cell() is not None
-        return self.stopping or not (open_trials or any(self.allotment.due(self.state)))
+        return not (open_trials or any(self.allotment.due(self.state)))
+
+    @property
+    def stopping(self) -> bool:
+        """Whatever runs shall end now."""
+        return self.halted is not None and self.halted.running == "stop"
 
     def facts(self, assignment: Assignment, facts: Mapping[str, float | str]) -> bool:
         """Record what a worker knows once the trial is built; True if the trial shall go on."""
@@ -150,6 +158,8 @@ class Sweep:
         with self.journal.together():
             self.record(event)
             self._settle(trial)
+            if trial.status == "running" and (reason := self._no_further_epoch(trial)):
+                self._end(trial, "interrupted", reason)
         return trial.status == "running"
 
     def failed(self, assignment: Assignment, reason: str) -> None:
@@ -166,8 +176,13 @@ class Sweep:
             self._end(trial, "interrupted", reason, lost="worker")
 
     def interrupt(self) -> None:
-        """Start nothing more. Backends stop what runs and call `interrupted` for it."""
-        self.stopping = True
+        """Ctrl-C. Backends stop what runs and call `interrupted` for it."""
+        self.halt(Halt("it was interrupted"))
+
+    def halt(self, halt: Halt) -> None:
+        """Start nothing more. What ends at once outweighs what does not; of equals the first one counts."""
+        if self.halted is None or (halt.running == "stop" and not self.stopping):
+            self.halted = halt
 
     def interrupted(self, reason: str, *, lost: Lost = "") -> None:
         """Everything that still counts as running is not: a dead driver left it, or the sweep was stopped."""
@@ -177,6 +192,21 @@ class Sweep:
                 self._end(trial, "interrupted", reason, lost=lost)
 
     # -- how it decides -----------------------------------------------------------------------------------------
+
+    def _candidates(self) -> Iterator[tuple[TrialState | Combination, Cause]]:
+        """What could start, the most urgent first. All but the first matter only where the budget refuses it."""
+        for trial in self._waiting():
+            yield trial, "retry" if trial.status == "failed" else "resume"
+        if (promoted := self._promoted(idle=False)) is not None:
+            yield promoted, "promote"
+        for closed in list(self.allotment.due(self.state)):
+            self.record(closed)
+        if (combination := self._missing()) is not None:
+            yield combination, "new"
+        if (promoted := self._promoted(idle=True)) is not None:
+            yield promoted, "promote"
+        if (needed := self._needed_by_its_cell()) is not None:
+            yield needed, "continue"
 
     def _missing(self) -> Combination | None:
         """The first in the allotted order that has no trial yet: a combination is in it once for each."""
@@ -197,15 +227,21 @@ class Sweep:
         self.record(TrialCreated(trial=trial_id, config=config, values=dict(values)))
         return self.state.trials[trial_id]
 
+    def _begin(self, what: TrialState | Combination, cause: Cause) -> Assignment:
+        with self.journal.together():
+            return self._start(what if isinstance(what, TrialState) else self._create(what), cause)
+
     def _start(self, trial: TrialState, cause: Cause) -> Assignment:
         self.record(AttemptStarted(trial=trial.id, attempt=trial.attempt + 1, cause=cause))
         folder = self.folder / "trials" / trial.id
         cpus = self.plan.spec.resources.cpus
         return Assignment(trial.config, trial.attempt, trial.epoch, folder, cpus, self.gpus)
 
-    def _waiting(self) -> TrialState | None:
-        """A trial that was interrupted, or crashed and may be tried again; the oldest first."""
-        return min(self._due.values(), key=lambda trial: trial.index, default=None)
+    def _waiting(self) -> Iterator[TrialState]:
+        """Trials that were interrupted, or crashed and may be tried again; the oldest first."""
+        if self._due:
+            yield min(self._due.values(), key=lambda trial: trial.index)
+            yield from sorted(self._due.values(), key=lambda trial: trial.index)[1:]
 
     def _promoted(self, *, idle: bool) -> TrialState | None:
         """The first trial that its rung promotes; those that rungs stop are journalled on the way."""
@@ -228,6 +264,22 @@ class Sweep:
             if falls_short(cell, self.plan, self.state):
                 return best_of([trial for trial in self.state.cell(cell) if trial.status == "stopped"])
         return None
+
+    def _needed_within_budget(self) -> Iterator[tuple[TrialState | Combination, Cause]]:
+        """What the cells still need, for which the budget was kept back."""
+        for cell, combinations in self.plan.cells.items():
+            for trial in self.spending.needed(cell):
+                if trial.status in ("paused", "stopped"):
+                    yield trial, "continue"
+            if self.spending.lacks(cell) and self._missing() is not None:
+                open_ = [c for c in combinations if self._created[c.key] < self.allotment.wanted[c.key]]
+                yield from ((combination, "new") for combination in open_[:1])
+
+    def _no_further_epoch(self, trial: TrialState) -> str:
+        """Why a trial that could go on shall not; "" if it shall."""
+        if self.halted is not None and self.halted.running == "save":
+            return self.halted.reason
+        return self.spending.refusal(trial)
 
     def _settle(self, trial: TrialState) -> None:
         """Journal the end that the trial's facts or last epoch called for; a driver may have died before it did."""

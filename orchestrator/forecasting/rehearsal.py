@@ -103,11 +103,12 @@ def rehearse(plan: SweepPlan, workers: int, paces: Mapping[Cell, Pace] | None = 
     """Means over several orders of the trials, the same every time. paces: of every cell; without, time is in epochs.
 
     Nothing is stopped where rungs are in iterations, which stand-ins do not know, or in seconds without paces.
-    Of a plan with more than 40 to 250 trials (fewer for long trials), a part of its cells, then of their trials, is
-    rehearsed and scaled up.
+    The budget does not end it. Of a plan with more than 40 to 250 trials (fewer for long trials), a part of its cells,
+    then of their trials, is rehearsed and scaled up.
     """
     if paces is None and plan.spec.scheduler.options.get("unit") == "seconds":
         plan = replace(plan, spec=plan.spec.model_copy(update={"scheduler": UNSTOPPED}))
+    plan = replace(plan, spec=plan.spec.model_copy(update={"budget": None}))
     paces = paces or dict.fromkeys(plan.cells, ANY_PACE)
     limit = min(MOST_TRIALS, max(FEWEST_TRIALS, EPOCHS // plan.spec.epochs))
     part = _part(plan, limit)

@@ -12,6 +12,7 @@ from segsweep.orchestrator.forecasting.rehearsal import Expected, rehearse
 from segsweep.orchestrator.planning.allocation import limits
 from segsweep.orchestrator.planning.plan import SweepPlan
 from segsweep.orchestrator.record.state import Cell
+from segsweep.orchestrator.space.budget import Budget
 from segsweep.orchestrator.space.own_losses import has_own_loss
 from segsweep.orchestrator.space.spec import SweepSpec
 
@@ -59,6 +60,7 @@ def summary(plan: SweepPlan, capacity: Capacity, paces: Paces | None = None) -> 
         "scheduler": spec.scheduler.type,
         "searcher": spec.searcher.type,
         "min_finished": spec.min_finished,
+        "budget": spec.budget and spec.budget.model_dump(exclude_none=True),
         "resources": {"cpus": spec.resources.cpus, "gpus": gpus},
         "capacity": {"cpus": capacity.cpus, "gpus": capacity.gpus},
         "concurrency": at_once,
@@ -96,6 +98,8 @@ def as_lines(facts: dict[str, Any]) -> Iterator[str]:
         f"  epochs        {facts['epochs_at_most']} at most, about {facts['epochs_expected']:.0f} expected "
         f"under {facts['scheduler']} ({share:.0%})"
     )
+    if facts["budget"]:
+        yield f"  budget        {Budget(**facts['budget'])}{_too_little(facts)}"
     resources, capacity = facts["resources"], facts["capacity"]
     yield f"  a trial gets  {_count(resources['cpus'], 'CPU')}, {_count(resources['gpus'], 'GPU')}"
     yield (
@@ -103,6 +107,19 @@ def as_lines(facts: dict[str, Any]) -> Iterator[str]:
         f"and {_count(capacity['gpus'], 'GPU')}"
     )
     yield from _time_lines(facts)
+
+
+def _too_little(facts: dict[str, Any]) -> str:
+    """Which limits the sweep is expected to meet; "" for none that is known."""
+    time = facts["time"] or {"wall_s": 0.0, "device_hours": 0.0}
+    expected = {
+        "trials": facts["trials"],
+        "epochs": facts["epochs_expected"],
+        "gpu_hours": time["device_hours"],
+        "wall_hours": time["wall_s"] / 3600,
+    }
+    short = [name for name, limit in facts["budget"].items() if limit < expected[name]]
+    return f"; {' and '.join(short)} will end the sweep early" if short else ""
 
 
 def _time_lines(facts: dict[str, Any]) -> Iterator[str]:

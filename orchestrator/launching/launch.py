@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, redirect_stdout
+from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Literal
 
 from segsweep.orchestrator.backends import Backend, TrialFactory, train
 from segsweep.orchestrator.checking.pretrained import absolute_weights, unusable_weights
 from segsweep.orchestrator.checking.validation import Checked
+from segsweep.orchestrator.driving.halting import heeding
 from segsweep.orchestrator.driving.recorded import recorded
 from segsweep.orchestrator.driving.sweep import Sweep
 from segsweep.orchestrator.errors import ExitCode, InputError, Mistake
@@ -23,6 +24,7 @@ from segsweep.orchestrator.forecasting.summary import summary
 from segsweep.orchestrator.launching.preflight import (
     check_data,
     claim_folder,
+    no_gpu_hours,
     occupied,
     too_large,
     unfit_precision,
@@ -120,6 +122,7 @@ def run(folder: Path, machinery: Machinery, announce: Announce, factory: TrialFa
 
 def _unfit(spec: SweepSpec, capacity: Capacity, machinery: Machinery) -> Iterator[Mistake]:
     """Why the sweep cannot run on this machine, or on the cluster that was named."""
+    yield from no_gpu_hours(spec, capacity)
     if machinery.address is None:
         yield from too_large(spec.resources, capacity)
         yield from occupied(machinery.dashboard_port)
@@ -142,17 +145,21 @@ def _drive(sweep: Sweep, backend: Backend, factory: TrialFactory, view: View) ->
     sweep.record(DriverStarted(pid=os.getpid(), host=os.uname().nodename, backend=backend.name))
     try:
         # Ray prints what becomes of workers on stdout, which is for results
-        with redirect_stdout(sys.stderr), view.watching(sweep), _interruptible(sweep):
+        with redirect_stdout(sys.stderr), view.watching(sweep), _interruptible(sweep), _heeding(sweep):
             backend.run(sweep, factory)
     finally:
-        status: Literal["done", "interrupted", "crashed"]
-        status = "interrupted" if sweep.stopping else "done" if sweep.over else "crashed"
-        sweep.record(DriverStopped(status=status))
+        sweep.record(_ended(sweep))
+
+
+def _ended(sweep: Sweep) -> DriverStopped:
+    if (halt := sweep.halted) is not None:
+        return DriverStopped(status="budget" if halt.over_budget else "interrupted", reason=halt.reason)
+    return DriverStopped(status="done" if sweep.over else "crashed")
 
 
 def exit_code(sweep: Sweep) -> ExitCode:
-    if sweep.stopping:
-        return ExitCode.INTERRUPTED
+    if sweep.halted is not None:
+        return ExitCode.BUDGET if sweep.halted.over_budget else ExitCode.INTERRUPTED
     without_result = any(not sweep.state.count(cell, "finished") for cell in sweep.plan.cells)
     return ExitCode.FAILED_CELLS if without_result else ExitCode.DONE
 
@@ -190,6 +197,10 @@ def _backend(folder: Path, capacity: Capacity, machinery: Machinery, announce: A
         from segsweep.orchestrator.backends.ray_tune import RayTune  # after the session has set its environment
 
         yield RayTune(growing=machinery.address is not None)
+
+
+def _heeding(sweep: Sweep) -> AbstractContextManager[None]:
+    return heeding(sweep.folder, sweep.halt, lambda: sweep.spending.overrun(time.time()))
 
 
 @contextmanager

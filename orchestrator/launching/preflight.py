@@ -36,6 +36,12 @@ def too_large(resources: Resources, capacity: Capacity) -> Iterator[Mistake]:
         yield Mistake("resources", f"a trial needs {wanted}, this machine has {have}; ask for less")
 
 
+def no_gpu_hours(spec: SweepSpec, capacity: Capacity) -> Iterator[Mistake]:
+    """Why the budget would never end."""
+    if spec.budget is not None and spec.budget.gpu_hours and not capacity.gpus_per_trial(spec.resources):
+        yield Mistake("budget.gpu_hours", "trials get no GPU here; limit wall_hours, epochs or trials instead")
+
+
 def unfit_precision(spec: SweepSpec, capacity: Capacity) -> Iterator[Mistake]:
     """Why trials cannot compute as they should on the device that they get."""
     if capacity.gpus_per_trial(spec.resources):

@@ -171,6 +171,20 @@ class SweepPlan:
     def epochs_at_most(self) -> int:
         return self.trials * self.spec.epochs
 
+    def too_tight(self) -> Iterator[tuple[str, str]]:
+        """Limits of the budget that cannot give each cell its finished trials, and why."""
+        budget, finished = self.spec.budget, len(self.cells) * self.spec.min_finished
+        least = {"trials": finished, "epochs": finished * self.spec.epochs}
+        for limit, needed in least.items():
+            given = budget and getattr(budget, limit)
+            if given and given < needed:
+                cells = f"{len(self.cells)} cell{'s' * (len(self.cells) != 1)}"
+                yield (
+                    limit,
+                    f"must be at least {needed}, not {given}: {cells} x min_finished {self.spec.min_finished}"
+                    + (f" x {self.spec.epochs} epochs" if limit == "epochs" else ""),
+                )
+
     def too_small(self) -> Iterator[str]:
         """Why the plan cannot fill its cells as promised: one message, of the cell with the fewest trials."""
         if not self.cells:

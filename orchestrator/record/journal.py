@@ -126,8 +126,8 @@ class RoundClosed(_Event):
 
 class DriverStopped(_Event):
     event: Literal["driver_stopped"] = "driver_stopped"
-    status: Literal["done", "interrupted", "crashed"]
-    reason: str = ""
+    status: Literal["done", "interrupted", "budget", "crashed"]  # budget: it is used up
+    reason: str = ""  # who asked for it, which limit
 
 
 Event = Annotated[

@@ -146,9 +146,13 @@ class TrialState:
         self.continued |= event.cause == "continue"
         self._began, self._seconds_before = event.time, self.seconds
 
+    def seconds_until(self, now: float) -> float:
+        """What a running trial will have cost if it lives until `now`."""
+        return self._seconds_before + max(0.0, now - self._began)
+
     def alive_at(self, now: float) -> None:
         """The attempt was seen at `now`: it has cost that much."""
-        self.seconds = self._seconds_before + max(0.0, now - self._began)
+        self.seconds = self.seconds_until(now)
 
     def end(self, event: AttemptEnded) -> None:
         if self.status == "running" and event.lost != "driver":  # waiting at a rung costs nothing
@@ -194,6 +198,9 @@ class SweepState:
     ended: DriverStopped | None = None
     rounds: list[RoundClosed] = field(default_factory=list)  # of adaptive allocation, all datasets in journal order
     last_time: float = 0.0
+    epochs: Counter[Cell] = field(default_factory=Counter)  # trained in each cell, as far as they count
+    seconds: Counter[Cell] = field(default_factory=Counter)  # of workers, spent in each cell
+    wall_s: float = 0.0  # while a driver ran, until the last event
     _cells: dict[Cell, list[TrialState]] = field(default_factory=dict)
     _counts: Counter[tuple[Cell, Status]] = field(default_factory=Counter)
     _running: dict[str, TrialState] = field(default_factory=dict)
@@ -225,11 +232,12 @@ class SweepState:
     @property
     def running(self) -> list[TrialState]:
         """In the order of their creation."""
-        return sorted(self._running.values(), key=lambda trial: trial.index)
+        running = list(self._running.values())  # a copy: another thread may look
+        return sorted(running, key=lambda trial: trial.index)
 
     def apply(self, event: Event) -> None:
         """Fold one event in; events come in journal order."""
-        self.last_time = event.time
+        self._clock(event)
         match event:
             case SweepCreated():
                 self.created = event
@@ -244,6 +252,13 @@ class SweepState:
             case AttemptStarted() | TrialFacts() | EpochDone() | AttemptEnded():
                 self._apply_to(self.trials[event.trial], event)
 
+    def _clock(self, event: Event) -> None:
+        """Time passes for a sweep from its driver's start to the last event before its end or death."""
+        was_dead = isinstance(event, AttemptEnded) and event.lost == "driver"
+        if not was_dead and not isinstance(event, SweepCreated | DriverStarted):
+            self.wall_s += max(0.0, event.time - self.last_time)  # a clock may be set back
+        self.last_time = event.time
+
     def _add(self, event: TrialCreated) -> None:
         self.trials[event.trial] = trial = TrialState(event.config, event.values, len(self.trials))
         in_cell = self._cells.setdefault(trial.cell, [])
@@ -252,8 +267,10 @@ class SweepState:
         self._counts[trial.cell, trial.status] += 1
 
     def _apply_to(self, trial: TrialState, event: TrialEvent) -> None:
-        before = trial.status
+        before, epoch, seconds = trial.status, trial.epoch, trial.seconds
         trial.apply(event)
+        self.epochs[trial.cell] += trial.epoch - epoch
+        self.seconds[trial.cell] += trial.seconds - seconds  # type: ignore[assignment]  # a Counter of floats
         if trial.status == before:
             return
         self._counts[trial.cell, before] -= 1
@@ -274,6 +291,17 @@ def _uncollected() -> Iterator[None]:
     finally:
         if was_enabled:
             gc.enable()
+
+
+def ranked(trials: list[TrialState]) -> list[TrialState]:
+    """The best first; equals in the given order, those without a value last."""
+
+    def worse(trial: TrialState) -> float:
+        if trial.best is None:
+            return math.inf
+        return -trial.best if trial.config.objective.mode == "max" else trial.best
+
+    return sorted(trials, key=worse)
 
 
 def best_of(trials: list[TrialState]) -> TrialState:

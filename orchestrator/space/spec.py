@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
 
 from segsweep.orchestrator.space.aims import Aim, Bounds
+from segsweep.orchestrator.space.budget import Budget
 from segsweep.orchestrator.space.domains import sampled_options
 from segsweep.orchestrator.space.own_losses import OWN, has_own_loss
 from segsweep.orchestrator.space.source import KeyPath
@@ -116,6 +117,7 @@ class SweepSpec(Frozen):
     scheduler: ComponentSpec = ComponentSpec(type="asha_promotion", name="asha_promotion")
     min_finished: PositiveInt = 1  # per cell
     max_failures: Annotated[int, Field(ge=0)] = 0  # how often a crashed trial is tried again
+    budget: Annotated[Budget | None, Field(examples=[{"wall_hours": 8}])] = None
     resources: Resources = Resources()
     max_concurrent: PositiveInt | None = None
     tracking: Tracking = Tracking()

@@ -22,7 +22,13 @@ from segsweep.orchestrator.tracking import records
 from segsweep.orchestrator.tracking.records import Point
 
 PARENT = ""  # where a trial's id stands, for the sweep itself
-SWEEP_STATUS = {"running": "RUNNING", "done": "FINISHED", "interrupted": "KILLED", "crashed": "FAILED"}
+SWEEP_STATUS = {
+    "running": "RUNNING",
+    "done": "FINISHED",
+    "interrupted": "KILLED",
+    "budget": "KILLED",
+    "crashed": "FAILED",
+}
 
 
 @dataclass

@@ -28,6 +28,8 @@ def facts(folder: Path) -> dict[str, Any]:
         "sweep": created.sweep,
         "folder": str(folder),
         "state": phase,
+        "reason": state.ended.reason if state.ended and phase != "running" else "",
+        "budget": None if spec.budget is None else str(spec.budget),
         "trials": len(trials),
         "planned": plan.trials,
         "by_status": dict(Counter(_shown(trial, phase) for trial in trials)),
@@ -84,7 +86,9 @@ def as_lines(found: dict[str, Any]) -> Iterator[str]:
     """The facts for people."""
     counts = ", ".join(f"{count} {status}" for status, count in found["by_status"].items()) or "none yet"
     adaptively = ", allotted adaptively" if found["allocation"] == "adaptive" else ""
-    yield f"{found['sweep']}: {found['state']}. {found['trials']} of {found['planned']} trials ({counts}){adaptively}"
+    why = f" ({found['reason']})" if found["reason"] else ""
+    trials = f"{found['trials']} of {found['planned']} trials ({counts}){adaptively}"
+    yield f"{found['sweep']}: {found['state']}{why}. {trials}"
     width = max(len(f"{cell['dataset']} {cell['model']}") for cell in found["cells"])
     for cell in found["cells"]:
         value = f"{cell['best']:.4f} (#{cell['trial']})" if cell["best"] is not None else "-"
@@ -96,5 +100,5 @@ def as_lines(found: dict[str, Any]) -> Iterator[str]:
         yield f"  {told(RoundClosed(**closed))}"
     if found["state"] in ("created", "killed", "interrupted", "crashed"):
         yield f"Next: {resume_command(Path(found['folder']))}"
-    elif found["state"] == "done":
+    elif found["state"] in ("done", "budget"):
         yield f"Next: {leaderboard_command(found['sweep'], found['tracking_uri'])}"

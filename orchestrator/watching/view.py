@@ -88,7 +88,8 @@ class View:
         parts: list[RenderableType] = [headline, self._table(state), *map(Text, list(self._lines))]
         if problem := self._tracking_problem():
             parts.append(Text(f"MLflow lags behind: {problem}", style="yellow"))
-        hint = "stopping; once more to quit at once" if self._sweep.stopping else "Ctrl-C stops cleanly"
+        halted = self._sweep.halted
+        hint = "Ctrl-C stops cleanly" if halted is None else f"ends early: {halted.reason}; Ctrl-C quits at once"
         return Group(*parts, Text(hint, style="dim"))
 
     def _headline(self, state: SweepState) -> str:
@@ -157,8 +158,9 @@ def last_words(state: SweepState, code: int, folder: Path) -> str:
     """The last line of a run: what came out, and the next command."""
     assert state.created is not None
     name, trials = state.created.sweep, list(state.trials.values())
+    why = f": {state.ended.reason}" if state.ended and state.ended.reason else ""
     if code == ExitCode.INTERRUPTED:
-        return f"{name} stopped after {len(trials)} trials. Go on: {resume_command(folder)}"
+        return f"{name} stopped after {len(trials)} trials{why}. Go on: {resume_command(folder)}"
     failed = sum(trial.status == "failed" for trial in trials)
     infeasible = sum(trial.status == "infeasible" for trial in trials)
     parts = [f"{len(trials)} trials, {failed} failed{f', {infeasible} infeasible' if infeasible else ''}."]
@@ -170,4 +172,6 @@ def last_words(state: SweepState, code: int, folder: Path) -> str:
     if state.rounds:
         counts = Counter(trial.cell for trial in trials).values()
         parts.append(f"Trials were allotted adaptively, {min(counts)} to {max(counts)} a cell.")
+    if code == ExitCode.BUDGET:
+        parts.append(f"The sweep ended early{why}.")
     return " ".join([*parts, f"Next: {leaderboard_command(name, state.created.tracking_uri)}"])
