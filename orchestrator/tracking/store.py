@@ -22,6 +22,10 @@ SQLITE = "sqlite:///"
 ANSWER_TIMEOUT_S = 10.0
 SQLITE_TIMEOUT_S = 120.0  # a new file gets its tables first: 2 s, but many times that on a busy machine
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+NOT_LET_IN = (
+    "the server does not take this user name and password; put yours into ~/.mlflow/credentials (section [mlflow]:"
+    " mlflow_tracking_username, mlflow_tracking_password), or into the variables of those names in capitals"
+)
 OTHER_STORE = "name another store in $MLFLOW_TRACKING_URI, with `launch --set tracking.uri=URI`, or --tracking-uri URI"
 
 
@@ -148,5 +152,7 @@ def _check_answer(uri: str, timeout_s: float) -> None:
 
 def message_of(error: Exception, limit: int = 240) -> str:
     """What MLflow says went wrong, in one line: no help links, and no password."""
+    if getattr(error, "error_code", "") == "UNAUTHENTICATED":
+        return NOT_LET_IN
     text = without_password(" ".join(str(error).split("(Background on this error")[0].split()))
     return text if len(text) <= limit else text[: limit - 3] + "..."
