@@ -669,7 +669,7 @@ def test_the_password_of_the_environment_is_used_and_never_told(monkeypatch: pyt
         address = f"127.0.0.1:{server.server_port}"
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://ada:s3cret@{address}")
         uri = resolve_uri(None, Path("/"))
-        with pytest.raises(InputError, match="is not usable") as caught:
+        with pytest.raises(InputError, match="does not take this user name and password") as caught:
             check(uri)
         assert uri == f"http://ada@{address}"  # what the journal keeps: sync and resume connect with it
         assert "s3cret" not in str(caught.value)
