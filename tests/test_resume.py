@@ -191,3 +191,19 @@ def test_a_network_without_batch_norm_is_not_looked_at_again(tmp_path: Path) -> 
     learner.begin(2)
     learner.settle(never)
     assert not optimizer.param_groups[0]["train_mode"]
+
+
+@pytest.mark.parametrize("name", ["constant", "plateau", "poly", "cosine", "multistep"])
+def test_more_epochs_go_on_only_where_the_course_is_the_same(name: str, tmp_path: Path) -> None:
+    short = config(lr_schedule=entry(name), epochs=EPOCHS - 1)
+    longer = short.model_copy(update={"epochs": EPOCHS})
+    with Trial(short, tmp_path / "short") as trial:
+        assert [report.reason for report in trial.run()][-1] == "epoch limit"
+    if name not in ("constant", "plateau"):
+        with pytest.raises(ValueError, match="another configuration"):
+            Trial(longer, tmp_path / "short")
+        return
+    with Trial(longer, tmp_path / "short", reported=EPOCHS - 1) as trial:
+        assert [report.epoch for report in trial.run()] == [EPOCHS]
+    at_once = trained(longer, tmp_path / "longer")
+    assert_same(checkpoint.CheckpointFolder(tmp_path / "short", 2).load_last(), at_once)

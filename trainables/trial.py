@@ -52,6 +52,7 @@ from segsweep.trainables.confusions import Confusions, SparseMatrix
 from segsweep.trainables.divergence import DivergedError, first_broken
 from segsweep.trainables.epochs import draws, updates_per_epoch
 from segsweep.trainables.experiment import build, gmacs, latency_ms, pick_device
+from segsweep.trainables.horizon import same_course
 from segsweep.trainables.isolation import cpu_threads, seeded
 from segsweep.trainables.loop import evaluate, train_epoch
 from segsweep.trainables.memory import peak_gib, reset_peak
@@ -232,11 +233,18 @@ class Trial:
     def _last(self) -> Last | None:
         """What an earlier attempt left. Raises ValueError if it is another trial's."""
         last = self._folder.load_last()
-        if last is not None and TrialConfig.model_validate_json(last["config"]) != self.config:
+        if last is not None and not self._goes_on(TrialConfig.model_validate_json(last["config"])):
             raise ValueError(
                 f"{self._folder.path} holds a trial of another configuration; give this one its own folder"
             )
         return last
+
+    def _goes_on(self, before: TrialConfig) -> bool:
+        """The checkpoint's trial is this one, or this one with fewer epochs and the same course until there."""
+        with_more = before.model_copy(update={"epochs": self.config.epochs})
+        if with_more != self.config or before.epochs > self.config.epochs:
+            return False
+        return before == self.config or same_course(before.lr_schedule, before.epochs, self.config.epochs)
 
     def _verdict(self, epochs: int) -> tuple[bool, str]:
         return verdict(self._history[:epochs], self.config)

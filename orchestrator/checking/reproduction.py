@@ -1,4 +1,4 @@
-"""One trial's configuration as a search space with a single point: what `segsweep best` prints and `launch` runs."""
+"""Back to a search-space file: a trial's configuration as one with a single point, or a whole sweep's spec."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import JsonValue, ValidationError
 
 from segsweep.orchestrator.checking.entries import default_name
 from segsweep.orchestrator.checking.sections import SECTIONS
-from segsweep.orchestrator.space.spec import CROSSING, SETTINGS
+from segsweep.orchestrator.space.spec import CROSSING, SETTINGS, ComponentSpec, SweepSpec
 from segsweep.trainables.catalog import UnknownComponentError
 from segsweep.trainables.config import Entry, Evaluation, Objective, TrialConfig
 
@@ -38,6 +38,23 @@ def single_point(config: TrialConfig) -> dict[str, JsonValue]:
     if config.plugins:
         tree["plugins"] = list(config.plugins)
     return tree
+
+
+def search_space(spec: SweepSpec) -> dict[str, JsonValue]:
+    """The keys and values that `check` makes `spec` of; what is as by default is left out."""
+    tree: dict[str, JsonValue] = spec.model_dump(mode="json", exclude_defaults=True)
+    for section, kind in SECTIONS.items():
+        if section in tree:
+            found = getattr(spec, section)
+            tree[section] = [_spec_entry(section, e) for e in found] if kind.many else _spec_entry(section, found)
+    return tree
+
+
+def _spec_entry(section: str, entry: ComponentSpec) -> JsonValue:
+    own: dict[str, JsonValue] = {key: [_spec_entry(key, e) for e in entries] for key, entries in entry.own.items()}
+    fields = entry.model_dump(mode="json", exclude_defaults=True, exclude={"type", "name", "options", "own"})
+    name = {"name": entry.name} if section in CROSSING else {}
+    return {SECTIONS[section].key: entry.type, **name, **entry.options, **fields, **own}
 
 
 def _entry(section: str, entry: Entry) -> JsonValue:

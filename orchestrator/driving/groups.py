@@ -28,8 +28,12 @@ class Groups:
     def view(self, group: Group) -> GroupView:
         cells = self._cells[group]
         trials = [trial for cell in cells for trial in self._state.feasible(cell)]
-        planned = sum(self._allotment.trials[cell] - self._state.count(cell, "infeasible") for cell in cells)
+        planned = sum(self._allotment.trials[cell] - self._out_of_question(cell) for cell in cells)
         return GroupView(sorted(trials, key=lambda trial: trial.index), planned, self._allotment.plan.spec.min_finished)
+
+    def _out_of_question(self, cell: Cell) -> int:
+        """Trials that are planned and will not rank."""
+        return self._state.count(cell, "infeasible") + self._state.dropped[cell]
 
     def settle(self, group: Group, idle: bool) -> None:
         """The scheduler is being asked about the group as it is now."""

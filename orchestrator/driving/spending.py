@@ -68,7 +68,9 @@ class Spending:
         lacking = self._plan.spec.min_finished - self._state.count(cell, "finished")
         if lacking <= 0:
             return []
-        alive = [t for t in self._state.cell(cell) if t.status not in ("finished", "failed", "infeasible")]
+        alive = [
+            t for t in self._state.cell(cell) if t.status not in ("finished", "failed", "infeasible", "superseded")
+        ]
         return ranked(alive)[:lacking]
 
     def lacks(self, cell: Cell) -> bool:

@@ -31,6 +31,7 @@ from segsweep.orchestrator.record.journal import (
     Journal,
     RoundClosed,
     Stop,
+    SweepExtended,
     TrialCreated,
     TrialFacts,
     read_events,
@@ -85,6 +86,7 @@ class Sweep:
         self._position = 0  # in the allotment's order: everything before it has its trial
         self._passed: Counter[CombinationKey] = Counter()  # what is before it
         self._verdicts: dict[str, Verdict] = {}  # ends that are due but not journalled yet
+        self._anew: dict[CombinationKey, list[TrialState]] = {}  # trials whose values are trained again, by combination
         self._due: dict[str, TrialState] = {}  # trials that shall be tried again
         self._groups = Groups(self.allotment, self.state, self._scheduler.rungs)
         self.spending = Spending(plan, self.state, gpus)
@@ -221,10 +223,11 @@ class Sweep:
 
     def _create(self, combination: Combination) -> TrialState:
         index = len(self.state.trials)
-        values = self._searcher.propose(combination, index)
+        old = next(iter(self._anew.get(combination.key, ())), None)
+        values = self._searcher.propose(combination, index) if old is None else old.values
         trial_id = f"{index + 1:03d}"
         config = combination.config(trial_id, values)
-        self.record(TrialCreated(trial=trial_id, config=config, values=dict(values)))
+        self.record(TrialCreated(trial=trial_id, config=config, values=dict(values), anew=old.id if old else ""))
         return self.state.trials[trial_id]
 
     def _begin(self, what: TrialState | Combination, cause: Cause) -> Assignment:
@@ -308,9 +311,13 @@ class Sweep:
         if isinstance(event, TrialCreated | TrialEvent):
             self._note(self.state.trials[event.trial])
         match event:
+            case SweepExtended():
+                self._extend(event)
             case TrialCreated():
                 key = key_of(event.config)
                 self._created[key] += 1
+                if event.anew:
+                    self._anew[key] = [old for old in self._anew[key] if old.id != event.anew]
                 self._searcher.recall(self.plan.by_key[key], event.trial, event.values)
             case RoundClosed():
                 self.allotment.absorb(event)
@@ -323,6 +330,17 @@ class Sweep:
                 trial = self.state.trials[event.trial]
                 if not trial.due_again(self.plan.spec.max_failures):
                     self._searcher.observe(trial)
+
+    def _extend(self, event: SweepExtended) -> None:
+        """Look at everything again: there is more to do, and some of it was done."""
+        for id_ in event.anew:
+            old = self.state.trials[id_]
+            self._created[key_of(old.config)] -= 1
+            self._anew.setdefault(key_of(old.config), []).append(old)
+        self._position, self._passed = 0, Counter()
+        for trial in self.state.trials.values():
+            self._verdicts.pop(trial.id, None)
+            self._note(trial)
 
     def _note(self, trial: TrialState) -> None:
         """Something happened to the trial."""

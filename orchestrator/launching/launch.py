@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,13 +72,8 @@ def create(
     Raises InputError with nothing written.
     """
     capacity = local_capacity()
-    here = machinery.address is None
-    mistakes = [*checked.missing, *_unfit(checked.spec, capacity, machinery), *unusable(storage, name)]
-    InputError.raise_if([*mistakes, *unusable_augmentations(checked.spec, checked.source)])
     uri = resolve_uri(checked.spec.tracking.uri, Path.cwd())
-    spec = absolute_weights(absolute_roots(checked.spec), uri)
-    InputError.raise_if(list(unusable_weights(spec, checked.source, announce)))
-    fingerprints = check_data(spec, announce, decode=here, quiet=machinery.quiet)
+    spec, fingerprints = checked_here(checked, uri, machinery, announce, also=unusable(storage, name))
     check_store(uri)  # makes a new SQLite file, hence last
     folder = claim_folder(storage, spec.name, name)
     created = SweepCreated(
@@ -93,6 +88,17 @@ def create(
     with Journal(folder / "journal.jsonl") as journal:
         journal.append(created)
     return folder
+
+
+def checked_here(
+    checked: Checked, tracking_uri: str, machinery: Machinery, announce: Announce, also: Iterable[Mistake] = ()
+) -> tuple[SweepSpec, list[str]]:
+    """The spec with absolute paths, and the fingerprints of its data. Raises InputError; also: what else is wrong."""
+    mistakes = [*checked.missing, *_unfit(checked.spec, local_capacity(), machinery), *also]
+    InputError.raise_if([*mistakes, *unusable_augmentations(checked.spec, checked.source)])
+    spec = absolute_weights(absolute_roots(checked.spec), tracking_uri)
+    InputError.raise_if(list(unusable_weights(spec, checked.source, announce)))
+    return spec, check_data(spec, announce, decode=machinery.address is None, quiet=machinery.quiet)
 
 
 def run(folder: Path, machinery: Machinery, announce: Announce, factory: TrialFactory = train) -> Outcome:

@@ -51,7 +51,8 @@ class Allotment:
 
     def _is_over(self, cell: Cell, state: SweepState) -> bool:
         """Nothing more happens in the cell unless it gets further trials."""
-        if state.count(cell, "finished", "stopped", "failed", "infeasible") < self.trials[cell]:
+        over = state.count(cell, "finished", "stopped", "failed", "infeasible") + state.dropped[cell]
+        if over < self.trials[cell]:
             return False
         again = any(trial.due_again(self.plan.spec.max_failures) for trial in state.cell(cell))
         return not again and not falls_short(cell, self.plan, state)

@@ -62,6 +62,22 @@ class SweepCreated(_Event):
     experiment: str
 
 
+class SweepExtended(_Event):
+    """The sweep gets more trials, models, datasets, seeds or epochs; the lists are empty unless epochs are raised.
+
+    Old trials that can go on get the new limit. Others followed an LR schedule that ended too early: they no longer
+    count, and those of them that were not stopped for weakness are trained anew with their values.
+    """
+
+    event: Literal["extended"] = "extended"
+    spec: dict[str, JsonValue]  # the whole SweepSpec from here on
+    change: str  # for people: "trials 8 -> 12, models + fpn"
+    plan: dict[str, JsonValue] = {}
+    continues: tuple[str, ...] = ()  # trials
+    anew: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+
+
 class DriverStarted(_Event):
     """A process begins (launch) or goes on (resume) to run the sweep."""
 
@@ -76,6 +92,7 @@ class TrialCreated(_Event):
     trial: str
     config: TrialConfig
     values: dict[str, JsonValue]  # what the searcher chose, by dotted path
+    anew: str = ""  # the trial that it replaces, with the same values and more epochs
 
 
 class AttemptStarted(_Event):
@@ -132,6 +149,7 @@ class DriverStopped(_Event):
 
 Event = Annotated[
     SweepCreated
+    | SweepExtended
     | DriverStarted
     | TrialCreated
     | AttemptStarted
@@ -165,9 +183,14 @@ def read_events(path: Path, offset: int = 0) -> Iterator[tuple[Event, int]]:
             yield event, offset
 
 
+def parse_event(line: bytes) -> Event:
+    """Raises ValueError."""
+    return _EVENT.validate_json(line)
+
+
 def _parse(line: bytes, path: Path, offset: int) -> Event:
     try:
-        return _EVENT.validate_json(line)
+        return parse_event(line)
     except ValueError as error:
         raise _damaged(path, f"the line that ends at byte {offset} is no event") from error
 

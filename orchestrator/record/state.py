@@ -25,6 +25,7 @@ from segsweep.orchestrator.record.journal import (
     RoundClosed,
     Stop,
     SweepCreated,
+    SweepExtended,
     TrialCreated,
     TrialFacts,
     Unit,
@@ -33,7 +34,10 @@ from segsweep.orchestrator.record.journal import (
 from segsweep.trainables.config import TrialConfig
 from segsweep.trainables.metric_names import metric_named, over_epochs
 
-Status = Literal["created", "running", "finished", "stopped", "paused", "failed", "infeasible", "interrupted"]
+Status = Literal[
+    "created", "running", "finished", "stopped", "paused", "failed", "infeasible", "interrupted", "superseded"
+]
+"""superseded: trained with fewer epochs than the sweep has by now, in a way that cannot go on; counts for nothing."""
 
 TrialEvent: TypeAlias = AttemptStarted | TrialFacts | EpochDone | AttemptEnded
 """What happens to a trial that exists."""
@@ -91,7 +95,7 @@ class TrialState:
     @property
     def over(self) -> bool:
         """It ended, and not only for now."""
-        return self.status in ("finished", "stopped", "failed", "infeasible")
+        return self.status in ("finished", "stopped", "failed", "infeasible", "superseded")
 
     def due_again(self, max_failures: int) -> bool:
         """It shall be tried again: interrupted, never started, or crashed no more often than that."""
@@ -200,6 +204,7 @@ class SweepState:
     last_time: float = 0.0
     epochs: Counter[Cell] = field(default_factory=Counter)  # trained in each cell, as far as they count
     seconds: Counter[Cell] = field(default_factory=Counter)  # of workers, spent in each cell
+    dropped: Counter[Cell] = field(default_factory=Counter)  # superseded trials that are not trained anew
     wall_s: float = 0.0  # while a driver ran, until the last event
     _cells: dict[Cell, list[TrialState]] = field(default_factory=dict)
     _counts: Counter[tuple[Cell, Status]] = field(default_factory=Counter)
@@ -222,8 +227,8 @@ class SweepState:
         return list(self._cells.get(cell, ()))
 
     def feasible(self, cell: Cell) -> list[TrialState]:
-        """Those of the cell's trials that may rank: all but the infeasible ones."""
-        return [trial for trial in self.cell(cell) if trial.status != "infeasible"]
+        """Those of the cell's trials that may rank."""
+        return [trial for trial in self.cell(cell) if trial.status not in ("infeasible", "superseded")]
 
     def count(self, cell: Cell, *statuses: Status) -> int:
         """How many of the cell's trials have one of these statuses."""
@@ -241,6 +246,8 @@ class SweepState:
         match event:
             case SweepCreated():
                 self.created = event
+            case SweepExtended():
+                self._extend(event)
             case DriverStarted():
                 self.drivers, self.driver, self.ended = self.drivers + 1, event, None
             case DriverStopped():
@@ -251,6 +258,23 @@ class SweepState:
                 self._add(event)
             case AttemptStarted() | TrialFacts() | EpochDone() | AttemptEnded():
                 self._apply_to(self.trials[event.trial], event)
+
+    def _extend(self, event: SweepExtended) -> None:
+        if self.created is not None:
+            self.created = self.created.model_copy(update={"spec": event.spec, "plan": event.plan})
+        epochs = int(str(event.spec["epochs"]))
+        for id_ in event.continues:
+            trial = self.trials[id_]
+            at_its_limit = trial.status == "finished" and trial.epoch == trial.config.epochs
+            trial.config = trial.config.model_copy(update={"epochs": epochs})
+            if at_its_limit:
+                trial.reason = f"the sweep was extended to {epochs} epochs"
+                self._set_status(trial, "interrupted")
+        for id_ in (*event.anew, *event.dropped):
+            trial = self.trials[id_]
+            trial.reason = f"its LR schedule ended with epoch {trial.config.epochs}; the sweep now has {epochs}"
+            self._set_status(trial, "superseded")
+            self.dropped[trial.cell] += id_ in event.dropped
 
     def _clock(self, event: Event) -> None:
         """Time passes for a sweep from its driver's start to the last event before its end or death."""
@@ -271,7 +295,12 @@ class SweepState:
         trial.apply(event)
         self.epochs[trial.cell] += trial.epoch - epoch
         self.seconds[trial.cell] += trial.seconds - seconds  # type: ignore[assignment]  # a Counter of floats
-        if trial.status == before:
+        now, trial.status = trial.status, before
+        self._set_status(trial, now)
+
+    def _set_status(self, trial: TrialState, status: Status) -> None:
+        before, trial.status = trial.status, status
+        if status == before:
             return
         self._counts[trial.cell, before] -= 1
         self._counts[trial.cell, trial.status] += 1

@@ -240,17 +240,22 @@ def _assignment(text: str) -> tuple[KeyPath, JsonValue]:
     key, equals, written = text.partition("=")
     if not equals or not key.strip():
         raise InputError(Mistake(place, "must read KEY=VALUE, e.g. --set epochs=3"))
+    path = tuple(_path_parts(key.strip()))
+    if len(path) > DEEPEST:
+        raise InputError(Mistake(place, _TOO_DEEP))
+    return path, value_of(written, place)
+
+
+def value_of(text: str, place: str) -> JsonValue:
+    """One value in YAML's notation. Raises InputError at `place`."""
     try:
-        node = _compose(written, place)
+        node = _compose(text, place)
     except InputError as error:  # the line within one value says nothing
         raise InputError(*(Mistake(place, m.message) for m in error.mistakes)) from None
     tree = _Tree(place)
     value = tree.value(node, ()) if node is not None else None
-    path = tuple(_path_parts(key.strip()))
-    if len(path) > DEEPEST:
-        raise InputError(Mistake(place, _TOO_DEEP))
     InputError.raise_if(Mistake(place, m.message) for m in tree.mistakes)
-    return path, value
+    return value
 
 
 def _path_parts(key: str) -> Iterator[str | int]:

@@ -42,6 +42,7 @@ RUN_STATUS = {
     "failed": "FAILED",
     "infeasible": "FAILED",
     "interrupted": "KILLED",
+    "superseded": "FINISHED",
 }
 KEY_LENGTH = 250
 TAG_LENGTH = 5000  # characters of a long text in one tag; MLflow keeps 8,000

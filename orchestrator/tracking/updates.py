@@ -15,6 +15,7 @@ from segsweep.orchestrator.record.journal import (
     EpochDone,
     Event,
     SweepCreated,
+    SweepExtended,
     TrialFacts,
 )
 from segsweep.orchestrator.record.state import SweepState
@@ -59,6 +60,8 @@ class Updates:
         match event:
             case SweepCreated():
                 self._sweep(event)
+            case SweepExtended():
+                self._extend(event)
             case DriverStarted():
                 self._sweep_status(event, "running")
             case DriverStopped():
@@ -84,6 +87,16 @@ class Updates:
             update.artifacts["plan.json"] = _pretty(event.plan)
         update.tags |= records.sweep_tags(event)
         update.params |= records.sweep_params(event)
+
+    def _extend(self, event: SweepExtended) -> None:
+        """MLflow never changes a parameter, so `epochs` stays what a continued trial began with; its tags say more."""
+        update, created = self._of(PARENT, event), self.state.created
+        update.artifacts |= {"spec.json": _pretty(event.spec), "plan.json": _pretty(event.plan)}
+        update.tags["segsweep.extended"] = event.change
+        for id_ in (*event.continues, *event.anew, *event.dropped):
+            trial = self.state.trials[id_]
+            if created is not None and trial.attempt:
+                self._of(id_, event).tags |= records.trial_tags(trial.config, created) | records.status_tags(trial)
 
     def _sweep_status(self, event: DriverStarted | DriverStopped, status: str) -> None:
         update = self._of(PARENT, event)

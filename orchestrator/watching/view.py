@@ -134,7 +134,7 @@ def _clock(event: Event) -> str:
     return time.strftime("%H:%M:%S", time.localtime(event.time))
 
 
-_SHOWN = ("running", "finished", "stopped", "paused", "failed", "infeasible", "interrupted")
+_SHOWN = ("running", "finished", "stopped", "paused", "failed", "infeasible", "interrupted", "superseded")
 
 
 def epochs_done(state: SweepState) -> int:
