@@ -268,7 +268,9 @@ def test_a_cell_without_a_finished_trial_is_exit_code_3(run: Run, tmp_path: Path
 @pytest.mark.usefixtures("shared_store")
 def test_a_cell_that_breaks_a_constraint_says_so_everywhere(run: Run, finished: Finished, tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(TINY)
-    done = run("launch", "tiny.yaml", "--in-process", "--set", "constraints.gmacs.max=0.001", "--name", "slim")
+    changes = ("--set", "constraints.gmacs.max=0.001", "--set", "max_epoch_minutes=30")
+    done = run("launch", "tiny.yaml", "--in-process", *changes, "--name", "slim")
+    assert "warning: max_epoch_minutes is not kept: only a worker of Ray" in done.err
     assert done.code == 3
     (cell,) = json.loads(run("status", "slim", "--json").out)["cells"]
     assert (cell["trials"], cell["finished"], cell["infeasible"]) == (2, 0, 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Callable
 from contextlib import closing
 from typing import TypeVar
@@ -35,7 +36,8 @@ class InProcess:
                     self._step(sweep, assignment, trial)
         except TrialError as error:
             log.info("%s failed", assignment.config.label, exc_info=error.__cause__)
-            sweep.failed(assignment, str(error))
+            cause = error.__cause__
+            sweep.failed(assignment, str(error), "".join(traceback.format_exception(cause)))
 
     def _step(self, sweep: Sweep, assignment: Assignment, trial: Steppable) -> None:
         while not sweep.stopping:

@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import ray
 from ray import tune
@@ -22,13 +22,17 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 from ray.util.metrics import Gauge
+from ray.util.state import get_log
 
 from segsweep.orchestrator.backends import Steppable, TrialFactory, one_line
+from segsweep.orchestrator.backends._hangs import Hangs
+from segsweep.orchestrator.backends._live import Live
 from segsweep.orchestrator.driving.sweep import Assignment, Sweep
 
 log = logging.getLogger(__name__)
 
 CAPACITY_TTL_S = 2.0  # how long a look at the cluster's resources is believed
+LOG_LINES, LOG_TIMEOUT_S = 50, 5
 
 # Tune's own ways would write result files nobody reads, print tables, move workers into trial folders and take Ctrl-C.
 TUNE_ENVIRONMENT = {
@@ -58,6 +62,7 @@ class RayTune:
             logging.getLogger(name).setLevel(logging.CRITICAL)
         resources = sweep.plan.spec.resources
         bridge = Bridge(sweep, waiting=int(self._growing))
+        hangs = Hangs(sweep.plan.spec.max_epoch_minutes)
         trainable = tune.with_resources(
             tune.with_parameters(RayTrial, factory=factory, facts_first=bool(sweep.plan.spec.constraints)),
             {"cpu": resources.cpus, "gpu": sweep.gpus},
@@ -67,7 +72,7 @@ class RayTune:
                 trainable,
                 tune_config=tune.TuneConfig(
                     search_alg=Proposals(bridge),
-                    scheduler=Decisions(bridge),
+                    scheduler=Decisions(bridge, hangs),
                     num_samples=-1,
                     reuse_actors=True,
                     trial_name_creator=trial_name,
@@ -77,6 +82,7 @@ class RayTune:
                     name="tune",
                     storage_path=scratch,
                     stop=StopWhenAsked(sweep),
+                    callbacks=[hangs],
                     failure_config=tune.FailureConfig(max_failures=0),
                     checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False, checkpoint_frequency=0),
                     verbose=0,
@@ -127,16 +133,6 @@ def concurrency(resources: Mapping[str, float], cpus: int, gpus: float) -> int:
     return max(1, fit)
 
 
-class Live:
-    """Belongs to this driver alone: Tune, which copies and pickles what it is given, gets itself and nothing."""
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self
-
-    def __reduce__(self) -> tuple[type[object], tuple[()]]:
-        return object, ()
-
-
 class Proposals(Live, Searcher):
     """Tune's searcher: hands on what the sweep wants to start."""
 
@@ -163,9 +159,10 @@ class Proposals(Live, Searcher):
 class Decisions(Live, FIFOScheduler):
     """Tune's scheduler: passes results and failures to the sweep and does what it says."""
 
-    def __init__(self, bridge: Bridge) -> None:
+    def __init__(self, bridge: Bridge, hangs: Hangs) -> None:
         super().__init__()
         self._sweep = bridge.sweep
+        self._hangs = hangs
 
     def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
         assignment: Assignment = trial.config["assignment"]
@@ -179,10 +176,12 @@ class Decisions(Live, FIFOScheduler):
     def on_trial_error(self, controller: Any, trial: Any) -> None:
         assignment: Assignment = trial.config["assignment"]
         error = error_of(trial)
-        if isinstance(error, RayTaskError):  # the trial's own exception, as opposed to a worker or node that died
-            self._sweep.failed(assignment, one_line(error.cause or error))
+        if reason := self._hangs.reason(trial):
+            self._sweep.failed(assignment, reason)
+        elif isinstance(error, RayTaskError):  # the trial's own exception, as opposed to a worker or node that died
+            self._sweep.failed(assignment, one_line(error.cause or error), str(error))
         else:
-            self._sweep.lost(assignment, one_line(error))
+            self._sweep.lost(assignment, one_line(error), worker_log(error))
 
 
 def error_of(trial: Any) -> BaseException:
@@ -192,6 +191,21 @@ def error_of(trial: Any) -> BaseException:
     except Exception as unreadable:  # the exception's class may not be importable here
         return RuntimeError(f"its worker died ({one_line(unreadable)})")
     return error if isinstance(error, BaseException) else RuntimeError(str(error))
+
+
+def worker_log(error: BaseException) -> str:
+    """What a worker printed last on stderr before it died, such as where it crashed; "" if nobody can tell.
+
+    error: Ray's, of its actor.
+    """
+    try:
+        found = get_log(actor_id=getattr(error, "actor_id", None), suffix="err", tail=LOG_LINES, timeout=LOG_TIMEOUT_S)
+        lines = "".join(found).splitlines()
+    except Exception:  # the node may be gone, and half a dozen services in between may say so
+        log.debug("no log of a dead worker", exc_info=True)
+        return ""
+    ours = (line for line in lines if not line.startswith(("Extension modules:", ":")))  # the former is thousands long
+    return "\n".join(ours)
 
 
 class StopWhenAsked(Live, Stopper):

@@ -44,6 +44,7 @@ from segsweep.trainables.config import TrialConfig
 log = logging.getLogger(__name__)
 
 MAX_LOST = 3  # attempts in a row that die without a new epoch: then the configuration is to blame
+LOG_TAIL = 4000  # characters that the journal keeps of what a trial left when it crashed
 
 Lost = Literal["", "worker", "driver"]
 Listener = Callable[[Event], None]
@@ -164,18 +165,19 @@ class Sweep:
                 self._end(trial, "interrupted", reason)
         return trial.status == "running"
 
-    def failed(self, assignment: Assignment, reason: str) -> None:
-        """The configuration crashed: its own exception, in one line."""
-        self._end(self.state.trials[assignment.trial], "failed", reason)
+    def failed(self, assignment: Assignment, reason: str, log: str = "") -> None:
+        """The configuration crashed: its own exception, in one line. log: its traceback, whose tail is kept."""
+        self._end(self.state.trials[assignment.trial], "failed", reason, log=log)
 
-    def lost(self, assignment: Assignment, reason: str) -> None:
+    def lost(self, assignment: Assignment, reason: str, log: str = "") -> None:
         """The worker died (killed, node gone): tried again from the checkpoint, unless that keeps happening."""
         trial = self.state.trials[assignment.trial]
         times = trial.lost_in_a_row + 1
         if times >= MAX_LOST:
-            self._end(trial, "failed", f"its worker died {times} times without finishing an epoch: {reason}")
+            reason = f"its worker died {times} times without finishing an epoch: {reason}"
+            self._end(trial, "failed", reason, log=log)
         else:
-            self._end(trial, "interrupted", reason, lost="worker")
+            self._end(trial, "interrupted", reason, lost="worker", log=log)
 
     def interrupt(self) -> None:
         """Ctrl-C. Backends stop what runs and call `interrupted` for it."""
@@ -290,11 +292,17 @@ class Sweep:
             self._end(trial, *verdict)
 
     def _end(
-        self, trial: TrialState, status: EndStatus, reason: str, stop: Stop | None = None, *, lost: Lost = ""
+        self,
+        trial: TrialState,
+        status: EndStatus,
+        reason: str,
+        stop: Stop | None = None,
+        *,
+        lost: Lost = "",
+        log: str = "",
     ) -> None:
-        self.record(
-            AttemptEnded(trial=trial.id, attempt=trial.attempt, status=status, reason=reason, stop=stop, lost=lost)
-        )
+        ended = AttemptEnded(trial=trial.id, attempt=trial.attempt, status=status, reason=reason, stop=stop, lost=lost)
+        self.record(ended.model_copy(update={"log": log.strip()[-LOG_TAIL:]}))
 
     def record(self, event: Event) -> None:
         """Journal an event, then let it take effect."""

@@ -119,6 +119,8 @@ def run(folder: Path, machinery: Machinery, announce: Announce, factory: TrialFa
                 announce(f"{folder.name} is done; nothing is left to run")
             else:
                 InputError.raise_if(_unfit(spec, capacity, machinery))
+                if machinery.in_process and spec.max_epoch_minutes:
+                    announce("warning: max_epoch_minutes is not kept: only a worker of Ray can be ended while it hangs")
                 backend = stack.enter_context(_backend(folder, capacity, machinery, announce))
                 _drive(sweep, backend, factory, view)
         finally:

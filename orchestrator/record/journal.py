@@ -129,6 +129,7 @@ class AttemptEnded(_Event):
     reason: str  # one line for people: "epoch limit", "rung 3: 0.41 < cutoff 0.52 (rank 4 of 5)", the error ...
     stop: Stop | None = None
     lost: Literal["", "worker", "driver"] = ""  # who died; a driver's death is written by the next one, when it may
+    log: str = ""  # the tail of the traceback, or of what a worker that died left on stderr
 
 
 class RoundClosed(_Event):

@@ -51,6 +51,7 @@ Domain = dict[str, JsonValue]  # in the YAML's notation
 Count = PositiveInt | Domain
 ClipNorm = Annotated[float, Field(gt=0, allow_inf_nan=False)] | Domain
 Decay = Annotated[float, Field(gt=0, lt=1)] | Domain
+Minutes = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Side = Annotated[int, Field(ge=8)]
 ImageSize = Annotated[
     tuple[Side, Side] | Domain, BeforeValidator(as_size, json_schema_input_type=tuple[Side, Side] | Domain)
@@ -117,6 +118,7 @@ class SweepSpec(Frozen):
     scheduler: ComponentSpec = ComponentSpec(type="asha_promotion", name="asha_promotion")
     min_finished: PositiveInt = 1  # per cell
     max_failures: Annotated[int, Field(ge=0)] = 0  # how often a crashed trial is tried again
+    max_epoch_minutes: Annotated[Minutes | None, Field(examples=[30])] = None  # then a trial hangs: it is ended, failed
     budget: Annotated[Budget | None, Field(examples=[{"wall_hours": 8}])] = None
     resources: Resources = Resources()
     max_concurrent: PositiveInt | None = None

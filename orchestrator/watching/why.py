@@ -24,6 +24,7 @@ class Past:
     interruptions: list[str] = field(default_factory=list)  # reasons
     failures: list[str] = field(default_factory=list)  # reasons
     stop: Stop | None = None  # the last one, also where the trial went on after it
+    log: str = ""  # of the last crash
 
 
 def facts(folder: Path, trial: str) -> dict[str, Any]:
@@ -60,6 +61,7 @@ def facts(folder: Path, trial: str) -> dict[str, Any]:
         "interruptions": past.interruptions,
         "failures": past.failures,
         "continued": found.continued,
+        "log": past.log,
         "stop": _stop_facts(past.stop, found, state) if past.stop is not None else None,
     }
 
@@ -82,6 +84,7 @@ def _past(ends: Iterable[AttemptEnded]) -> Past:
         elif end.status == "failed":
             past.failures.append(end.reason)
         past.stop = end.stop or past.stop
+        past.log = end.log or past.log
     return past
 
 
@@ -99,6 +102,9 @@ def as_lines(found: dict[str, Any]) -> Iterator[str]:
     made_of = f"{found['loss']} and {found['optimizer']}" + (f" ({values})" if values else "")
     yield f"Trial {found['trial']}, {found['model']} on {found['dataset']} with {made_of}, {_ending(found)}."
     yield from _before(found)
+    if found["log"]:
+        yield f"The last lines of its log{'' if found['status'] == 'failed' else ' when it crashed'}:"
+        yield from (f"  {line}" for line in found["log"].splitlines())
 
 
 def _ending(found: dict[str, Any]) -> str:
