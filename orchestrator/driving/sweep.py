@@ -29,8 +29,10 @@ from segsweep.orchestrator.record.journal import (
     EpochDone,
     Event,
     Journal,
+    KnownValues,
     RoundClosed,
     Stop,
+    SweepCreated,
     SweepExtended,
     TrialCreated,
     TrialFacts,
@@ -87,6 +89,7 @@ class Sweep:
         self._position = 0  # in the allotment's order: everything before it has its trial
         self._passed: Counter[CombinationKey] = Counter()  # what is before it
         self._verdicts: dict[str, Verdict] = {}  # ends that are due but not journalled yet
+        self._known: dict[CombinationKey, list[KnownValues]] = {}  # tried before the searcher is asked
         self._anew: dict[CombinationKey, list[TrialState]] = {}  # trials whose values are trained again, by combination
         self._due: dict[str, TrialState] = {}  # trials that shall be tried again
         self._groups = Groups(self.allotment, self.state, self._scheduler.rungs)
@@ -226,7 +229,9 @@ class Sweep:
     def _create(self, combination: Combination) -> TrialState:
         index = len(self.state.trials)
         old = next(iter(self._anew.get(combination.key, ())), None)
-        values = self._searcher.propose(combination, index) if old is None else old.values
+        known = self._known.get(combination.key, ())[self._created[combination.key] :]
+        tried_first = old or next(iter(known), None)
+        values = tried_first.values if tried_first else self._searcher.propose(combination, index)
         trial_id = f"{index + 1:03d}"
         config = combination.config(trial_id, values)
         self.record(TrialCreated(trial=trial_id, config=config, values=dict(values), anew=old.id if old else ""))
@@ -319,6 +324,9 @@ class Sweep:
         if isinstance(event, TrialCreated | TrialEvent):
             self._note(self.state.trials[event.trial])
         match event:
+            case SweepCreated():
+                for known in event.known:
+                    self._known.setdefault(known.combination, []).append(known)
             case SweepExtended():
                 self._extend(event)
             case TrialCreated():

@@ -24,6 +24,7 @@ from segsweep.orchestrator.forecasting.summary import summary
 from segsweep.orchestrator.launching.preflight import (
     check_data,
     claim_folder,
+    earlier_sweeps,
     no_gpu_hours,
     occupied,
     too_large,
@@ -35,6 +36,7 @@ from segsweep.orchestrator.launching.preflight import (
 from segsweep.orchestrator.launching.provenance import provenance
 from segsweep.orchestrator.launching.ray_session import ray_session
 from segsweep.orchestrator.planning.plan import SweepPlan
+from segsweep.orchestrator.planning.warm_start import known_values
 from segsweep.orchestrator.progress import Announce
 from segsweep.orchestrator.record.journal import DriverStarted, DriverStopped, Journal, SweepCreated
 from segsweep.orchestrator.space.spec import ComponentSpec, SweepSpec
@@ -73,8 +75,12 @@ def create(
     """
     capacity = local_capacity()
     uri = resolve_uri(checked.spec.tracking.uri, Path.cwd())
+    earlier = earlier_sweeps(checked.spec, checked.source, storage)
     spec, fingerprints = checked_here(checked, uri, machinery, announce, also=unusable(storage, name))
     check_store(uri)  # makes a new SQLite file, hence last
+    known = tuple(known_values(SweepPlan.of(spec), earlier))
+    if spec.warm_start:
+        announce(f"warm start: {len(known)} configurations of {', '.join(spec.warm_start)} are tried first")
     folder = claim_folder(storage, spec.name, name)
     created = SweepCreated(
         sweep=folder.name,
@@ -84,6 +90,7 @@ def create(
         provenance={**provenance(capacity), "data_fingerprint": " ".join(fingerprints)},
         tracking_uri=uri,
         experiment=spec.tracking.experiment,
+        known=known,
     )
     with Journal(folder / "journal.jsonl") as journal:
         journal.append(created)

@@ -14,10 +14,11 @@ from segsweep.orchestrator.forecasting.capacity import Capacity
 from segsweep.orchestrator.launching.ray_session import check_port
 from segsweep.orchestrator.next_step import resume_command
 from segsweep.orchestrator.progress import Announce, Progress
+from segsweep.orchestrator.record.state import SweepState
 from segsweep.orchestrator.space.domains import sampled_options
 from segsweep.orchestrator.space.source import Source
 from segsweep.orchestrator.space.spec import ComponentSpec, Resources, SweepSpec, sweep_name
-from segsweep.trainables.catalog import AUGMENTATIONS
+from segsweep.trainables.catalog import AUGMENTATIONS, did_you_mean
 from segsweep.trainables.components import DataError, Dataset, Split
 from segsweep.trainables.splits import open_dataset
 
@@ -121,6 +122,25 @@ def claim_folder(storage: Path, default: str, name: str | None) -> Path:
                     raise InputError(_exists(folder)) from None
     except OSError as error:
         raise InputError(Mistake(str(storage), f"cannot be written: {error.strerror}; give --storage DIR")) from None
+
+
+def earlier_sweeps(spec: SweepSpec, source: Source, storage: Path) -> dict[str, SweepState]:
+    """The sweeps of `warm_start`, by the name given: a sweep in `storage`, or a folder. Raises InputError."""
+    mistakes: list[Mistake] = []
+    found: dict[str, SweepState] = {}
+    for i, name in enumerate(spec.warm_start):
+        journal = next(
+            (p for p in (storage / name / "journal.jsonl", Path(name) / "journal.jsonl") if p.is_file()), None
+        )
+        if journal is None:
+            known = sorted(path.parent.name for path in storage.glob("*/journal.jsonl"))
+            there = f"There are: {', '.join(known)}" if known else "There are none"
+            message = f"no sweep '{name}' in {storage}.{did_you_mean(name, known)} {there}"
+            mistakes.append(source.mistake(("warm_start", i), message))
+        else:
+            found[name] = SweepState.load(journal)
+    InputError.raise_if(mistakes)
+    return found
 
 
 def unusable_augmentations(spec: SweepSpec, source: Source) -> Iterator[Mistake]:

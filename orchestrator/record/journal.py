@@ -50,6 +50,14 @@ class _Event(Frozen):
     time: float = 0.0  # seconds since 1970, UTC; set by Journal.append
 
 
+class KnownValues(Frozen):
+    """What an earlier sweep found good, to be tried before the searcher is asked."""
+
+    combination: tuple[str, ...]  # its key
+    values: dict[str, JsonValue]
+    source: str  # "camvid-1/003"
+
+
 class SweepCreated(_Event):
     event: Literal["sweep"] = "sweep"
     format: Literal[1] = 1  # of the journal; raised when old readers would misread it
@@ -60,6 +68,7 @@ class SweepCreated(_Event):
     provenance: dict[str, JsonValue]  # versions, git commit, hardware, command
     tracking_uri: str
     experiment: str
+    known: tuple[KnownValues, ...] = ()  # the best of a combination first
 
 
 class SweepExtended(_Event):

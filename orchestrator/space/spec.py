@@ -116,6 +116,7 @@ class SweepSpec(Frozen):
     evaluation: Annotated[Evaluation, Field(examples=[{"flip": True}])] = Evaluation()
     searcher: ComponentSpec = ComponentSpec(type="tpe", name="tpe")
     scheduler: ComponentSpec = ComponentSpec(type="asha_promotion", name="asha_promotion")
+    warm_start: Annotated[tuple[str, ...], Field(examples=[["camvid-1"]])] = ()  # sweeps whose best values come first
     min_finished: PositiveInt = 1  # per cell
     max_failures: Annotated[int, Field(ge=0)] = 0  # how often a crashed trial is tried again
     max_epoch_minutes: Annotated[Minutes | None, Field(examples=[30])] = None  # then a trial hangs: it is ended, failed
