@@ -25,6 +25,10 @@ from segsweep.trainables.components import ComponentOptions
 NUMBERS = {"integer": "whole number", "number": "number"}
 LIMITS = {"minimum": ">= {:g}", "exclusiveMinimum": "> {:g}", "maximum": "<= {:g}", "exclusiveMaximum": "< {:g}"}
 
+LOOKS_AT_ALL = """\
+The loss of a batch is not the mean of its parts' losses: where several processes share a batch (`resources`), each sees
+the loss of its share, and the trial says so (`segsweep.loss_of`)."""
+
 
 class Option(TypedDict):
     name: str
@@ -47,6 +51,8 @@ def component(catalog: Catalog[Any], name: str) -> Component:
     """Raises UnknownComponentError."""
     module = cast(ModuleType, catalog.get(name))
     about = inspect.getdoc(module) or ""
+    if catalog.noun == "loss":
+        about += "\n\n" + (inspect.getdoc(getattr(module, "adds_up", None)) or LOOKS_AT_ALL)
     return {
         "name": name,
         "summary": " ".join(about.partition("\n\n")[0].split()),

@@ -23,7 +23,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from segsweep.trainables import catalog, checkpoint, metrics, trial
+from segsweep.trainables import catalog, checkpoint, metrics, training, trial
 from segsweep.trainables.batches import batches_per_epoch, eval_batches, shuffled, train_batches
 from segsweep.trainables.cache import CachedSplit, open_split
 from segsweep.trainables.checkpoint import StaleAttemptError
@@ -37,7 +37,8 @@ from segsweep.trainables.loop import evaluate, train_epoch
 from segsweep.trainables.masked_loss import build_loss
 from segsweep.trainables.metric_names import METRICS
 from segsweep.trainables.normalization import IMAGENET
-from segsweep.trainables.trial import EpochReport, ObjectiveError, Trial, best_epoch, verdict
+from segsweep.trainables.training import ObjectiveError
+from segsweep.trainables.trial import EpochReport, Trial, best_epoch, verdict
 
 CPU = torch.device("cpu")
 CLOCKS = {"epoch_s", "images_per_second", "peak_memory_gib"}  # what may differ between equal trials
@@ -330,7 +331,7 @@ def test_an_objective_that_nobody_measures_is_named(tmp_path: Path) -> None:
 
 def test_an_objective_that_is_not_a_number_fails(tmp_path: Path) -> None:
     with Trial(config(), tmp_path) as it, pytest.raises(ObjectiveError, match="val_miou is not a number"):
-        trial._check_objective({"val_miou": math.nan}, it.config.objective, 1)
+        training.check_objective({"val_miou": math.nan}, it.config.objective, 1)
 
 
 def test_a_gpu_that_is_not_there_is_said(tmp_path: Path) -> None:

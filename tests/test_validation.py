@@ -22,7 +22,9 @@ models: [unet]
 epochs: 9
 image_size: [64, 96]
 """
-ONE_GPU = "since a trial uses one GPU or a share of one"
+SOME_GPUS = "since a trial may use a share of one GPU, or a whole number"
+TWO_CPUS = "needs `cpus: 2` or more, one for each of the 2 processes of a trial"
+EITHER = "takes `processes` with `gpus: 0` only, since every GPU has one; leave either out"
 DICE = "class_weights, weights_cap, absent, smooth, per_image, activation, log"
 TERMS = ", ".join(name for name in LOSSES.names() if name not in ("sum", "own"))
 TOP_LEVEL = (
@@ -59,7 +61,7 @@ def spec_of(text: str) -> SweepSpec:
         # unknown keys, at every depth
         ("epoch: 3", f"epoch: unknown key. Did you mean 'epochs'? Known: {TOP_LEVEL}"),
         ("storage: here", f"storage: unknown key. Known: {TOP_LEVEL}"),
-        ("resources: {gpu: 1}", "resources.gpu: unknown key. Did you mean 'gpus'? Known: cpus, gpus"),
+        ("resources: {gpu: 1}", "resources.gpu: unknown key. Did you mean 'gpus'? Known: cpus, gpus, processes"),
         ("tracking: {url: x}", "tracking.url: unknown key. Did you mean 'uri'? Known: uri, experiment"),
         (
             "losses: [{type: dice, smoth: 3}]",
@@ -83,8 +85,15 @@ def spec_of(text: str) -> SweepSpec:
         ("max_failures: -1", "max_failures: must be at least 0, not -1"),
         ("resources: {gpus: some}", "resources.gpus: must be a number or 'auto', not 'some'"),
         *(
-            (f"resources: {{gpus: {gpus}}}", f"resources.gpus: must be 'auto' or from 0 to 1, {ONE_GPU}, not {shown}")
-            for gpus, shown in (("-1", "-1"), ("1.5", "1.5"), ("2", "2"), (".inf", "Infinity"), (".nan", "NaN"))
+            (f"resources: {{gpus: {gpus}}}", f"resources.gpus: must be 'auto', from 0 to 1, {SOME_GPUS}, not {shown}")
+            for gpus, shown in (("-1", "-1"), ("1.5", "1.5"), (".inf", "Infinity"), (".nan", "NaN"))
+        ),
+        ("resources: {gpus: 2}", f"resources: {TWO_CPUS}, not {{gpus: 2}}"),
+        ("resources: {gpus: 2, cpus: 4, processes: 2}", f"resources: {EITHER}, not {{gpus: 2, cpus: 4, processes: 2}}"),
+        ("resources: {cpus: 2, processes: 2}", f"resources: {EITHER}, not {{cpus: 2, processes: 2}}"),
+        (
+            "batch_size: {choice: [2, 8]}\nresources: {gpus: 4, cpus: 4}",
+            "batch_size: 2 are fewer images than the 4 processes of a trial could share (resources); give at least 4",
         ),
         ("objective: 3", "objective: must be a mapping, not 3; e.g. `objective: 'val_miou'`"),
         ("plugins: mine", "plugins: must be a list, not 'mine'"),
@@ -616,7 +625,7 @@ def test_what_the_spec_says_when_the_file_says_nothing() -> None:
     assert (spec["name"], spec["seeds"], spec["trials"], spec["batch_size"]) == ("x", (0,), 8, 8)
     assert (spec["min_finished"], spec["max_failures"], spec["patience"], spec["max_concurrent"]) == (1, 0, None, None)
     assert spec["objective"] == {"metric": "val_miou", "mode": "max"}
-    assert spec["resources"] == {"cpus": 1, "gpus": "auto"}
+    assert spec["resources"] == {"cpus": 1, "gpus": "auto", "processes": None}
     assert spec["tracking"] == {"uri": None, "experiment": "segsweep"}
     types = {key: [entry["type"] for entry in spec[key]] for key in ("losses", "optimizers", "lr_schedules")}
     assert types == {"losses": ["cross_entropy"], "optimizers": ["adamw"], "lr_schedules": ["poly"]}

@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segsweep.trainables.components import Augmentation, BatchAugmentation, DataError, Pair
+from segsweep.trainables.components import VOID, Augmentation, BatchAugmentation, DataError, Pair
 from segsweep.trainables.normalization import IMAGENET, Normalization
+from segsweep.trainables.parallel.team import ALONE, Team
 from segsweep.trainables.prefetch import in_order
 
 if TYPE_CHECKING:
@@ -52,10 +53,12 @@ def train_batches(
     device: torch.device,
     threads: int = 0,
     normalization: Normalization = IMAGENET,
+    team: Team = ALONE,
 ) -> Generator[Batch]:
-    """Augmented batches of what was drawn.
+    """Augmented batches of what was drawn, or this process's share of each.
 
-    threads: how many prepare batches ahead. The batches are the same for any number.
+    threads: how many prepare batches ahead. The batches are the same for any number. A share without an image comes as
+    one that is void all over, with no index, since few networks take a batch of none.
     """
     idle: SimpleQueue[Augmentation] = SimpleQueue()
     for number in range(max(1, threads)):
@@ -64,12 +67,19 @@ def train_batches(
     def augmented(drawn: Sequence[Draw]) -> Sequence[Pair]:
         own = idle.get()
         try:
-            pairs = [_augmented(split, own, draw) for draw in drawn]
-            return own.mix(pairs, drawn[0].seed) if isinstance(own, BatchAugmentation) else pairs
+            if isinstance(own, BatchAugmentation):  # of which any image may get into any other
+                return team.share(own.mix([_augmented(split, own, draw) for draw in drawn], drawn[0].seed))
+            return [_augmented(split, own, draw) for draw in team.share(drawn)]
         finally:
             idle.put(own)
 
-    yield from _batches(augmented, draws, device, threads, normalization)
+    def shared(drawn: Sequence[Draw]) -> Sequence[Pair]:
+        if pairs := augmented(drawn):
+            return pairs
+        image, label = split.pair(drawn[0].image)
+        return [Pair(image, np.full_like(label, VOID))]
+
+    yield from _batches(shared, draws, device, threads, normalization, team)
 
 
 def _augmented(split: CachedSplit, augment: Augmentation, draw: Draw) -> Pair:
@@ -90,13 +100,18 @@ def batches_per_epoch(images: int, batch_size: int) -> int:
 
 
 def eval_batches(
-    split: CachedSplit, batch_size: int, device: torch.device, normalization: Normalization = IMAGENET
+    split: CachedSplit,
+    batch_size: int,
+    device: torch.device,
+    normalization: Normalization = IMAGENET,
+    team: Team = ALONE,
 ) -> Generator[Batch]:
-    """Every image once, in order, as it is in the cache."""
+    """Every image once, in order, as it is in the cache; or this process's share of the batches, which stay whole."""
     ordered = [Draw(image, seed=0) for image in range(len(split))]
     draws = [ordered[start : start + batch_size] for start in range(0, len(split), batch_size)]
     threads = prefetch_threads(device, 1)
-    yield from _batches(lambda drawn: [split.pair(i) for i, _ in drawn], draws, device, threads, normalization)
+    mine = team.share(draws)
+    yield from _batches(lambda drawn: [split.pair(i) for i, _ in drawn], mine, device, threads, normalization)
 
 
 def prefetch_threads(device: torch.device, cpus: int) -> int:
@@ -110,12 +125,16 @@ def _batches(
     device: torch.device,
     threads: int,
     normalization: Normalization,
+    team: Team = ALONE,
 ) -> Generator[Batch]:
-    """Images travel to the device as bytes, a quarter of the size, while it still computes on the batch before."""
+    """Images travel to the device as bytes, a quarter of the size, while it still computes on the batch before.
+
+    pairs: makes what was drawn, or this process's share of it.
+    """
 
     def prepare(drawn: Sequence[Draw]) -> tuple[Tensor, Tensor, tuple[int, ...]]:
         images, labels = zip(*pairs(drawn), strict=True)
-        indices = tuple(draw.image for draw in drawn)
+        indices = tuple(draw.image for draw in team.share(drawn))
         pixels, classes = torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(labels))
         if device.type == "cuda":  # only pinned memory can be copied while the program goes on
             return pixels.pin_memory(), classes.pin_memory(), indices

@@ -154,6 +154,8 @@ class LossContext:
 
 
 class LossComponent(Protocol):
+    """May have `adds_up(options) -> bool` as well: see the function of that name."""
+
     Options: ClassVar[type[ComponentOptions]]
 
     def check(self, options: ComponentOptions, task: Task) -> Iterable[Problem]: ...
@@ -171,6 +173,15 @@ class FollowsEpochs(Protocol):
 
     def begin(self, epoch: int) -> None:
         """Called before epoch (1, 2 ...) is trained, and not again before it is scored."""
+
+
+def adds_up(component: LossComponent, options: ComponentOptions) -> bool:
+    """Whether the loss of a batch is the mean of its parts' losses, weighted by their labelled pixels.
+
+    Then it is no matter to the gradient how many processes share a batch. False where the component does not say.
+    """
+    says = getattr(component, "adds_up", None)
+    return says is not None and bool(says(options))
 
 
 class OptimizerComponent(Protocol):

@@ -100,6 +100,8 @@ def pick_device(gpus: float) -> torch.device:
         return torch.device("cpu")
     if not torch.cuda.is_available():
         raise RuntimeError(f"the trial was given {gpus:g} GPU, but torch {torch.__version__} sees none here")
+    if gpus > torch.cuda.device_count():
+        raise RuntimeError(f"the trial was given {gpus:g} GPUs, but torch sees {torch.cuda.device_count()} here")
     return torch.device("cuda", torch.cuda.current_device())
 
 

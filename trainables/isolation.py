@@ -30,13 +30,15 @@ def cpu_threads(cpus: int) -> Iterator[None]:
 
 
 @contextmanager
-def seeded(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
+def seeded(seed: int, epoch: int, device: torch.device, rank: int = 0) -> Iterator[None]:
     """Seed every generator from (seed, epoch); put them back as they were afterwards.
+
+    rank: of the process among those that train together, whose dropout masks should differ.
 
     So an epoch draws the same dropout masks wherever and whenever it is trained: straight through, after a resume, or
     beside other trials in one process.
     """
-    state = np.random.SeedSequence((seed, epoch)).generate_state(3)
+    state = np.random.SeedSequence((seed, epoch, rank)).generate_state(3)
     before = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         random.seed(int(state[0]))

@@ -19,6 +19,8 @@ from torch.optim.lr_scheduler import LRScheduler
 from segsweep.trainables.arithmetic import FLOAT32, Arithmetic
 from segsweep.trainables.components import FollowsEpochs, HasModes, Outputs, Watchful
 from segsweep.trainables.freezing import Freezing
+from segsweep.trainables.parallel.batch_norm import synchronise
+from segsweep.trainables.parallel.team import ALONE, Team
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -40,9 +42,18 @@ class Learner:
     accumulation: int = 1  # batches whose gradients make one update
     clip_norm: float | None = None
     arithmetic: Arithmetic = FLOAT32
+    team: Team = ALONE
 
     def __post_init__(self) -> None:
         self.scaler = self.arithmetic.scaler()
+        self._cost: nn.Module = _Cost(self.model, self.loss, self.arithmetic)
+        self._trained: list[bool] | None = None  # which weights, when gradients were united last
+
+    def join(self, team: Team) -> None:
+        """Learn with the others of `team` from here on, all in the state of the first."""
+        self.team = team
+        self.load_state_dict(team.told(self.state_dict()))
+        synchronise(self.model, team)
 
     @property
     def scored(self) -> nn.Module:
@@ -64,11 +75,20 @@ class Learner:
                 part.begin(epoch)
         if isinstance(self.optimizer, HasModes):
             self.optimizer.train()
+        if (trained := [p.requires_grad for p in self.model.parameters()]) != self._trained:
+            self._cost = self.team.united_gradients(_Cost(self.model, self.loss, self.arithmetic))
+            self._trained = trained
 
     def predict(self, images: Tensor) -> Tensor | Outputs:
         """In the precision of the trial."""
         with self.arithmetic():
             found: Tensor | Outputs = self.model(images)
+        return found
+
+    def cost(self, batch: Batch) -> Tensor:
+        """The loss of one batch, as a scalar to go back from."""
+        self.team.idle = not batch.indices
+        found: Tensor = self._cost(batch.images, batch.labels)
         return found
 
     def backward(self, cost: Tensor) -> None:
@@ -101,6 +121,7 @@ class Learner:
 
     def _look_at(self, batches: Iterable[Batch]) -> None:
         for batch in batches:
+            self.team.idle = not batch.indices
             self.predict(batch.images)
 
     def observe(self, goodness: float) -> None:
@@ -129,6 +150,20 @@ class Learner:
             self.average.module.load_state_dict(state["average"])
         if self.scaler.is_enabled():
             self.scaler.load_state_dict(state["scaler"])
+
+
+class _Cost(nn.Module):
+    """From images and labels to the loss, so that whoever follows the gradients sees all that they flow through."""
+
+    def __init__(self, model: nn.Module, loss: nn.Module, arithmetic: Arithmetic) -> None:
+        super().__init__()
+        self.model, self.loss, self.arithmetic = model, loss, arithmetic
+
+    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
+        with self.arithmetic():
+            outputs: Tensor | Outputs = self.model(images)
+        cost: Tensor = self.loss(outputs, labels)
+        return cost
 
 
 @contextmanager

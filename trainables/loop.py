@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -22,6 +23,7 @@ from segsweep.trainables.inference import predict, predicted_classes
 from segsweep.trainables.learner import Learner
 from segsweep.trainables.metrics import ConfusionMatrix
 from segsweep.trainables.normalization import IMAGENET, Normalization
+from segsweep.trainables.parallel.team import ALONE, Team
 
 if TYPE_CHECKING:
     from segsweep.trainables.cache import CachedSplit
@@ -43,28 +45,33 @@ class ScoredSplit(NamedTuple):
 def train_epoch(learner: Learner, batches: Iterable[Batch], *, epoch: int) -> TrainedEpoch:
     """Update the model once per batch, or group of them. Raises DivergedError at the first loss that is not finite."""
     learner.begin(epoch)
+    team = learner.team
     total, pixels, images, lr = 0.0, 0, 0, math.nan
     for step, group in enumerate(grouped(batches, learner.accumulation), start=1):
         lr = learner.lr
         labelled = [int((batch.labels != VOID).sum()) for batch in group]
+        whole = team.total(sum(labelled))
         for number, (batch, count) in enumerate(zip(group, labelled, strict=True)):
-            cost: Tensor = learner.loss(learner.predict(batch.images), batch.labels)
+            cost = learner.cost(batch)
             if number == 0:  # not before: memory of gradients that is given back between updates costs a CPU 5 %
                 learner.optimizer.zero_grad(set_to_none=True)
             value = float(cost.detach())
-            if not math.isfinite(value):
-                raise DivergedError(value, epoch, step, lr, broken=_first_broken(learner, batch.images))
-            # a mean over labelled pixels becomes the mean over those of the group: what one large batch would give
-            share = count / sum(labelled) if len(group) > 1 and any(labelled) else 1.0
-            learner.backward(cost * share)
+            if not math.isfinite(everywhere := team.total(value)):
+                raise DivergedError(everywhere, epoch, step, lr, broken=_first_broken(learner, batch.images, value))
+            # a mean over labelled pixels becomes the mean over those of the group and of all processes, whose gradients
+            # are averaged: what one large batch would give
+            learner.backward(cost * (team.size * count / whole if whole else 1.0))
             total, pixels, images = total + value * count, pixels + count, images + len(batch.indices)
         learner.update()
+    total, pixels, images = map(sum, zip(*team.gathered((total, pixels, images)), strict=True))
     return TrainedEpoch(total / max(pixels, 1), images, lr)
 
 
-def _first_broken(learner: Learner, images: Tensor) -> str:
+def _first_broken(learner: Learner, images: Tensor, value: float) -> str:
+    """In the process whose loss `value` is broken, or the first of them."""
     with learner.arithmetic():  # what overflows in fp16 need not elsewhere
-        return first_broken(learner.model, images)
+        broken = first_broken(learner.model, images)
+    return min(learner.team.gathered((math.isfinite(value), learner.team.rank, broken)))[2]
 
 
 @torch.inference_mode()
@@ -78,22 +85,24 @@ def evaluate(
     device: torch.device,
     normalization: Normalization = IMAGENET,
     arithmetic: Arithmetic = FLOAT32,
+    team: Team = ALONE,
 ) -> ScoredSplit:
     """Score every image of a split: logits resized bilinearly to the original label, argmax, one confusion matrix.
 
     Labels are never resized for the score: at a quarter of the size a perfect predictor would lose 0.16 mIoU on thin
-    objects, and nobody would see it.
+    objects, and nobody would see it. Of a team every process scores some of the batches and knows the scores of all.
     """
     model.eval()
     num_classes = len(split.class_counts)
     confusion = ConfusionMatrix(num_classes).to(device)
     boundaries = BoundaryCounts(num_classes, evaluation.boundary_distance) if evaluation.boundary else None
-    total, pixels, images = 0.0, 0, []
-    for batch in eval_batches(split, batch_size, device, normalization):
+    parts: list[tuple[float, int, list[SparseMatrix]]] = []  # of every batch: its loss, labelled pixels and images
+    for batch in eval_batches(split, batch_size, device, normalization, team):
         with arithmetic():
             logits = predict(model, batch.images, evaluation)
         labelled = int((batch.labels != VOID).sum())
-        total, pixels = total + float(loss(logits, batch.labels)) * labelled, pixels + labelled
+        images: list[SparseMatrix] = []
+        parts.append((float(loss(logits, batch.labels)) * labelled, labelled, images))
         # one image at a time: sizes may differ, memory is bounded, and upsampling a batch is no faster (11 classes,
         # 180x240 to 360x480, one core: 3.2 ms an image alone, 6.6 in a batch of 8 that no longer fits the caches)
         for image_logits, index in zip(logits, batch.indices, strict=True):
@@ -103,4 +112,5 @@ def evaluate(
             if boundaries is not None:
                 boundaries.update(classes, label)
     scored = boundary_scores(boundaries.compute()) if boundaries is not None else {}
-    return ScoredSplit(total / max(pixels, 1), confusion.compute().cpu(), tuple(images), scored)
+    costs, pixels, matrices = zip(*team.united(parts), strict=True)
+    return ScoredSplit(sum(costs) / max(sum(pixels), 1), confusion.compute().cpu(), tuple(chain(*matrices)), scored)

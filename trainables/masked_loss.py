@@ -10,12 +10,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from segsweep.trainables.components import VOID, ComponentOptions, LossComponent, LossContext, Outputs
+from segsweep.trainables.components import VOID, ComponentOptions, LossComponent, LossContext, Outputs, adds_up
 
 
 def build_loss(component: LossComponent, options: ComponentOptions, context: LossContext) -> MaskedLoss:
     """The loss that a trial trains with: the component's formula behind the mask."""
-    return MaskedLoss(component.build(options, context))
+    return MaskedLoss(component.build(options, context), adds_up=adds_up(component, options))
 
 
 class MaskedLoss(nn.Module):
@@ -24,9 +24,11 @@ class MaskedLoss(nn.Module):
     The gradient at void pixels is exactly zero whatever the loss does there, even where logits are not finite.
     """
 
-    def __init__(self, loss: nn.Module) -> None:
+    def __init__(self, loss: nn.Module, *, adds_up: bool = False) -> None:
+        """adds_up: see components.adds_up."""
         super().__init__()
         self.loss = loss
+        self.adds_up = adds_up
 
     def forward(self, outputs: Tensor | Outputs, labels: Tensor) -> Tensor:
         """Of all logits, each with its weight; or what the network says itself, where it has its own loss.

@@ -48,6 +48,7 @@ METRICS: Mapping[str, MetricName] = {
     "val_images": MetricName(per_trial=True),
     "gpus": MetricName("min", per_trial=True),
     "cpus": MetricName("min", per_trial=True),
+    "processes": MetricName("min", per_trial=True),
 }
 OBJECTIVES = tuple(name for name, metric in METRICS.items() if metric.judges)  # and every val_iou/CLASS
 COSTS = tuple(name for name, metric in METRICS.items() if metric.costs)

@@ -31,13 +31,12 @@ from __future__ import annotations
 
 import gc
 import hashlib
-import math
 import os
 import platform
 import time
 import weakref
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -45,21 +44,15 @@ from typing import Self
 import torch
 
 from segsweep.trainables import catalog
-from segsweep.trainables.batches import Batch, prefetch_threads, train_batches
 from segsweep.trainables.checkpoint import BEST, CONFUSIONS, CheckpointFolder, Last
 from segsweep.trainables.config import Objective, TrialConfig
 from segsweep.trainables.confusions import Confusions, SparseMatrix
-from segsweep.trainables.divergence import DivergedError, first_broken
-from segsweep.trainables.epochs import draws, updates_per_epoch
 from segsweep.trainables.experiment import build, gmacs, latency_ms, pick_device
 from segsweep.trainables.horizon import same_course
 from segsweep.trainables.isolation import cpu_threads, seeded
-from segsweep.trainables.loop import evaluate, train_epoch
-from segsweep.trainables.memory import peak_gib, reset_peak
-from segsweep.trainables.metrics import scores
+from segsweep.trainables.parallel.followers import followers
+from segsweep.trainables.training import Metrics, Place, train_and_score
 from segsweep.trainables.weights.loading import remembered
-
-Metrics = dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -70,10 +63,6 @@ class EpochReport:
     metrics: Mapping[str, float]
     done: bool
     reason: str  # why it is done: "epoch limit", "patience: ..."; "" while it is not
-
-
-class ObjectiveError(RuntimeError):
-    """An epoch gave no usable value of the objective, so the trial cannot be compared with others."""
 
 
 class Trial:
@@ -88,26 +77,31 @@ class Trial:
         reported: int = 0,
         cpus: int = 1,
         gpus: float = 0.0,
+        processes: int | None = None,
     ) -> None:
         """folder: the trial's own; attempt: see checkpoint.py; reported: epochs that the caller knows already.
 
+        processes: how many train it together, see parallel; they share the CPUs. None: one for every GPU, else one.
         Raises DataError, UnknownComponentError, pydantic.ValidationError, StaleAttemptError.
         """
         began = time.perf_counter()
         self.config = config
-        self._device, self._cpus = pick_device(gpus), cpus
+        size = processes or max(1, int(gpus))
+        self._place = place = Place(pick_device(gpus), max(1, cpus // size))
         with ExitStack() as undo:
-            undo.enter_context(cpu_threads(cpus))
+            undo.enter_context(cpu_threads(place.cpus))
+            self._followers = undo.enter_context(followers(size, place))
             self._folder = CheckpointFolder(folder, attempt)
             catalog.import_plugins(config.plugins)
             last = self._last()
-            with seeded(config.seed, 0, self._device):
-                self._experiment = build(config, self._device, pretrained=last and remembered(last))
+            with seeded(config.seed, 0, place.device):
+                self._experiment = build(config, place.device, pretrained=last and remembered(last))
             if last is not None:
                 self._experiment.learner.load_state_dict(last)
             self._history: list[Metrics] = last["history"] if last is not None else []  # [epoch - 1]
             self._reported = min(reported, len(self._history))
-            self.facts: dict[str, float | str] = self._facts(cpus, gpus)
+            self.facts: dict[str, float | str] = self._facts(cpus, gpus, size)
+            self._followers.begin(config, self._experiment)
             self._undo = undo.pop_all()  # everything went well: undone in close()
         self.facts["setup_s"] = time.perf_counter() - began
 
@@ -120,7 +114,7 @@ class Trial:
         """The next epoch that has not been reported: out of the checkpoint if it is there, else trained now.
 
         A driver can die between a checkpoint and its report; so nothing is trained twice. Of a finished trial the last
-        epoch is reported again. Raises DivergedError, ObjectiveError, StaleAttemptError.
+        epoch is reported again. Raises DivergedError, ObjectiveError, StaleAttemptError, ProcessLostError.
         """
         if not self._verdict(self._reported)[0]:
             if self._reported == self.epoch:
@@ -145,7 +139,7 @@ class Trial:
             if model() is not None:  # an architecture that refers to itself; collecting costs 0.25 s, so only then
                 gc.collect()
         self._undo.close()
-        if self._device.type == "cuda":
+        if self._place.device.type == "cuda":
             torch.cuda.empty_cache()
 
     def __enter__(self) -> Self:
@@ -157,57 +151,12 @@ class Trial:
     def _train_one_epoch(self) -> None:
         """Train, score, save: once the checkpoint is on disk the epoch counts, and not before."""
         epoch, began = self.epoch + 1, time.perf_counter()
-        reset_peak(self._device)
-        with seeded(self.config.seed, epoch, self._device):
-            trained = self._trained(epoch)
-            scored, images = self._scored(epoch)
-        metrics = trained | scored
-        metrics["peak_memory_gib"] = peak_gib(self._device)
-        _check_objective(metrics, self.config.objective, epoch)
-        self._experiment.learner.observe(self.config.objective.goodness(metrics))
+        with self._followers.led(epoch):
+            metrics, images = train_and_score(self._experiment, self.config, epoch, self._place)
         metrics["epoch_s"] = time.perf_counter() - began
         self._history.append(metrics)
         self._save(images)
         metrics["epoch_s"] = time.perf_counter() - began  # now with the time that saving took
-
-    def _trained(self, epoch: int) -> Metrics:
-        it, began = self._experiment, time.perf_counter()
-        with closing(self._batches(epoch)) as batches:
-            trained = train_epoch(it.learner, batches, epoch=epoch)
-        took_s = time.perf_counter() - began
-        it.learner.settle(lambda: self._batches(epoch))
-        return {
-            "train_loss": trained.loss,
-            "lr": trained.lr,
-            "images_per_second": trained.images / took_s,
-            "iterations": float(updates_per_epoch(self.config, len(it.train)) * epoch),
-        }
-
-    def _batches(self, epoch: int) -> Generator[Batch]:
-        it, threads = self._experiment, prefetch_threads(self._device, self._cpus)
-        drawn = draws(self.config, len(it.train), epoch)
-        return train_batches(it.train, it.augment, drawn, self._device, threads, it.pretrained.normalization)
-
-    def _scored(self, epoch: int) -> tuple[Metrics, Sequence[SparseMatrix]]:
-        """The scores of the validation split, and the confusion matrix of each of its images."""
-        it, config = self._experiment, self.config
-        model, loss = it.learner.scored, it.learner.loss
-        scored = evaluate(
-            model,
-            loss,
-            it.val,
-            config.evaluation,
-            batch_size=config.batch_size,
-            device=self._device,
-            normalization=it.pretrained.normalization,
-            arithmetic=it.learner.arithmetic,
-        )
-        if not math.isfinite(scored.loss):
-            steps, broken = updates_per_epoch(config, len(it.train)), first_broken(model)
-            raise DivergedError(scored.loss, epoch, steps, it.learner.lr, broken=broken, split="val")
-        boundaries = {f"val_{name}": value for name, value in scored.boundaries.items()}
-        named = scores(scored.confusion, it.classes, scored=it.scored)
-        return {"val_loss": scored.loss, **named, **boundaries}, scored.images
 
     def _save(self, images: Sequence[SparseMatrix]) -> None:
         """Best first: a kill between the files leaves an epoch to train again, and never a best that is missing."""
@@ -249,22 +198,25 @@ class Trial:
     def _verdict(self, epochs: int) -> tuple[bool, str]:
         return verdict(self._history[:epochs], self.config)
 
-    def _facts(self, cpus: int, gpus: float) -> dict[str, float | str]:
-        it, model, image_size = self._experiment, self._experiment.learner.model, self.config.image_size
+    def _facts(self, cpus: int, gpus: float, processes: int) -> dict[str, float | str]:
+        it, image_size = self._experiment, self.config.image_size
+        model, loss = it.learner.model, it.learner.loss
         scored = "" if it.scored is None else f"scored {it.scored}"  # not to be compared either
         fingerprint = hashlib.sha256((it.train.fingerprint + it.val.fingerprint + scored).encode()).hexdigest()[:16]
         return {
             "params_m": sum(p.numel() for p in model.parameters()) / 1e6,
-            "gmacs": gmacs(model, image_size, self._device),
+            "gmacs": gmacs(model, image_size, self._place.device),
             **({} if self._reported else {"latency_ms": self._latency_ms()}),
             **it.learner.arithmetic.facts,
             "train_images": float(len(it.train)),
             "val_images": float(len(it.val)),
             "data_fingerprint": fingerprint,
             **it.pretrained.facts,
-            "device": str(self._device),
+            "device": str(self._place.device),
             "cpus": float(cpus),
             "gpus": gpus,
+            "processes": float(processes),
+            **({} if processes == 1 or loss.adds_up else {"loss_of": "each process's share of a batch"}),
             "host": platform.node(),
             "pid": str(os.getpid()),
             "torch": torch.__version__,
@@ -275,7 +227,7 @@ class Trial:
     def _latency_ms(self) -> float:
         learner = self._experiment.learner
         with learner.arithmetic():
-            return latency_ms(learner.model, self.config.image_size, self._device)
+            return latency_ms(learner.model, self.config.image_size, self._place.device)
 
 
 def best_epoch(history: Sequence[Metrics], objective: Objective) -> int | None:
@@ -296,10 +248,3 @@ def verdict(history: Sequence[Metrics], config: TrialConfig) -> tuple[bool, str]
     if best is not None and config.patience is not None and len(history) - best >= config.patience:
         return True, f"patience: no better {config.objective.metric} for {config.patience} epochs"
     return False, ""
-
-
-def _check_objective(metrics: Metrics, objective: Objective, epoch: int) -> None:
-    if objective.metric not in metrics:
-        raise ObjectiveError(f"epoch {epoch}: no metric '{objective.metric}'; there are {', '.join(sorted(metrics))}")
-    if math.isnan(metrics[objective.metric]):
-        raise ObjectiveError(f"epoch {epoch}: the objective {objective.metric} is not a number")

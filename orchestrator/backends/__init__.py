@@ -58,6 +58,7 @@ def train(assignment: Assignment) -> Steppable:
         reported=assignment.reported,
         cpus=assignment.cpus,
         gpus=assignment.gpus,
+        processes=assignment.processes,
     )
 
 

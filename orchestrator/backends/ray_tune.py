@@ -28,6 +28,7 @@ from segsweep.orchestrator.backends import Steppable, TrialFactory, one_line
 from segsweep.orchestrator.backends._hangs import Hangs
 from segsweep.orchestrator.backends._live import Live
 from segsweep.orchestrator.driving.sweep import Assignment, Sweep
+from segsweep.trainables.parallel import ProcessLostError
 
 log = logging.getLogger(__name__)
 
@@ -176,10 +177,13 @@ class Decisions(Live, FIFOScheduler):
     def on_trial_error(self, controller: Any, trial: Any) -> None:
         assignment: Assignment = trial.config["assignment"]
         error = error_of(trial)
+        cause = error.cause or error if isinstance(error, RayTaskError) else None
         if reason := self._hangs.reason(trial):
             self._sweep.failed(assignment, reason)
-        elif isinstance(error, RayTaskError):  # the trial's own exception, as opposed to a worker or node that died
-            self._sweep.failed(assignment, one_line(error.cause or error), str(error))
+        elif isinstance(cause, ProcessLostError):  # one of several processes that train the trial
+            self._sweep.lost(assignment, one_line(cause), str(error))
+        elif cause is not None:  # the trial's own exception, as opposed to a worker or node that died
+            self._sweep.failed(assignment, one_line(cause), str(error))
         else:
             self._sweep.lost(assignment, one_line(error), worker_log(error))
 

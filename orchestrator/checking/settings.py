@@ -52,13 +52,17 @@ RULES = {
 }
 
 
-def mistake_in(name: str, value_or_domain: Any) -> str | None:
+def mistake_in(name: str, value_or_domain: Any, processes: int = 1) -> str | None:
     """What is wrong with a setting or an image size, with any of the values that it may take; None if nothing is."""
     setting = RULES[name]
     try:
         for sample in sampled_options({name: value_or_domain}):
-            if not setting.fits(sample[name]):
-                return f"must be {setting.allowed}, not {shown(sample[name])}"
+            value: Any = sample[name]
+            if not setting.fits(value):
+                return f"must be {setting.allowed}, not {shown(value)}"
+            if name == "batch_size" and value < processes:
+                too_few = f"{value} are fewer images than the {processes} processes of a trial could share"
+                return f"{too_few} (resources); give at least {processes}"
     except DomainError as error:
         return str(error)
     return None

@@ -133,7 +133,7 @@ class Checks:
         if spec.tracking.uri and spec.tracking.uri != without_password(spec.tracking.uri):
             yield self._at(("tracking", "uri"), HOLDS_PASSWORD)
         for path, name, value in self._settings():
-            if wrong := mistake_in(name, value):
+            if wrong := mistake_in(name, value, spec.resources.team):
                 yield self._at(path, wrong)
         for path, message in own_loss_problems(spec.models, spec.losses):
             yield self._at(path, message)

@@ -62,6 +62,7 @@ class Assignment:
     folder: Path
     cpus: int
     gpus: float
+    processes: int | None = None  # None: one for every GPU, else one
 
     @property
     def trial(self) -> str:
@@ -244,8 +245,9 @@ class Sweep:
     def _start(self, trial: TrialState, cause: Cause) -> Assignment:
         self.record(AttemptStarted(trial=trial.id, attempt=trial.attempt + 1, cause=cause))
         folder = self.folder / "trials" / trial.id
-        cpus = self.plan.spec.resources.cpus
-        return Assignment(trial.config, trial.attempt, trial.epoch, folder, cpus, self.gpus)
+        resources = self.plan.spec.resources
+        place = resources.cpus, self.gpus, resources.processes
+        return Assignment(trial.config, trial.attempt, trial.epoch, folder, *place)
 
     def _waiting(self) -> Iterator[TrialState]:
         """Trials that were interrupted, or crashed and may be tried again; the oldest first."""

@@ -145,7 +145,7 @@ def _unfit(spec: SweepSpec, capacity: Capacity, machinery: Machinery) -> Iterato
         return
     yield from unreachable(machinery.address)
     if spec.resources.gpus == "auto":
-        yield Mistake("resources.gpus", "say how many GPUs a trial gets (0 or 1): a cluster may have to start them")
+        yield Mistake("resources.gpus", "say how many GPUs a trial gets (0, 1 ...): a cluster may have to start them")
     else:
         yield from unfit_precision(spec, capacity)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, model_validator
 
 from segsweep.orchestrator.space.aims import Aim, Bounds
 from segsweep.orchestrator.space.budget import Budget
@@ -26,9 +27,9 @@ def sweep_name(text: str) -> str:
 
 
 def gpu_share(gpus: float) -> float:
-    """`gpus`, if a trial can have so many: it trains on one device. Raises ValueError."""
-    if not 0 <= gpus <= 1:
-        raise ValueError("must be 'auto' or from 0 to 1, since a trial uses one GPU or a share of one")
+    """`gpus`, if a trial can have so many. Raises ValueError."""
+    if not (0 <= gpus <= 1 or (math.isfinite(gpus) and gpus > 1 and gpus == int(gpus))):
+        raise ValueError("must be 'auto', from 0 to 1, since a trial may use a share of one GPU, or a whole number")
     return gpus
 
 
@@ -45,7 +46,7 @@ def as_size(value: Any) -> Any:
 
 
 PositiveInt = Annotated[int, Field(ge=1)]
-GPUShare = Annotated[float, AfterValidator(gpu_share), Field(json_schema_extra={"minimum": 0, "maximum": 1})]
+GPUShare = Annotated[float, AfterValidator(gpu_share), Field(json_schema_extra={"minimum": 0})]
 Sought = Annotated[Objective, BeforeValidator(as_objective, json_schema_input_type=Objective | str)]
 Domain = dict[str, JsonValue]  # in the YAML's notation
 Count = PositiveInt | Domain
@@ -77,10 +78,24 @@ class ComponentSpec(Frozen):
 
 
 class Resources(Frozen):
-    """What one trial gets."""
+    """What one trial gets, all of it on one machine. Several GPUs or processes share the images of every batch."""
 
-    cpus: PositiveInt = 1
+    cpus: PositiveInt = 1  # of all its processes together
     gpus: GPUShare | Literal["auto"] = "auto"  # auto: one if the machine has any
+    processes: PositiveInt | None = None  # that train it together; without GPUs only, which have one each
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.processes is not None and self.gpus != 0:
+            raise ValueError("takes `processes` with `gpus: 0` only, since every GPU has one; leave either out")
+        if self.cpus < self.team:
+            raise ValueError(f"needs `cpus: {self.team}` or more, one for each of the {self.team} processes of a trial")
+        return self
+
+    @property
+    def team(self) -> int:
+        """How many processes train a trial together."""
+        return self.processes or (1 if self.gpus == "auto" else max(1, int(self.gpus)))
 
 
 class Tracking(Frozen):

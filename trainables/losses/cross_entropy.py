@@ -30,6 +30,11 @@ def check(options: Options, task: Task) -> Iterable[Problem]:
     return [*class_count_problems(task), *weight_problems(options, task)]
 
 
+def adds_up(options: Options) -> bool:
+    """The loss of a batch is the mean of its parts' losses by labelled pixels with `class_weights: none` only."""
+    return options.class_weights == "none"
+
+
 def build(options: Options, context: LossContext) -> nn.Module:
     from torch import nn
     from torch.nn import functional as F

@@ -29,6 +29,11 @@ def check(options: Options, task: Task) -> Iterable[Problem]:
     return [*class_count_problems(task), *weight_problems(options, task)]
 
 
+def adds_up(options: Options) -> bool:
+    """The loss of a batch is the mean of its parts' losses by labelled pixels."""
+    return True
+
+
 def build(options: Options, context: LossContext) -> nn.Module:
     import torch
     from torch import nn

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, create_model, model_validator
 
-from segsweep.trainables import catalog
+from segsweep.trainables import catalog, components
 from segsweep.trainables.components import ComponentOptions, LossComponent, LossContext, Problem, Task
 
 if TYPE_CHECKING:
@@ -72,6 +72,11 @@ def check(options: Terms, task: Task) -> Iterable[Problem]:
     for name, _, component, term in _terms(options):
         for option, message in component.check(term, task):
             yield Problem(f"{name}.{option}" if option else name, message)
+
+
+def adds_up(options: Terms) -> bool:
+    """The loss of a batch is the mean of its parts' losses by labelled pixels if that is so of every term."""
+    return all(components.adds_up(component, term) for _, _, component, term in _terms(options))
 
 
 def build(options: Terms, context: LossContext) -> nn.Module:

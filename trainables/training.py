@@ -1,0 +1,102 @@
+"""What a trial does in an epoch: it trains, and it scores the validation split."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from typing import NamedTuple
+
+import torch
+
+from segsweep.trainables.batches import Batch, prefetch_threads, train_batches
+from segsweep.trainables.config import Objective, TrialConfig
+from segsweep.trainables.confusions import SparseMatrix
+from segsweep.trainables.divergence import DivergedError, first_broken
+from segsweep.trainables.epochs import draws, updates_per_epoch
+from segsweep.trainables.experiment import Experiment
+from segsweep.trainables.isolation import seeded
+from segsweep.trainables.loop import evaluate, train_epoch
+from segsweep.trainables.memory import peak_gib, reset_peak
+from segsweep.trainables.metrics import scores
+
+Metrics = dict[str, float]
+
+
+class ObjectiveError(RuntimeError):
+    """An epoch gave no usable value of the objective, so the trial cannot be compared with others."""
+
+
+class Place(NamedTuple):
+    """Where a process trains."""
+
+    device: torch.device
+    cpus: int
+
+
+def train_and_score(
+    it: Experiment, config: TrialConfig, epoch: int, place: Place
+) -> tuple[Metrics, Sequence[SparseMatrix]]:
+    """One epoch (1, 2 ...): its metrics, and the confusion matrix of every validation image.
+
+    Every process of a team calls it at once, and all get the same, but for what the clock says.
+    Raises DivergedError, ObjectiveError.
+    """
+    reset_peak(place.device)
+    with seeded(config.seed, epoch, place.device, it.learner.team.rank):
+        trained = _trained(it, config, epoch, place)
+        scored, images = _scored(it, config, epoch, place)
+    metrics = trained | scored
+    metrics["peak_memory_gib"] = max(it.learner.team.gathered(peak_gib(place.device)))
+    check_objective(metrics, config.objective, epoch)
+    it.learner.observe(config.objective.goodness(metrics))
+    return metrics, images
+
+
+def _trained(it: Experiment, config: TrialConfig, epoch: int, place: Place) -> Metrics:
+    def batches() -> Generator[Batch]:
+        drawn, threads = draws(config, len(it.train), epoch), prefetch_threads(place.device, place.cpus)
+        normalization, team = it.pretrained.normalization, it.learner.team
+        return train_batches(it.train, it.augment, drawn, place.device, threads, normalization, team)
+
+    began = time.perf_counter()
+    with closing(batches()) as each:
+        trained = train_epoch(it.learner, each, epoch=epoch)
+    took_s = time.perf_counter() - began
+    it.learner.settle(batches)
+    return {
+        "train_loss": trained.loss,
+        "lr": trained.lr,
+        "images_per_second": trained.images / took_s,
+        "iterations": float(updates_per_epoch(config, len(it.train)) * epoch),
+    }
+
+
+def _scored(it: Experiment, config: TrialConfig, epoch: int, place: Place) -> tuple[Metrics, Sequence[SparseMatrix]]:
+    model = it.learner.scored
+    scored = evaluate(
+        model,
+        it.learner.loss,
+        it.val,
+        config.evaluation,
+        batch_size=config.batch_size,
+        device=place.device,
+        normalization=it.pretrained.normalization,
+        arithmetic=it.learner.arithmetic,
+        team=it.learner.team,
+    )
+    if not math.isfinite(scored.loss):
+        steps, broken = updates_per_epoch(config, len(it.train)), first_broken(model)
+        raise DivergedError(scored.loss, epoch, steps, it.learner.lr, broken=broken, split="val")
+    boundaries = {f"val_{name}": value for name, value in scored.boundaries.items()}
+    named = scores(scored.confusion, it.classes, scored=it.scored)
+    return {"val_loss": scored.loss, **named, **boundaries}, scored.images
+
+
+def check_objective(metrics: Metrics, objective: Objective, epoch: int) -> None:
+    """Raises ObjectiveError."""
+    if objective.metric not in metrics:
+        raise ObjectiveError(f"epoch {epoch}: no metric '{objective.metric}'; there are {', '.join(sorted(metrics))}")
+    if math.isnan(metrics[objective.metric]):
+        raise ObjectiveError(f"epoch {epoch}: the objective {objective.metric} is not a number")
