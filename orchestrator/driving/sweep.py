@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import math
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +16,11 @@ from typing import Any, Literal
 
 from segsweep.orchestrator.driving.groups import Groups
 from segsweep.orchestrator.driving.halting import Halt
+from segsweep.orchestrator.driving.missing import MissingTrials
 from segsweep.orchestrator.driving.spending import Spending
 from segsweep.orchestrator.driving.verdicts import Verdict, explain_stop, verdict_on
 from segsweep.orchestrator.planning.allocation import Allotment, falls_short
-from segsweep.orchestrator.planning.plan import Combination, CombinationKey, SweepPlan, key_of
+from segsweep.orchestrator.planning.plan import Combination, SweepPlan, key_of
 from segsweep.orchestrator.record.journal import (
     AttemptEnded,
     AttemptStarted,
@@ -29,7 +29,6 @@ from segsweep.orchestrator.record.journal import (
     EpochDone,
     Event,
     Journal,
-    KnownValues,
     RoundClosed,
     Stop,
     SweepCreated,
@@ -85,13 +84,9 @@ class Sweep:
         self.gpus = gpus
         self._listeners = listeners
         self._scheduler, self._searcher = _build_search(plan)
-        self._created: Counter[CombinationKey] = Counter()
         self.allotment = Allotment(plan)
-        self._position = 0  # in the allotment's order: everything before it has its trial
-        self._passed: Counter[CombinationKey] = Counter()  # what is before it
+        self._missing = MissingTrials(self.allotment, self.state)
         self._verdicts: dict[str, Verdict] = {}  # ends that are due but not journalled yet
-        self._known: dict[CombinationKey, list[KnownValues]] = {}  # tried before the searcher is asked
-        self._anew: dict[CombinationKey, list[TrialState]] = {}  # trials whose values are trained again, by combination
         self._due: dict[str, TrialState] = {}  # trials that shall be tried again
         self._groups = Groups(self.allotment, self.state, self._scheduler.rungs)
         self.spending = Spending(plan, self.state, gpus)
@@ -129,7 +124,7 @@ class Sweep:
         if self.running or self.halted is not None:
             return not self.running
         paused = any(self.state.count(cell, "paused") for cell in self.plan.cells)
-        open_trials = paused or self._missing() is not None or bool(self._due)
+        open_trials = paused or self._missing.next() is not None or bool(self._due)
         open_trials = open_trials or self._needed_by_its_cell() is not None
         return not (open_trials or any(self.allotment.due(self.state)))
 
@@ -209,30 +204,18 @@ class Sweep:
             yield promoted, "promote"
         for closed in list(self.allotment.due(self.state)):
             self.record(closed)
-        if (combination := self._missing()) is not None:
+        if (combination := self._missing.next()) is not None:
             yield combination, "new"
         if (promoted := self._promoted(idle=True)) is not None:
             yield promoted, "promote"
         if (needed := self._needed_by_its_cell()) is not None:
             yield needed, "continue"
 
-    def _missing(self) -> Combination | None:
-        """The first in the allotted order that has no trial yet: a combination is in it once for each."""
-        order = self.allotment.order
-        while self._position < len(order):
-            combination = order[self._position]
-            if self._created[combination.key] <= self._passed[combination.key]:
-                return combination
-            self._passed[combination.key] += 1
-            self._position += 1
-        return None
-
     def _create(self, combination: Combination) -> TrialState:
         index = len(self.state.trials)
-        old = next(iter(self._anew.get(combination.key, ())), None)
-        known = self._known.get(combination.key, ())[self._created[combination.key] :]
-        tried_first = old or next(iter(known), None)
-        values = tried_first.values if tried_first else self._searcher.propose(combination, index)
+        old = self._missing.replaced(combination)
+        given = old.values if old else self._missing.known(combination)
+        values = self._searcher.propose(combination, index) if given is None else given
         trial_id = f"{index + 1:03d}"
         config = combination.config(trial_id, values)
         self.record(TrialCreated(trial=trial_id, config=config, values=dict(values), anew=old.id if old else ""))
@@ -279,13 +262,12 @@ class Sweep:
 
     def _needed_within_budget(self) -> Iterator[tuple[TrialState | Combination, Cause]]:
         """What the cells still need, for which the budget was kept back."""
-        for cell, combinations in self.plan.cells.items():
+        for cell in self.plan.cells:
             for trial in self.spending.needed(cell):
                 if trial.status in ("paused", "stopped"):
                     yield trial, "continue"
-            if self.spending.lacks(cell) and self._missing() is not None:
-                open_ = [c for c in combinations if self._created[c.key] < self.allotment.wanted[c.key]]
-                yield from ((combination, "new") for combination in open_[:1])
+            if self.spending.lacks(cell) and (combination := self._missing.of(cell)) is not None:
+                yield combination, "new"
 
     def _no_further_epoch(self, trial: TrialState) -> str:
         """Why a trial that could go on shall not; "" if it shall."""
@@ -325,18 +307,15 @@ class Sweep:
         self.state.apply(event)
         if isinstance(event, TrialCreated | TrialEvent):
             self._note(self.state.trials[event.trial])
+        if isinstance(event, SweepCreated | SweepExtended | TrialCreated):
+            self._missing.absorb(event)
         match event:
-            case SweepCreated():
-                for known in event.known:
-                    self._known.setdefault(known.combination, []).append(known)
             case SweepExtended():
-                self._extend(event)
+                self._verdicts.clear()  # as far as a longer limit changes them, the next epoch gives new ones
+                for trial in self.state.trials.values():
+                    self._note(trial)
             case TrialCreated():
-                key = key_of(event.config)
-                self._created[key] += 1
-                if event.anew:
-                    self._anew[key] = [old for old in self._anew[key] if old.id != event.anew]
-                self._searcher.recall(self.plan.by_key[key], event.trial, event.values)
+                self._searcher.recall(self.plan.by_key[key_of(event.config)], event.trial, event.values)
             case RoundClosed():
                 self.allotment.absorb(event)
             case TrialFacts() | EpochDone():
@@ -348,17 +327,6 @@ class Sweep:
                 trial = self.state.trials[event.trial]
                 if not trial.due_again(self.plan.spec.max_failures):
                     self._searcher.observe(trial)
-
-    def _extend(self, event: SweepExtended) -> None:
-        """Look at everything again: there is more to do, and some of it was done."""
-        for id_ in event.anew:
-            old = self.state.trials[id_]
-            self._created[key_of(old.config)] -= 1
-            self._anew.setdefault(key_of(old.config), []).append(old)
-        self._position, self._passed = 0, Counter()
-        for trial in self.state.trials.values():
-            self._verdicts.pop(trial.id, None)
-            self._note(trial)
 
     def _note(self, trial: TrialState) -> None:
         """Something happened to the trial."""
