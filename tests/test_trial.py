@@ -210,9 +210,11 @@ def test_a_damaged_checkpoint_costs_an_epoch_and_changes_nothing(
     with Trial(config(), tmp_path) as first:
         first.step(), first.step()
     (tmp_path / "last.pt").write_bytes((tmp_path / "last.pt").read_bytes()[:1000])
-    reports = run(config(), tmp_path, attempt=2, reported=2)
+    with Trial(config(), tmp_path, attempt=2, reported=2) as again:
+        reports = list(again.run())
     assert [r.epoch for r in reports] == [2, 3]  # epoch 2 again: the driver calls it redone
     assert same_weights(tmp_path, straight[0])
+    assert "last.pt: not a readable checkpoint" in str(again.facts["damaged_checkpoint"])
 
 
 def test_trials_that_take_turns_in_one_process_do_not_disturb_each_other(

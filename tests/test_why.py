@@ -22,6 +22,7 @@ from segsweep.orchestrator.record.journal import (
     Journal,
     Stop,
     TrialCreated,
+    TrialFacts,
 )
 from segsweep.orchestrator.space.source import parse
 from segsweep.orchestrator.watching.why import as_lines, facts
@@ -163,6 +164,16 @@ def test_a_trial_that_its_cell_needed_tells_what_had_stopped_it(recorder: Record
         "It went on after rung 1: its val_miou 0.5 is below the cutoff 0.7 (rank 2 of 3), because its cell needed a "
         "finished trial."
     ]
+
+
+def test_a_damaged_checkpoint_is_told(recorder: Recorder) -> None:
+    recorder.create("001")
+    recorder.attempt("001", [0.5])
+    damage = {"damaged_checkpoint": "last.pt: not a readable checkpoint: File is not a zip file"}
+    recorder.journal.append(TrialFacts(trial="001", attempt=1, facts=damage))
+    assert recorder.told("001")[1] == (
+        "It went on without a damaged checkpoint (last.pt: not a readable checkpoint: File is not a zip file)."
+    )
 
 
 def test_an_infeasible_trial_names_the_bound(recorder: Recorder) -> None:

@@ -6,6 +6,8 @@ before the present one is kept as `last.prev.pt`: should storage lose the newest
 
 A worker can outlive its killed driver by seconds and meet the attempt that replaces it. So each attempt claims the
 folder with its number, and whoever finds a higher one there may no longer write.
+
+Storage that is full, or stays away (storage.py), ends an attempt with StorageError, and leaves what there was.
 """
 
 from __future__ import annotations
@@ -14,12 +16,14 @@ import logging
 import os
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, NotRequired, TypedDict, cast
 
 import torch
 
 from segsweep.trainables.confusions import Confusions, save_confusions
+from segsweep.trainables.storage import Counter, StorageError, patiently
 from segsweep.trainables.weights.loading import Saved
 
 logger = logging.getLogger(__name__)
@@ -84,33 +88,56 @@ class CheckpointFolder:
     """One attempt's access to a trial's folder."""
 
     def __init__(self, path: Path, attempt: int) -> None:
-        """Create the folder if missing and claim it for `attempt` (1, 2 ...). Raises StaleAttemptError."""
+        """Create the folder if missing and claim it for `attempt` (1, 2 ...).
+
+        Raises StaleAttemptError, StorageError.
+        """
         self.path = path
         self.attempt = attempt
+        self.damage = ""  # what load_last could not read
         path.mkdir(parents=True, exist_ok=True)
         self._replace(ATTEMPT, lambda file: file.write(str(attempt).encode()))
         for leftover in path.glob("*.tmp"):  # of an attempt that was killed while it wrote
             leftover.unlink(missing_ok=True)
 
     def save_last(self, state: Last) -> None:
-        """Replace last.pt durably, keeping the one before. Raises StaleAttemptError, OSError."""
+        """Replace last.pt durably, keeping the one before. Raises StaleAttemptError, StorageError."""
         self._replace(LAST, lambda file: torch.save(state, file), keep=PREVIOUS)
 
     def save_best(self, state: Best, confusions: Confusions) -> None:
-        """Replace confusions.npz, then best.pt, durably. Raises StaleAttemptError, OSError."""
+        """Replace confusions.npz, then best.pt, durably. Raises StaleAttemptError, StorageError."""
         self._replace(CONFUSIONS, lambda file: save_confusions(file, confusions))
         self._replace(BEST, lambda file: torch.save(state, file))
 
     def load_last(self) -> Last | None:
-        """The newest readable state to resume from; None if there is none. Logs what is damaged and passes it over."""
+        """The newest readable state to resume from; None if there is none. `damage` tells what was passed over.
+
+        Raises StorageError.
+        """
         for name in (LAST, PREVIOUS):
             try:
-                return cast(Last, load(self.path / name))
-            except FileNotFoundError:
-                continue
-            except CheckpointError as error:
+                if (state := patiently(partial(self._load, name), self.path / name)) is not None:
+                    return state
+            except (CheckpointError, StorageError) as error:
+                if isinstance(error, StorageError) and not self._is_there():
+                    raise
                 logger.warning("%s; going on without it", error)
+                self.damage = f"{self.damage}; {error}".removeprefix("; ")
         return None
+
+    def _load(self, name: str) -> Last | None:
+        try:
+            return cast(Last, load(self.path / name))
+        except FileNotFoundError:
+            (self.path / ATTEMPT).stat()  # raises if the whole folder is away: then nobody knows
+            return None
+
+    def _is_there(self) -> bool:
+        """The folder is, and a file of it that cannot be read is damaged."""
+        try:
+            return bool((self.path / ATTEMPT).read_bytes())
+        except OSError:
+            return False
 
     def drop_previous(self) -> None:
         """Give back the space of last.prev.pt, once nothing will be resumed any more."""
@@ -118,6 +145,14 @@ class CheckpointFolder:
         (self.path / PREVIOUS).unlink(missing_ok=True)
 
     def _replace(self, name: str, write: Callable[[IO[bytes]], object], keep: str | None = None) -> None:
+        def needed() -> int:
+            counter = Counter()
+            write(cast("IO[bytes]", counter))
+            return counter.size
+
+        patiently(lambda: self._replace_once(name, write, keep), self.path / name, needed)
+
+    def _replace_once(self, name: str, write: Callable[[IO[bytes]], object], keep: str | None) -> None:
         target = self.path / name
         temporary = self.path / f"{name}.{self.attempt}.{os.getpid()}.tmp"
         try:

@@ -221,6 +221,7 @@ class Trial:
             "pid": str(os.getpid()),
             "torch": torch.__version__,
             "checkpoint": str(self._folder.path / BEST),
+            **({"damaged_checkpoint": self._folder.damage} if self._folder.damage else {}),
             "confusions": str(self._folder.path / CONFUSIONS),
         }
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from segsweep.trainables.storage import is_storage_trouble, patiently
+
 if TYPE_CHECKING:
     from segsweep.orchestrator.driving.sweep import Assignment, Sweep
 
@@ -48,9 +50,11 @@ class Backend(Protocol):
 
 
 def train(assignment: Assignment) -> Steppable:
-    """The factory of real trials."""
+    """The factory of real trials. Raises what Trial raises."""
     from segsweep.trainables.trial import Trial
 
+    sweep = assignment.folder.parents[1]
+    patiently(sweep.stat, sweep)  # a trial that made it anew would keep it from coming back
     return Trial(
         assignment.config,
         assignment.folder,
@@ -60,6 +64,14 @@ def train(assignment: Assignment) -> Steppable:
         gpus=assignment.gpus,
         processes=assignment.processes,
     )
+
+
+def failed(sweep: Sweep, assignment: Assignment, error: BaseException, log: str) -> None:
+    """Tell the sweep that a trial raised `error`. log: the traceback."""
+    if is_storage_trouble(error):
+        sweep.unsaved(assignment, one_line(error))
+    else:
+        sweep.failed(assignment, one_line(error), log)
 
 
 def one_line(error: BaseException) -> str:

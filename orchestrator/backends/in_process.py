@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import TypeVar
 
-from segsweep.orchestrator.backends import Steppable, TrialFactory, one_line
+from segsweep.orchestrator.backends import Steppable, TrialFactory, failed
 from segsweep.orchestrator.driving.sweep import Assignment, Sweep
 
 log = logging.getLogger(__name__)
@@ -35,9 +35,8 @@ class InProcess:
                 if sweep.facts(assignment, trial.facts):
                     self._step(sweep, assignment, trial)
         except TrialError as error:
-            log.info("%s failed", assignment.config.label, exc_info=error.__cause__)
-            cause = error.__cause__
-            sweep.failed(assignment, str(error), "".join(traceback.format_exception(cause)))
+            log.info("%s failed", assignment.config.label, exc_info=error.cause)
+            failed(sweep, assignment, error.cause, "".join(traceback.format_exception(error.cause)))
 
     def _step(self, sweep: Sweep, assignment: Assignment, trial: Steppable) -> None:
         while not sweep.stopping:
@@ -49,9 +48,12 @@ class InProcess:
 class TrialError(Exception):
     """The trial's own failure, told from errors of the sweep around it."""
 
+    def __init__(self, cause: Exception) -> None:
+        self.cause = cause
+
 
 def _of_trial(call: Callable[[], T]) -> T:
     try:
         return call()
     except Exception as error:
-        raise TrialError(one_line(error)) from error
+        raise TrialError(error) from error

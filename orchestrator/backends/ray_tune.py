@@ -24,7 +24,7 @@ from ray.tune.stopper import Stopper
 from ray.util.metrics import Gauge
 from ray.util.state import get_log
 
-from segsweep.orchestrator.backends import Steppable, TrialFactory, one_line
+from segsweep.orchestrator.backends import Steppable, TrialFactory, failed, one_line
 from segsweep.orchestrator.backends._hangs import Hangs
 from segsweep.orchestrator.backends._live import Live
 from segsweep.orchestrator.driving.sweep import Assignment, Sweep
@@ -183,7 +183,7 @@ class Decisions(Live, FIFOScheduler):
         elif isinstance(cause, ProcessLostError):  # one of several processes that train the trial
             self._sweep.lost(assignment, one_line(cause), str(error))
         elif cause is not None:  # the trial's own exception, as opposed to a worker or node that died
-            self._sweep.failed(assignment, one_line(cause), str(error))
+            failed(self._sweep, assignment, cause, str(error))
         else:
             self._sweep.lost(assignment, one_line(error), worker_log(error))
 

@@ -10,7 +10,7 @@ import heapq
 import itertools
 from typing import TypeAlias
 
-from segsweep.orchestrator.backends import Report, Steppable, TrialFactory, one_line
+from segsweep.orchestrator.backends import Report, Steppable, TrialFactory, failed
 from segsweep.orchestrator.driving.sweep import Assignment, Sweep
 
 Epoch: TypeAlias = tuple[float, int, Assignment, Steppable, Report]
@@ -51,7 +51,7 @@ class Simulated:
         try:
             report = trial.step()
         except Exception as error:
-            sweep.failed(assignment, one_line(error))
+            failed(sweep, assignment, error, "")
         else:
             ends_at = self.now + report.metrics.get("epoch_s", 0.0)
             heapq.heappush(self._under_way, (ends_at, next(self._order), assignment, trial, report))

@@ -18,6 +18,7 @@ from segsweep.orchestrator.progress import Announce
 from segsweep.orchestrator.record.state import SweepState, TrialState
 from segsweep.orchestrator.tracking.records import sweep_uid
 from segsweep.orchestrator.watching.view import last_words, winners
+from segsweep.trainables.storage import StorageError
 
 
 def announcer(how: Machinery) -> Announce:
@@ -39,6 +40,11 @@ def run_to_the_end(folder: Path, how: Machinery, *, as_json: bool = False) -> Ex
     except KeyboardInterrupt:  # before the sweep could be stopped cleanly, or the second Ctrl-C
         click.echo(f"{folder.name} was stopped at once. Go on: {resume_command(folder)}", err=True)
         if as_json:
+            click.echo(json.dumps(result(folder, ExitCode.INTERRUPTED, unsent=None)))
+        return ExitCode.INTERRUPTED
+    except StorageError as error:  # of the journal, so that nothing more can be recorded
+        click.echo(f"{folder.name} was stopped: {error}. Go on: {resume_command(folder)}", err=True)
+        if as_json and folder.is_dir():
             click.echo(json.dumps(result(folder, ExitCode.INTERRUPTED, unsent=None)))
         return ExitCode.INTERRUPTED
     if as_json:

@@ -10,7 +10,7 @@ import json
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -71,4 +71,5 @@ def heeding(folder: Path, halt: Callable[[Halt], None], over_budget: Callable[[]
     finally:
         done.set()
         watcher.join()
-        (folder / REQUEST).unlink(missing_ok=True)
+        with suppress(OSError):  # the next driver removes it too
+            (folder / REQUEST).unlink(missing_ok=True)

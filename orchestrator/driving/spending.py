@@ -55,10 +55,10 @@ class Spending:
         budget, state = self._plan.spec.budget, self._state
         if budget is None:
             return ""
-        if budget.wall_hours is not None and state.wall_s + now - state.last_time >= 3600 * budget.wall_hours:
+        if budget.wall_hours is not None and state.wall_s + max(0.0, now - state.last_time) >= 3600 * budget.wall_hours:
             return f"the budget of {budget.wall_hours:g} hours is used up"
         if budget.gpu_hours is not None:
-            under_way_s = sum(trial.seconds_until(now) - trial.seconds for trial in state.running)
+            under_way_s = sum(max(0.0, trial.seconds_until(now) - trial.seconds) for trial in state.running)
             if (state.seconds.total() + under_way_s) * self._gpus >= 3600 * budget.gpu_hours:
                 return f"the budget of {budget.gpu_hours:g} GPU-hours is used up"
         return ""

@@ -168,6 +168,11 @@ class Sweep:
         """The configuration crashed: its own exception, in one line. log: its traceback, whose tail is kept."""
         self._end(self.state.trials[assignment.trial], "failed", reason, log=log)
 
+    def unsaved(self, assignment: Assignment, reason: str) -> None:
+        """Storage took no checkpoint: nothing can go on, and everything can be resumed once there is room."""
+        self.halt(Halt(reason))
+        self._end(self.state.trials[assignment.trial], "interrupted", reason)
+
     def lost(self, assignment: Assignment, reason: str, log: str = "") -> None:
         """The worker died (killed, node gone): tried again from the checkpoint, unless that keeps happening."""
         trial = self.state.trials[assignment.trial]

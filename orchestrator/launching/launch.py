@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass
@@ -215,7 +214,7 @@ def _backend(folder: Path, capacity: Capacity, machinery: Machinery, announce: A
 
 
 def _heeding(sweep: Sweep) -> AbstractContextManager[None]:
-    return heeding(sweep.folder, sweep.halt, lambda: sweep.spending.overrun(time.time()))
+    return heeding(sweep.folder, sweep.halt, lambda: sweep.spending.overrun(sweep.journal.clock()))
 
 
 @contextmanager

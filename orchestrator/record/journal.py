@@ -2,13 +2,11 @@
 
 One JSON object a line, flushed at once (a killed driver loses nothing) and fsynced before anybody acts on it. Rungs,
 Optuna studies, MLflow runs and status are all rebuilt by reading it. A line that was torn by a crash is the last one;
-it is dropped when the journal is opened for writing.
+it is dropped when the journal is opened for writing (durable.py).
 """
 
 from __future__ import annotations
 
-import fcntl
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +16,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, JsonValue, TypeAdapter
 
 from segsweep.orchestrator.errors import InputError
+from segsweep.orchestrator.record.durable import DurableFile, TakenError
 from segsweep.trainables.config import Frozen, TrialConfig
 
 Cause = Literal["new", "resume", "retry", "promote", "continue"]
@@ -212,40 +211,34 @@ def _damaged(path: Path, message: str) -> JournalError:
 class Journal:
     """Appends events, one driver at a time: a second one is refused until the first has ended or died."""
 
-    def __init__(self, path: Path, *, clock: Callable[[], float] = time.time, fsync: bool = True) -> None:
-        """path: <sweep folder>/journal.jsonl; created if missing. Raises JournalError if another driver holds it."""
+    def __init__(self, path: Path, *, clock: Callable[[], float] | None = None, fsync: bool = True) -> None:
+        """path: <sweep folder>/journal.jsonl; created if missing. clock: seconds since 1970; default: steady_clock().
+
+        Raises JournalError if another driver holds it.
+        """
         self.path = path
-        self._clock = clock
-        self._fsync = fsync
+        self.clock = clock or steady_clock()
         self._together = 0  # how many `together` blocks we are in
-        self._file = path.open("a+b")
+        with self._told_apart():
+            self._file = DurableFile(path, fsync=fsync)
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel drops it when the process dies
-        except OSError as error:
-            self._file.close()
-            raise JournalError(
-                f"{path}: another segsweep process runs this sweep; wait for it, or stop it with Ctrl-C"
-            ) from error
-        try:
-            self._drop_torn_line()
             self._next_seq = sum(1 for _ in read_events(path))
         except JournalError:
             self._file.close()
             raise
 
-    def _drop_torn_line(self) -> None:
-        data = self.path.read_bytes()
-        if data and not data.endswith(b"\n"):
-            self._file.truncate(data.rfind(b"\n") + 1)
-
     def append(self, event: Event) -> Event:
-        """Write one event, durably unless in `together`, and return it with `seq` and `time` set."""
-        event = event.model_copy(update={"seq": self._next_seq, "time": self._clock()})
-        self._file.write(event.model_dump_json().encode() + b"\n")
-        self._file.flush()
-        self._next_seq += 1
-        if not self._together:
-            self._sync()
+        """Write one event, durably unless in `together`, and return it with `seq` and `time` set.
+
+        Raises StorageError where storage is full or stays away: then the sweep has to end, since nothing more can be
+        written. JournalError if another driver has taken the journal meanwhile.
+        """
+        event = event.model_copy(update={"seq": self._next_seq, "time": self.clock()})
+        with self._told_apart():
+            self._file.append(event.model_dump_json().encode() + b"\n")
+            self._next_seq += 1
+            if not self._together:
+                self._file.sync()
         return event
 
     @contextmanager
@@ -257,11 +250,18 @@ class Journal:
         finally:
             self._together -= 1
             if not self._together:
-                self._sync()
+                with self._told_apart():
+                    self._file.sync()
 
-    def _sync(self) -> None:
-        if self._fsync:
-            os.fsync(self._file.fileno())
+    @contextmanager
+    def _told_apart(self) -> Iterator[None]:
+        """A journal that somebody else has, as opposed to storage that fails."""
+        try:
+            yield
+        except TakenError as error:
+            raise JournalError(
+                f"{self.path}: another segsweep process runs this sweep; wait for it, or stop it with Ctrl-C"
+            ) from error
 
     def close(self) -> None:
         self._file.close()
@@ -271,3 +271,9 @@ class Journal:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def steady_clock() -> Callable[[], float]:
+    """Seconds since 1970 as the machine has them now, and from then on unmoved by whoever sets its clock."""
+    offset = time.time() - time.monotonic()
+    return lambda: offset + time.monotonic()

@@ -155,8 +155,8 @@ class TrialState:
         return self._seconds_before + max(0.0, now - self._began)
 
     def alive_at(self, now: float) -> None:
-        """The attempt was seen at `now`: it has cost that much."""
-        self.seconds = self.seconds_until(now)
+        """The attempt was seen at `now`: it has cost that much, and no less if the clock was set back."""
+        self.seconds = max(self.seconds, self.seconds_until(now))
 
     def end(self, event: AttemptEnded) -> None:
         if self.status == "running" and event.lost != "driver":  # waiting at a rung costs nothing

@@ -62,6 +62,7 @@ def facts(folder: Path, trial: str) -> dict[str, Any]:
         "failures": past.failures,
         "continued": found.continued,
         "log": past.log,
+        "damaged_checkpoint": found.facts.get("damaged_checkpoint", ""),
         "stop": _stop_facts(past.stop, found, state) if past.stop is not None else None,
     }
 
@@ -102,6 +103,8 @@ def as_lines(found: dict[str, Any]) -> Iterator[str]:
     made_of = f"{found['loss']} and {found['optimizer']}" + (f" ({values})" if values else "")
     yield f"Trial {found['trial']}, {found['model']} on {found['dataset']} with {made_of}, {_ending(found)}."
     yield from _before(found)
+    if found["damaged_checkpoint"]:
+        yield f"It went on without a damaged checkpoint ({found['damaged_checkpoint']})."
     if found["log"]:
         yield f"The last lines of its log{'' if found['status'] == 'failed' else ' when it crashed'}:"
         yield from (f"  {line}" for line in found["log"].splitlines())
