@@ -11,7 +11,7 @@ PYTHON ?= python3.11 python3# tried in this order; make setup PYTHON=/path/to/py
 PY := .venv/bin/python
 TYPING := .typing/segsweep/orchestrator .typing/segsweep/trainables
 
-.PHONY: help setup demo test test-slow lint bench wheel
+.PHONY: help setup demo test test-slow drills lint bench wheel
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -26,6 +26,9 @@ test: lint ## ruff, mypy and every test that is not slow; a process for each CPU
 
 test-slow: setup ## the tests that take minutes
 	$(PY) -m pytest -m slow
+
+drills: setup ## every fault on real processes: killed drivers and workers, an MLflow that fails
+	$(PY) -m pytest -m drill
 
 lint: setup ## ruff (rules and format) and mypy --strict
 	$(PY) -m ruff check .

@@ -37,6 +37,8 @@ def check_books(journal: Path, uri: str = "") -> int:
     state, count = SweepState.load(journal), 0
     for trial, run in runs.items():
         if not trial:
+            texts = [file.path for file in connect(uri or created.tracking_uri).list_artifacts(run.info.run_id)]
+            assert texts == ["plan.json", "search_space.yaml", "spec.json"]
             continue
         tags = run.data.tags
         assert tags["mlflow.parentRunId"] == runs[""].info.run_id
@@ -57,7 +59,7 @@ def runs_by_trial(uri: str, uid: str) -> dict[str, Any]:
     """The runs of one sweep by trial id; the sweep's own as "". Fails if a trial has two."""
     client = connect(uri)
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    query = f"tags.`segsweep.sweep_uid` = '{uid}'"
+    query = f"tags.`segsweep.sweep_uid` = '{uid}' and tags.`segsweep.kind` != 'duplicate'"
     runs = client.search_runs(experiments, query, max_results=1000)
     by_trial = {run.data.tags.get("segsweep.trial_id", ""): run for run in runs}
     assert len(by_trial) == len(runs)

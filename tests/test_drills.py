@@ -17,6 +17,7 @@ from segsweep.orchestrator.record.journal import AttemptEnded, AttemptStarted, E
 from segsweep.orchestrator.record.state import SweepState
 
 pytestmark = [
+    pytest.mark.drill,
     pytest.mark.slow,
     pytest.mark.ray,
     pytest.mark.timeout(600),

@@ -41,6 +41,7 @@ from segsweep.orchestrator.record.journal import (
     Journal,
     Stop,
     SweepCreated,
+    SweepExtended,
     TrialCreated,
     TrialFacts,
 )
@@ -252,6 +253,17 @@ def test_artifacts_hold_the_yaml_the_spec_and_the_plan(recorder: Recorder) -> No
     assert (folder / "search_space.yaml").read_text(encoding="utf-8") == "datasets: [camvid]  # ünïcode\n"
     assert json.loads((folder / "spec.json").read_text()) == {"epochs": 3}
     assert json.loads((folder / "plan.json").read_text()) == {"trials": 4}
+
+
+def test_an_extension_replaces_the_spec_and_the_plan(recorder: Recorder) -> None:
+    recorder.create()
+    sync(recorder.folder)
+    recorder.journal.append(SweepExtended(spec={"epochs": 9}, change="epochs 3 -> 9", plan={"trials": 8}))
+    sync(recorder.folder)
+    run_id = runs_of(recorder.uri)[""].info.run_id
+    folder = recorder.folder.parents[1] / "mlruns" / "segsweep" / run_id / "artifacts"
+    stored = {name: json.loads((folder / name).read_text()) for name in ("spec.json", "plan.json")}
+    assert stored == {"spec.json": {"epochs": 9}, "plan.json": {"trials": 8}}
 
 
 def leave_confusions(recorder: Recorder, trial: str, epoch: int) -> Confusions:
@@ -488,6 +500,51 @@ def _rows(uri: str) -> dict[str, list[str]]:
             rows = [row for row in rows if not str(row.get("key")).endswith(("parentRunId", "sweep_uid"))]
             found[table] = sorted(repr([v for k, v in row.items() if k not in differs]) for row in rows)
     return found
+
+
+@pytest.mark.parametrize("may_delete", [True, False])
+def test_a_run_whose_making_was_given_up_and_came_through_late_is_put_aside(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch, may_delete: bool
+) -> None:
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    def forbidden(*_: object) -> None:
+        raise MlflowException("not yours")
+
+    recorder.create()
+    recorder.trial("001", [0.2])
+    sync(recorder.folder)
+    before, client = dump(recorder.uri), connect(recorder.uri)
+    for run in runs_of(recorder.uri).values():
+        client.create_run(run.info.experiment_id, run.info.start_time + 1, run.data.tags, run.info.run_name)
+    if not may_delete:
+        monkeypatch.setattr(MlflowClient, "delete_run", forbidden)
+    sync(recorder.folder)
+    trials = Reader(recorder.uri).trials()
+    assert [(row.trial_id, row.value) for row in trials] == [("001", 0.2)]
+    assert len(Reader(recorder.uri).sweeps()) == 1
+    if may_delete:
+        assert dump(recorder.uri) == before
+
+
+def test_files_that_mlflow_does_not_take_hold_no_number_back_and_are_sent_later(recorder: Recorder) -> None:
+    recorder.create()
+    recorder.start("001")
+    leave_confusions(recorder, "001", 1)
+    recorder.epochs("001", [0.4])
+    recorder.end("001")
+    in_the_way = recorder.folder.parents[1] / "mlruns"
+    in_the_way.write_text("a file where the artifacts belong")
+    with pytest.raises(InputError, match="0 events and 4 files are not sent"):
+        sync(recorder.folder)
+    run = runs_of(recorder.uri)["001"]
+    assert run.data.metrics["best_val_miou"] == 0.4
+    in_the_way.unlink()
+    assert sync(recorder.folder) == 0
+    client = connect(recorder.uri)
+    assert [file.path for file in client.list_artifacts(run.info.run_id)] == ["confusions.npz"]
+    assert len(client.list_artifacts(run.data.tags["mlflow.parentRunId"])) == 3
 
 
 def test_a_store_that_was_replaced_gets_the_whole_sweep_again(recorder: Recorder, empty_store: Path) -> None:

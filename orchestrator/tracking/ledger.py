@@ -16,13 +16,15 @@ class Ledger:
     offset: int = 0  # bytes of the journal that MLflow has
     parent: str = ""  # run id of the sweep
     runs: dict[str, str] = field(default_factory=dict)  # trial id -> run id
-    artifacts: list[str] = field(default_factory=list)  # file names that are stored
+    owed: list[tuple[str, str]] = field(default_factory=list)  # trial id ("" = the sweep) and file to be stored yet
 
     @classmethod
     def load(cls, path: Path) -> Ledger:
         """The ledger in `path`; an empty one if there is none or it was written by another version."""
         try:
-            return cls(**json.loads(path.read_text(encoding="utf-8")))
+            found = cls(**json.loads(path.read_text(encoding="utf-8")))
+            found.owed = [(trial, file) for trial, file in found.owed]  # JSON has lists only
+            return found
         except (OSError, ValueError, TypeError):
             return cls()
 

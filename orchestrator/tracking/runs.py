@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import getpass
 import logging
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segsweep.orchestrator.record.journal import SweepCreated
+from segsweep.orchestrator.record.state import SweepState, TrialState
 from segsweep.orchestrator.tracking import records
 from segsweep.orchestrator.tracking.ledger import Ledger
 from segsweep.orchestrator.tracking.store import connect, message_of, sqlite_path
-from segsweep.orchestrator.tracking.updates import PARENT, RunUpdate
+from segsweep.orchestrator.tracking.updates import PARENT, RunUpdate, texts
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 logger = logging.getLogger(__name__)
 
 PAGE = 1000
+DUPLICATE = "duplicate"  # segsweep.kind of a run that is no longer anybody's
 REFUSALS = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST")  # the user deleted the run: no retry would help
 NAME_LENGTH, TAG_LENGTH, PARAM_LENGTH = 250, 8000, 6000  # what MLflow keeps
 
@@ -27,6 +32,7 @@ class Runs:
     def __init__(self, created: SweepCreated, ledger: Ledger) -> None:
         """Connect, and find the sweep's own run or make it. Raises whatever the store raises."""
         self.ledger = ledger
+        self._created = created
         self.client: MlflowClient = connect(ledger.uri)
         self.experiment = _experiment(self.client, created.experiment, ledger.uri)
         self._bulk = True
@@ -37,12 +43,12 @@ class Runs:
         self.lost = ledger.offset > 0 and parent != ledger.parent
         """The ledger speaks of another run than the store: all has to be sent again."""
         if parent != ledger.parent:
-            ledger.parent, ledger.runs, ledger.artifacts = parent, {}, []
+            ledger.parent, ledger.runs, ledger.owed = parent, {}, []
 
     def _find_parent(self, created: SweepCreated) -> str:
         query = f"tags.`segsweep.kind` = 'sweep' and tags.`segsweep.sweep_uid` = '{records.sweep_uid(created)}'"
-        found = self.client.search_runs([self.experiment], query, max_results=1)
-        return str(found[0].info.run_id) if found else ""
+        found = [str(run.info.run_id) for run in self._search(query)]
+        return self.ledger.parent if self.ledger.parent in found else next(iter(found), "")
 
     def _make_parent(self, created: SweepCreated) -> str:
         tags = {**records.sweep_tags(created), **_source_tags(), "segsweep.status": "running"}
@@ -50,9 +56,12 @@ class Runs:
         return str(run.info.run_id)
 
     def send(self, updates: dict[str, RunUpdate]) -> None:
-        """Raises whatever the store raises; sending the same again is safe, now or in another process."""
+        """Raises whatever the store raises; sending the same again is safe, now or in another process.
+
+        Files are not sent but noted in the ledger as owed: no number waits for one.
+        """
         if PARENT in updates:
-            self._send_parent(updates[PARENT])
+            self._update(self.ledger.parent, updates[PARENT])
         unknown = {trial: u for trial, u in updates.items() if trial and trial not in self.ledger.runs}
         known = {trial: u for trial, u in updates.items() if trial and trial not in unknown}
         if unknown and self._in_doubt:
@@ -63,44 +72,57 @@ class Runs:
         self._in_doubt = bool(unknown)  # until all of them are made and the ledger knows it
         self._make(unknown)
         self._in_doubt = False
-        for trial, update in updates.items():
-            if trial and update.confusions:
-                self._attach(trial, Path(update.confusions), update.best_epoch)
+        owed = [(trial, file) for trial, update in updates.items() for file in update.files]
+        self.ledger.owed = list(dict.fromkeys([*self.ledger.owed, *owed]))
 
-    def _attach(self, trial: str, confusions: Path, best_epoch: int | None) -> None:
-        """Copy the matrices of a trial's best epoch to its run; a trial without them is no reason to stop."""
-        from segsweep.trainables.confusions import load_confusions
+    def deliver(self, state: SweepState) -> None:
+        """Store the files that are owed. Raises whatever the store raises; those that it took are owed no more."""
+        from mlflow.exceptions import MlflowException
 
-        try:
-            if load_confusions(confusions).epoch == best_epoch:  # else its worker was killed before it could report
-                self.client.log_artifact(self.ledger.runs[trial], str(confusions))
-        except FileNotFoundError:
-            logger.debug("trial %s left no %s here", trial, confusions)
-        except Exception as error:
-            logger.warning("MLflow did not take %s: %s", confusions, message_of(error))
+        while self.ledger.owed:
+            trial, file = self.ledger.owed[0]
+            try:
+                if trial == PARENT:
+                    self.client.log_text(self.ledger.parent, texts(state.created or self._created)[file], file)
+                elif _is_of_best_epoch(Path(file), state.trials[trial]):
+                    self.client.log_artifact(self.ledger.runs[trial], file)
+            except MlflowException as error:
+                if error.error_code not in REFUSALS:
+                    raise
+                logger.warning("MLflow refuses the file %s: %s", file, message_of(error))
+            del self.ledger.owed[0]
+
+    def settle(self) -> None:
+        """Put aside second runs of a trial or the sweep, as a call leaves that was given up and came through after all.
+
+        Who may not delete them, because the experiment is somebody else's, leaves them marked.
+        """
+        from mlflow.exceptions import MlflowException
+
+        for run in self._search(f"tags.`segsweep.sweep_uid` = '{records.sweep_uid(self._created)}'"):
+            trial, run_id = run.data.tags.get("segsweep.trial_id", PARENT), run.info.run_id
+            ours = self.ledger.runs.get(trial, run_id) if trial else self.ledger.parent
+            if run_id != ours and run.data.tags["segsweep.kind"] != DUPLICATE:
+                logger.info("run %s is a second one of %s", run_id, trial or "the sweep")
+                self.client.set_tag(run_id, "segsweep.kind", DUPLICATE)
+                with suppress(MlflowException):
+                    self.client.delete_run(run_id)
 
     def _find_runs(self, since_ms: int) -> None:
         """Take up the runs that an earlier writer made, and died before it could note them."""
         query = f"tags.`mlflow.parentRunId` = '{self.ledger.parent}' and attributes.start_time >= {since_ms}"
+        for run in self._search(query):
+            tags = run.data.tags
+            if tags.get("segsweep.kind") != DUPLICATE and (trial := tags.get("segsweep.trial_id")):
+                self.ledger.runs[trial] = run.info.run_id
+
+    def _search(self, query: str) -> Iterator[Run]:
         token = None
         while True:
             page = self.client.search_runs([self.experiment], query, max_results=PAGE, page_token=token)
-            for run in page:
-                if trial := run.data.tags.get("segsweep.trial_id"):
-                    self.ledger.runs[trial] = run.info.run_id
+            yield from page
             if not (token := page.token):
                 return
-
-    def _send_parent(self, update: RunUpdate) -> None:
-        self._update(self.ledger.parent, update)
-        for name, text in update.artifacts.items():
-            if name in self.ledger.artifacts:
-                continue
-            try:
-                self.client.log_text(self.ledger.parent, text, name)
-                self.ledger.artifacts.append(name)
-            except Exception as error:  # no reason to hold back every number; the YAML is in a tag as well
-                logger.warning("MLflow did not take the artifact %s: %s", name, message_of(error))
 
     def _make(self, updates: dict[str, RunUpdate]) -> None:
         """New runs, each with all that is known of it."""
@@ -175,6 +197,19 @@ def _experiment(client: MlflowClient, name: str, uri: str) -> str:
         if found := client.get_experiment_by_name(name):  # another sweep was faster
             return str(found.experiment_id)
         raise
+
+
+def _is_of_best_epoch(confusions: Path, trial: TrialState) -> bool:
+    """Whether the file is there, whole, and of the epoch that counts: else its worker died before it could report."""
+    from segsweep.trainables.confusions import load_confusions
+
+    try:
+        return load_confusions(confusions).epoch == trial.best_epoch
+    except FileNotFoundError:
+        logger.debug("trial %s left no %s here", trial.id, confusions)
+    except Exception as error:
+        logger.warning("%s is not stored in MLflow: %s", confusions, message_of(error))
+    return False
 
 
 def _source_tags() -> dict[str, str]:

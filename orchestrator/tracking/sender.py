@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
@@ -27,6 +29,8 @@ class Sender:
         self._offset = 0  # behind the last event in _updates
         self._created: SweepCreated | None = None
         self._runs: Runs | None = None
+        self.in_doubt = True
+        """A call may have been given up that comes through later, so that there are two runs of something."""
 
     @property
     def unsent(self) -> int:
@@ -40,7 +44,7 @@ class Sender:
         if self._offset == self.ledger.offset:  # else a batch is left over from a failed attempt
             self._read()
         if self._offset == self.ledger.offset:
-            return False
+            return self._tidy()
         if self._updates.runs and not self._send():
             return True
         self.ledger.offset = self._offset
@@ -76,12 +80,41 @@ class Sender:
 
     def _send(self) -> bool:
         """False if the store has lost the sweep: then everything is sent again from the beginning."""
-        assert self._created is not None
-        runs, self._runs = self._runs, None  # a failure leaves doubt about what the store has: connect anew
-        runs = runs or Runs(self._created, self.ledger)
-        if runs.lost:
-            self._rewind(0)
+        with self._connected() as runs:
+            if runs.lost:
+                self._rewind(0)
+                return False
+            runs.send(self._updates.runs)
+            self._updates.runs = {}
+            return True
+
+    def _tidy(self) -> bool:
+        """Once MLflow has every number: the files that it has not taken yet, and runs that a failure made double.
+
+        True if the store has lost the sweep.
+        """
+        if not self.ledger.owed and not self.in_doubt:
             return False
-        runs.send(self._updates.runs)
-        self._runs, self._updates.runs = runs, {}
-        return True
+        in_doubt = self.in_doubt
+        with self._connected() as runs:
+            if runs.lost:
+                self._rewind(0)
+                return True
+            try:
+                runs.deliver(self._updates.state)
+            finally:
+                self.ledger.save(self._path)
+            if in_doubt:
+                runs.settle()
+        self.in_doubt = False
+        return False
+
+    @contextmanager
+    def _connected(self) -> Iterator[Runs]:
+        """The runs in the store. A failure inside leaves doubt about what the store has: then connects anew."""
+        assert self._created is not None
+        runs, self._runs = self._runs, None
+        in_doubt, self.in_doubt = self.in_doubt, True
+        runs = runs or Runs(self._created, self.ledger)
+        yield runs
+        self._runs, self.in_doubt = None if runs.lost else runs, in_doubt

@@ -52,7 +52,7 @@ def sqlite_path(uri: str) -> Path | None:
 def import_mlflow() -> None:
     """Import mlflow (1.2 s) so that it neither chats on the terminal nor retries for minutes."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # the default, 7, blocks for 4 minutes
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # its own retries make a second run of one
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(int(ANSWER_TIMEOUT_S)))
     import mlflow  # noqa: F401
 

@@ -43,9 +43,7 @@ class RunUpdate:
     status: str | None = None  # MLflow's word; None: as it is
     end_ms: int | None = None
     name: str = ""
-    artifacts: dict[str, str] = field(default_factory=dict)  # file name -> text; parent only
-    confusions: str = ""  # path of the trial's file, if it may have one
-    best_epoch: int | None = None  # whose matrices they have to be
+    files: list[str] = field(default_factory=list)  # to be stored beside it: names of `texts`, or a trial's path
 
 
 class Updates:
@@ -82,17 +80,15 @@ class Updates:
     def _sweep(self, event: SweepCreated) -> None:
         update = self._of(PARENT, event)
         update.name = event.sweep
-        update.artifacts = {"search_space.yaml": event.source, "spec.json": _pretty(event.spec)}
-        if event.plan:
-            update.artifacts["plan.json"] = _pretty(event.plan)
+        update.files = list(texts(event))
         update.tags |= records.sweep_tags(event)
         update.params |= records.sweep_params(event)
 
     def _extend(self, event: SweepExtended) -> None:
         """MLflow never changes a parameter, so `epochs` stays what a continued trial began with; its tags say more."""
         update, created = self._of(PARENT, event), self.state.created
-        update.artifacts |= {"spec.json": _pretty(event.spec), "plan.json": _pretty(event.plan)}
         update.tags["segsweep.extended"] = event.change
+        update.files = list(texts(created)) if created is not None else []  # those that are stored are replaced
         for id_ in (*event.continues, *event.anew, *event.dropped):
             trial = self.state.trials[id_]
             if created is not None and trial.attempt:
@@ -120,7 +116,14 @@ class Updates:
         update.status, update.end_ms = records.RUN_STATUS[trial.status], int(event.time * 1000)
         update.tags |= records.status_tags(trial)
         update.points += records.end_points(trial, event)
-        update.confusions, update.best_epoch = str(trial.facts.get("confusions", "")), trial.best_epoch
+        if confusions := str(trial.facts.get("confusions", "")):
+            update.files = [confusions]
+
+
+def texts(created: SweepCreated) -> dict[str, str]:
+    """The files that describe a sweep, by name; `created` as SweepState has it, with what it was extended to."""
+    plan = {"plan.json": _pretty(created.plan)} if created.plan else {}
+    return {"search_space.yaml": created.source, "spec.json": _pretty(created.spec), **plan}
 
 
 def _pretty(tree: dict[str, JsonValue]) -> str:

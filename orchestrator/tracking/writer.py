@@ -48,14 +48,17 @@ class TrackingWriter:
         self._closing.set()
         if self._thread.is_alive():
             self._thread.join(timeout_s)
+        if owed := self._sender.ledger.owed:
+            logger.warning("MLflow has not taken %d files; later: segsweep sync %s", len(owed), self._folder.name)
         return self._sender.unsent
 
     def _run(self) -> None:
-        failures, cpu_s = 0, 0.0
+        failures, cpu_s, failed = 0, 0.0, False
         with ExitStack() as held:
             locked = False
             while True:
                 last_round = self._closing.is_set()  # asked before sending: what was written before close is seen
+                self._sender.in_doubt |= last_round and failed
                 try:
                     if not locked:
                         held.enter_context(exclusive(self._folder))
@@ -63,7 +66,7 @@ class TrackingWriter:
                     cpu_s = self._drain()
                     failures, self._problem = 0, None
                 except Exception as error:  # the sweep goes on whatever happens to MLflow
-                    failures += 1
+                    failures, failed = failures + 1, True
                     self._problem = f"MLflow ({self._sender.ledger.uri or 'not connected'}): {message_of(error)}"
                     logger.debug("sending failed", exc_info=True)
                 if (last_round and not failures) or time.monotonic() >= self._deadline:
@@ -102,7 +105,8 @@ def sync(folder: Path) -> int:
             while sender.step():
                 pass
         except Exception as error:
-            problem = f"{message_of(error)}; {sender.unsent} events are not sent"
+            files = f" and {len(owed)} files" if (owed := sender.ledger.owed) else ""
+            problem = f"{message_of(error)}; {sender.unsent} events{files} are not sent"
             raise InputError(Mistake(f"tracking URI {sender.ledger.uri}", problem)) from error
     return unsent
 
