@@ -220,6 +220,55 @@ def test_tpe_avoids_neighbours_of_infeasible_trials() -> None:
     assert infeasible("tpe") <= 1 < 3 <= infeasible("random")
 
 
+SIZES_SPACE = """
+datasets: [streets]
+models: [{architecture: unet, name: large}, {architecture: unet, name: small}]
+trials: 40
+epochs: 4
+image_size: {choice: [[64, 96], [128, 192], [256, 384]]}
+"""
+
+
+def test_tpe_learns_which_image_sizes_memory_does_not_hold() -> None:
+    """The large model fits at the smallest size only; half of the trials are for learning it."""
+
+    def too_large(name: str) -> int:
+        component: Any = SEARCHERS.get(name)
+        plan, chosen = plan_of(SIZES_SPACE), 0
+        for seed in (1, 2):
+            search = component.build(component.Options(seed=seed), SINGLE)
+            for index, combination in enumerate(plan.order):
+                values = search.propose(combination, index)
+                trial = TrialState(combination.config(f"{index + 1:03d}", values), dict(values), index)
+                search.recall(combination, trial.id, values)
+                if combination.model.name == "large" and values["image_size"] != [64, 96]:
+                    trial.status, trial.facts = "infeasible", {"micro_batch": 0.0}
+                    chosen += index >= 40
+                else:
+                    ended(trial, SINGLE)
+                search.observe(trial)
+        return chosen
+
+    assert too_large("tpe") < 0.6 * too_large("random")
+
+
+def test_tpe_does_not_take_it_from_a_model_that_memory_does_not_hold_that_values_are_bad() -> None:
+    models = "[{architecture: unet, name: large}, {architecture: unet, name: small}]"
+    plan = plan_of(OPEN_SPACE.replace("[{architecture: unet, encoder: resnet18}]", models))
+    search, distances = build("tpe"), []
+    for index, combination in enumerate(plan.order[:60]):
+        values = search.propose(combination, index)
+        trial = TrialState(combination.config(f"{index + 1:03d}", values), dict(values), index)
+        search.recall(combination, trial.id, values)
+        if combination.model.name == "large":
+            trial.status, trial.facts = "infeasible", {"micro_batch": 0.0}
+        else:
+            lr: Any = ended(trial, SINGLE).values["optimizer.lr"]
+            distances.append(abs(math.log10(lr / 1e-3)))
+        search.observe(trial)
+    assert statistics.fmean(distances[15:]) < 0.8  # uniform draws from four decades are 1 away
+
+
 def hypervolume(found: list[Values], worst: tuple[float, float] = (-4.0, 2.0)) -> float:
     """Area between the Pareto front of (val_miou, gmacs) and a point that is worse in both."""
     plan = plan_of(OPEN_SPACE)

@@ -23,6 +23,7 @@ from segsweep.orchestrator.record.journal import Journal
 from segsweep.orchestrator.record.state import Cell, SweepState, TrialState
 from segsweep.orchestrator.space.domains import Choice, Range
 from segsweep.orchestrator.space.source import parse
+from segsweep.trainables.components import DoesNotFitError
 
 SPACE = """
 datasets: [streets]
@@ -218,6 +219,20 @@ def test_a_constraint_ends_replayed_trials(recorded: Path, tmp_path: Path) -> No
     strict = record(tmp_path / "strict", space)  # curves that end in their first epoch, by the same constraint
     assert simulate(Recording(plan_of(space), [strict]), workers=1)["epochs"] == 12
     assert any("end before epoch 8" in message for message in mistakes(SPACE, strict))
+
+
+def test_what_memory_did_not_hold_is_infeasible_in_a_simulation_too(tmp_path: Path) -> None:
+    def mishap(assignment: Assignment, epoch: int) -> None:
+        if assignment.config.model.type == "fpn" and epoch == 1:
+            raise DoesNotFitError("memory does not hold 1 image")
+
+    with Journal(tmp_path / "journal.jsonl", fsync=False) as journal:
+        InProcess().run(Sweep(plan_of(), journal), scripted(mishap))
+    found = simulate(Recording(plan_of(), [tmp_path]), workers=1)
+    assert {cell["model"]: (cell["infeasible"], cell["failed"]) for cell in found["cells"]} == {
+        UNET.model: (0, 0),
+        FPN.model: (6, 0),
+    }
 
 
 def test_a_folder_without_a_journal_is_refused(tmp_path: Path) -> None:

@@ -29,9 +29,11 @@ from segsweep.orchestrator.record.journal import (
     Event,
     Journal,
     TrialCreated,
+    TrialFacts,
     read_events,
 )
 from segsweep.orchestrator.space.source import parse
+from segsweep.trainables.components import DoesNotFitError
 
 SPACE = """
 datasets: [{type: streets, name: day}, {type: streets, name: night, variant: night}]
@@ -253,6 +255,48 @@ TRADED = f"""{PROMOTION}
 more_objectives: [gmacs]
 constraints: {{gmacs: {{max: 0.2}}, peak_memory_gib: {{max: 0.0061}}}}
 """.replace("trials: 4", "trials: 9")
+
+
+def test_what_memory_cannot_hold_is_infeasible_and_never_tried_again(backend: Backend, tmp_path: Path) -> None:
+    def mishap(assignment: Assignment, epoch: int) -> float | None:
+        if assignment.config.image_size == (96, 160):
+            raise DoesNotFitError("memory does not hold 1 image of 96x160 at once (batch_size 8, on cuda:0)")
+        return None
+
+    sizes = "image_size: {choice: [[48, 80], [96, 160]]}\nmax_failures: 2\ntrials: 6\n"
+    space = SPACE.replace("image_size: [48, 80]\n", "").replace("trials: 4\n", sizes)
+    sweep = run(backend, tmp_path, scripted(mishap), plan_of(space))
+    trials = list(sweep.state.trials.values())
+    unfit = [trial for trial in trials if trial.config.image_size == (96, 160)]
+    assert unfit
+    assert len(trials) == 4 * 6
+    for trial in trials:
+        assert (trial.status == "infeasible") == trial.unfit == (trial in unfit)
+        assert trial.status in ("finished", "stopped", "infeasible")
+    for trial in unfit:
+        assert (trial.attempt, trial.epoch, trial.failures) == (1, 0, 0)
+        assert trial.reason == "memory does not hold 1 image of 96x160 at once (batch_size 8, on cuda:0)"
+    assert sweep.over
+    with Journal(tmp_path / "journal.jsonl") as journal:  # read back, it says the same
+        again = Sweep(sweep.plan, journal)
+    assert [trial.unfit for trial in again.state.trials.values()] == [trial.unfit for trial in trials]
+    assert again.over
+
+
+def test_facts_that_change_with_an_epoch_are_recorded(tmp_path: Path) -> None:
+    class Shrinking(ScriptedTrial):
+        def step(self) -> ScriptedReport:
+            report = super().step()
+            if report.epoch == 2:
+                self.facts = {**self.facts, "micro_batch": 4.0, "smaller_batches_for": "BatchNorm"}
+            return report
+
+    sweep = run(InProcess(), tmp_path, Shrinking, plan_of(SPACE.replace("asha, grace: 1, reduction_factor: 3", "fifo")))
+    for trial in sweep.state.trials.values():
+        assert (trial.facts["micro_batch"], trial.facts["smaller_batches_for"]) == (4.0, "BatchNorm")
+        assert trial.facts["device"] == "none"
+    told = [event for event, _ in read_events(tmp_path / "journal.jsonl") if isinstance(event, TrialFacts)]
+    assert len(told) == 2 * len(sweep.state.trials)
 
 
 def test_infeasible_trials_end_at_once_never_rank_and_say_why(backend: Backend, tmp_path: Path) -> None:

@@ -189,6 +189,27 @@ def test_an_infeasible_trial_names_the_bound(recorder: Recorder) -> None:
     assert recorder.told("002") == [f"Trial 002, {WHO}, is infeasible after 2 of 4 epochs: epoch_s 70 is above max 60."]
 
 
+def test_a_trial_that_memory_held_in_parts_or_not_at_all_says_so(recorder: Recorder) -> None:
+    for trial in ("001", "002"):
+        recorder.create(trial)
+    recorder.attempt("001", [0.5])
+    for seen, told in (
+        ("", ", which changes nothing but the time."),
+        ("BatchNorm, dice", "; BatchNorm, dice saw only these."),
+    ):
+        found: dict[str, float | str] = {"micro_batch": 2.0, "smaller_batches_for": seen}
+        recorder.journal.append(TrialFacts(trial="001", attempt=1, facts=found))
+        assert recorder.told("001")[1] == (
+            f"Memory did not hold its batches of 8, so it was trained on 2 images at once{told}"
+        )
+    recorder.attempt("002", [])
+    recorder.journal.append(TrialFacts(trial="002", attempt=1, facts={"micro_batch": 0.0}))
+    recorder.end("002", "infeasible", "memory does not hold 1 image of 96x128 at once")
+    assert recorder.told("002") == [
+        f"Trial 002, {WHO}, is infeasible after 0 of 4 epochs: memory does not hold 1 image of 96x128 at once."
+    ]
+
+
 def test_trials_that_are_not_over_tell_where_they_are(recorder: Recorder) -> None:
     recorder.create("001")
     assert recorder.told("001") == [f"Trial 001, {WHO}, has not begun."]

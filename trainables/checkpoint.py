@@ -33,13 +33,15 @@ CONFUSIONS = "confusions.npz"
 
 
 class Learned(TypedDict):
-    """state_dicts, whose values torch leaves open."""
+    """state_dicts, whose values torch leaves open, and how many images memory held."""
 
     model: dict[str, Any]
     optimizer: dict[str, Any]
     lr_schedule: dict[str, Any]
     average: NotRequired[dict[str, Any]]  # the network with averaged weights, where they are averaged
     scaler: NotRequired[dict[str, Any]]  # of the gradients, in fp16
+    micro_batch: NotRequired[int]  # images at once, where memory did not hold a batch: trained on
+    scoring_batch: NotRequired[int]  # and scored
 
 
 class Last(Learned, Saved):

@@ -102,6 +102,10 @@ class DataError(ValueError):
         self.each = tuple(each) or (message,)
 
 
+class DoesNotFitError(RuntimeError):
+    """Memory does not hold as little as a trial can train on; the message says how much that is, and on what."""
+
+
 class DatasetComponent(Protocol):
     Options: ClassVar[type[ComponentOptions]]  # DatasetOptions in dataset_options.py, for `subset` and `folds`
 

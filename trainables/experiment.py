@@ -87,6 +87,13 @@ def build(config: TrialConfig, device: torch.device, *, pretrained: Pretrained |
     return Experiment(classes, dataset.card.scored, train, val, augment, learner, pretrained)
 
 
+def least_batch(config: TrialConfig, num_classes: int) -> int:
+    """How few images of the configuration's batches its network can be trained on at once: 1, or 2 of a few kinds."""
+    architecture, options = _chosen(catalog.MODELS, config.model)
+    alone = Task(num_classes, config.image_size, batch_size=1)
+    return 2 if config.batch_size > 1 and any(architecture.check(options, alone)) else 1
+
+
 def averaged(model: nn.Module, decay: float) -> ModelEmaV3:
     """Weights and statistics, averaged over updates; the decay grows, so that the first weights are soon forgotten.
 

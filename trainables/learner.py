@@ -19,6 +19,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from segsweep.trainables.arithmetic import FLOAT32, Arithmetic
 from segsweep.trainables.components import FollowsEpochs, HasModes, Outputs, Watchful
 from segsweep.trainables.freezing import Freezing
+from segsweep.trainables.micro_batches import cut
 from segsweep.trainables.parallel.batch_norm import synchronise
 from segsweep.trainables.parallel.team import ALONE, Team
 
@@ -43,6 +44,9 @@ class Learner:
     clip_norm: float | None = None
     arithmetic: Arithmetic = FLOAT32
     team: Team = ALONE
+    micro_batch: int | None = None  # images that are trained on at once; None: a batch, which memory holds
+    least_batch: int = 1  # images that the network can be trained on at once
+    scoring_batch: int | None = None  # images that are scored at once; None: likewise
 
     def __post_init__(self) -> None:
         self.scaler = self.arithmetic.scaler()
@@ -122,7 +126,8 @@ class Learner:
     def _look_at(self, batches: Iterable[Batch]) -> None:
         for batch in batches:
             self.team.idle = not batch.indices
-            self.predict(batch.images)
+            for part in cut(batch, self.micro_batch, self.least_batch):
+                self.predict(part.images)
 
     def observe(self, goodness: float) -> None:
         """To be called after every epoch with the objective's value, negated where lower is better."""
@@ -140,6 +145,10 @@ class Learner:
             state["average"] = self.average.module.state_dict()
         if self.scaler.is_enabled():
             state["scaler"] = self.scaler.state_dict()
+        if self.micro_batch is not None:
+            state["micro_batch"] = self.micro_batch
+        if self.scoring_batch is not None:
+            state["scoring_batch"] = self.scoring_batch
         return state
 
     def load_state_dict(self, state: Learned) -> None:
@@ -150,6 +159,7 @@ class Learner:
             self.average.module.load_state_dict(state["average"])
         if self.scaler.is_enabled():
             self.scaler.load_state_dict(state["scaler"])
+        self.micro_batch, self.scoring_batch = state.get("micro_batch"), state.get("scoring_batch")
 
 
 class _Cost(nn.Module):

@@ -22,6 +22,7 @@ from segsweep.trainables.epochs import grouped
 from segsweep.trainables.inference import predict, predicted_classes
 from segsweep.trainables.learner import Learner
 from segsweep.trainables.metrics import ConfusionMatrix
+from segsweep.trainables.micro_batches import cut
 from segsweep.trainables.normalization import IMAGENET, Normalization
 from segsweep.trainables.parallel.team import ALONE, Team
 
@@ -47,8 +48,9 @@ def train_epoch(learner: Learner, batches: Iterable[Batch], *, epoch: int) -> Tr
     learner.begin(epoch)
     team = learner.team
     total, pixels, images, lr = 0.0, 0, 0, math.nan
-    for step, group in enumerate(grouped(batches, learner.accumulation), start=1):
+    for step, drawn in enumerate(grouped(batches, learner.accumulation), start=1):
         lr = learner.lr
+        group = [part for batch in drawn for part in cut(batch, learner.micro_batch, learner.least_batch)]
         labelled = [int((batch.labels != VOID).sum()) for batch in group]
         whole = team.total(sum(labelled))
         for number, (batch, count) in enumerate(zip(group, labelled, strict=True)):

@@ -44,6 +44,7 @@ METRICS: Mapping[str, MetricName] = {
     "cpu_s": MetricName("min", "s", per_trial=True),
     "setup_s": MetricName("min", "s", per_trial=True),
     "best_epoch": MetricName("min", per_trial=True),
+    "micro_batch": MetricName(unit="images", per_trial=True),  # trained on at once: batch_size, if memory holds it
     "train_images": MetricName(per_trial=True),
     "val_images": MetricName(per_trial=True),
     "gpus": MetricName("min", per_trial=True),

@@ -17,9 +17,10 @@ from segsweep.trainables.divergence import DivergedError, first_broken
 from segsweep.trainables.epochs import draws, updates_per_epoch
 from segsweep.trainables.experiment import Experiment
 from segsweep.trainables.isolation import seeded
-from segsweep.trainables.loop import evaluate, train_epoch
+from segsweep.trainables.loop import ScoredSplit, evaluate, train_epoch
 from segsweep.trainables.memory import peak_gib, reset_peak
 from segsweep.trainables.metrics import scores
+from segsweep.trainables.micro_batches import free, halving, normalizes_batches
 
 Metrics = dict[str, float]
 
@@ -35,13 +36,27 @@ class Place(NamedTuple):
     cpus: int
 
 
+def images_of(config: TrialConfig, device: torch.device) -> str:
+    """Which images memory holds or not, as `halving` says it."""
+    height, width = config.image_size
+    return f"of {height}x{width} at once (batch_size {config.batch_size}, on {device})"
+
+
+def micro_batch_facts(it: Experiment, config: TrialConfig) -> dict[str, float | str]:
+    """How many images are trained on at once and, where these are fewer than asked for, for whom that matters."""
+    if it.learner.micro_batch is None:
+        return {"micro_batch": float(config.batch_size)}
+    changed = ["BatchNorm"] * normalizes_batches(it.learner.model) + [config.loss.name] * (not it.learner.loss.adds_up)
+    return {"micro_batch": float(it.learner.micro_batch), "smaller_batches_for": ", ".join(changed)}
+
+
 def train_and_score(
     it: Experiment, config: TrialConfig, epoch: int, place: Place
 ) -> tuple[Metrics, Sequence[SparseMatrix]]:
     """One epoch (1, 2 ...): its metrics, and the confusion matrix of every validation image.
 
     Every process of a team calls it at once, and all get the same, but for what the clock says.
-    Raises DivergedError, ObjectiveError.
+    Raises DivergedError, ObjectiveError, and DoesNotFitError if memory does not hold what is scored at once.
     """
     reset_peak(place.device)
     with seeded(config.seed, epoch, place.device, it.learner.team.rank):
@@ -74,20 +89,32 @@ def _trained(it: Experiment, config: TrialConfig, epoch: int, place: Place) -> M
 
 
 def _scored(it: Experiment, config: TrialConfig, epoch: int, place: Place) -> tuple[Metrics, Sequence[SparseMatrix]]:
-    model = it.learner.scored
-    scored = evaluate(
-        model,
-        it.learner.loss,
-        it.val,
-        config.evaluation,
-        batch_size=config.batch_size,
-        device=place.device,
-        normalization=it.pretrained.normalization,
-        arithmetic=it.learner.arithmetic,
-        team=it.learner.team,
-    )
+    """Memory decides how many images are scored at once, which changes no score."""
+    team = it.learner.team
+
+    def score(at_once: int) -> ScoredSplit:
+        if at_once < first:
+            it.learner.optimizer.zero_grad(set_to_none=True)
+            free()
+        return evaluate(
+            it.learner.scored,
+            it.learner.loss,
+            it.val,
+            config.evaluation,
+            batch_size=at_once,
+            device=place.device,
+            normalization=it.pretrained.normalization,
+            arithmetic=it.learner.arithmetic,
+            team=team,
+        )
+
+    first = it.learner.scoring_batch or min(config.batch_size, len(it.val))
+    # several processes would have to agree on fewer
+    scored, at_once = halving(score, first, images_of(config, place.device), lambda: 1 if team.size == 1 else first)
+    if at_once < first:
+        it.learner.scoring_batch = at_once
     if not math.isfinite(scored.loss):
-        steps, broken = updates_per_epoch(config, len(it.train)), first_broken(model)
+        steps, broken = updates_per_epoch(config, len(it.train)), first_broken(it.learner.scored)
         raise DivergedError(scored.loss, epoch, steps, it.learner.lr, broken=broken, split="val")
     boundaries = {f"val_{name}": value for name, value in scored.boundaries.items()}
     named = scores(scored.confusion, it.classes, scored=it.scored)

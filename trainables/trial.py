@@ -47,11 +47,12 @@ from segsweep.trainables import catalog
 from segsweep.trainables.checkpoint import BEST, CONFUSIONS, CheckpointFolder, Last
 from segsweep.trainables.config import Objective, TrialConfig
 from segsweep.trainables.confusions import Confusions, SparseMatrix
-from segsweep.trainables.experiment import build, gmacs, latency_ms, pick_device
+from segsweep.trainables.experiment import build, gmacs, latency_ms, least_batch, pick_device
 from segsweep.trainables.horizon import same_course
 from segsweep.trainables.isolation import cpu_threads, seeded
+from segsweep.trainables.micro_batches import free, halving
 from segsweep.trainables.parallel.followers import followers
-from segsweep.trainables.training import Metrics, Place, train_and_score
+from segsweep.trainables.training import Metrics, Place, images_of, micro_batch_facts, train_and_score
 from segsweep.trainables.weights.loading import remembered
 
 
@@ -82,7 +83,7 @@ class Trial:
         """folder: the trial's own; attempt: see checkpoint.py; reported: epochs that the caller knows already.
 
         processes: how many train it together, see parallel; they share the CPUs. None: one for every GPU, else one.
-        Raises DataError, UnknownComponentError, pydantic.ValidationError, StaleAttemptError.
+        Raises DataError, UnknownComponentError, pydantic.ValidationError, StaleAttemptError, DoesNotFitError.
         """
         began = time.perf_counter()
         self.config = config
@@ -93,14 +94,10 @@ class Trial:
             self._followers = undo.enter_context(followers(size, place))
             self._folder = CheckpointFolder(folder, attempt)
             catalog.import_plugins(config.plugins)
-            last = self._last()
-            with seeded(config.seed, 0, place.device):
-                self._experiment = build(config, place.device, pretrained=last and remembered(last))
-            if last is not None:
-                self._experiment.learner.load_state_dict(last)
-            self._history: list[Metrics] = last["history"] if last is not None else []  # [epoch - 1]
-            self._reported = min(reported, len(self._history))
-            self.facts: dict[str, float | str] = self._facts(cpus, gpus, size)
+            self._reported = reported
+            images = images_of(config, place.device)
+            halving(lambda _: self._take_up(), 1, images)
+            self.facts: dict[str, float | str] = halving(lambda _: self._facts(cpus, gpus, size), 1, images)[0]
             self._followers.begin(config, self._experiment)
             self._undo = undo.pop_all()  # everything went well: undone in close()
         self.facts["setup_s"] = time.perf_counter() - began
@@ -114,7 +111,8 @@ class Trial:
         """The next epoch that has not been reported: out of the checkpoint if it is there, else trained now.
 
         A driver can die between a checkpoint and its report; so nothing is trained twice. Of a finished trial the last
-        epoch is reported again. Raises DivergedError, ObjectiveError, StaleAttemptError, ProcessLostError.
+        epoch is reported again. Where memory does not hold a batch, the epoch begins again with half as many images at
+        once. Raises DivergedError, ObjectiveError, StaleAttemptError, ProcessLostError, DoesNotFitError.
         """
         if not self._verdict(self._reported)[0]:
             if self._reported == self.epoch:
@@ -133,11 +131,7 @@ class Trial:
 
     def close(self) -> None:
         """Give memory and threads back. The trial cannot be used afterwards; closing twice does nothing."""
-        if "_experiment" in self.__dict__:
-            model = weakref.ref(self._experiment.learner.model)
-            del self._experiment
-            if model() is not None:  # an architecture that refers to itself; collecting costs 0.25 s, so only then
-                gc.collect()
+        self._release()
         self._undo.close()
         if self._place.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -148,15 +142,54 @@ class Trial:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _release(self) -> None:
+        if "_experiment" in self.__dict__:
+            model = weakref.ref(self._experiment.learner.model)
+            del self._experiment
+            if model() is not None:  # an architecture that refers to itself; collecting costs 0.25 s, so only then
+                gc.collect()
+
+    def _take_up(self, at_once: int | None = None) -> None:
+        """Build what the configuration stands for, and go on where its checkpoint ends; at_once: see micro_batch."""
+        last = self._last()
+        with seeded(self.config.seed, 0, self._place.device):
+            self._experiment = build(self.config, self._place.device, pretrained=last and remembered(last))
+        if last is not None:
+            self._experiment.learner.load_state_dict(last)
+        learner = self._experiment.learner
+        learner.micro_batch = at_once or learner.micro_batch
+        if learner.micro_batch is not None:
+            learner.least_batch = least_batch(self.config, len(self._experiment.classes))
+        self._history: list[Metrics] = last["history"] if last is not None else []  # [epoch - 1]
+        self._reported = min(self._reported, len(self._history))
+
     def _train_one_epoch(self) -> None:
         """Train, score, save: once the checkpoint is on disk the epoch counts, and not before."""
-        epoch, began = self.epoch + 1, time.perf_counter()
-        with self._followers.led(epoch):
-            metrics, images = train_and_score(self._experiment, self.config, epoch, self._place)
+        began, config, it = time.perf_counter(), self.config, self._experiment
+        first, classes = it.learner.micro_batch or min(config.batch_size, len(it.train)), len(it.classes)
+        alone = it.learner.team.size == 1  # several processes would have to begin again together
+        del it  # another attempt needs its room
+        (metrics, images), _ = halving(
+            lambda at_once: self._attempt(at_once, again=at_once < first),
+            first,
+            images_of(config, self._place.device),
+            lambda: least_batch(config, classes) if alone else first,
+        )
         metrics["epoch_s"] = time.perf_counter() - began
         self._history.append(metrics)
         self._save(images)
         metrics["epoch_s"] = time.perf_counter() - began  # now with the time that saving took
+
+    def _attempt(self, at_once: int, *, again: bool) -> tuple[Metrics, Sequence[SparseMatrix]]:
+        """The next epoch; again: after memory did not hold more images at once, from where the epoch began."""
+        if again:
+            self._release()
+            free()
+            self._take_up(at_once)
+            self.facts |= micro_batch_facts(self._experiment, self.config)
+        epoch = self.epoch + 1
+        with self._followers.led(epoch):
+            return train_and_score(self._experiment, self.config, epoch, self._place)
 
     def _save(self, images: Sequence[SparseMatrix]) -> None:
         """Best first: a kill between the files leaves an epoch to train again, and never a best that is missing."""
@@ -208,6 +241,7 @@ class Trial:
             "gmacs": gmacs(model, image_size, self._place.device),
             **({} if self._reported else {"latency_ms": self._latency_ms()}),
             **it.learner.arithmetic.facts,
+            **micro_batch_facts(it, self.config),
             "train_images": float(len(it.train)),
             "val_images": float(len(it.val)),
             "data_fingerprint": fingerprint,

@@ -2,7 +2,7 @@
 
 A backend knows no search space, no rung and no journal. It asks `sweep.next()`, passes facts and epochs to
 `sweep.facts()` and `sweep.report()`, which answer whether the trial goes on, and says what became of workers with
-`failed`, `lost` and `interrupted`.
+`failed`, `unfit`, `lost` and `interrupted`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from segsweep.trainables.components import DoesNotFitError
 from segsweep.trainables.storage import is_storage_trouble, patiently
 
 if TYPE_CHECKING:
@@ -33,7 +34,9 @@ class Steppable(Protocol):
     """What a worker runs: the Trial of segsweep.trainables, or a stand-in of a benchmark."""
 
     @property
-    def facts(self) -> Mapping[str, float | str]: ...
+    def facts(self) -> Mapping[str, float | str]:
+        """May grow or change with an epoch."""
+
     def step(self) -> Report: ...
     def close(self) -> None: ...
 
@@ -66,9 +69,16 @@ def train(assignment: Assignment) -> Steppable:
     )
 
 
+def changes(facts: Mapping[str, float | str], told: Mapping[str, float | str]) -> dict[str, float | str]:
+    """What a trial has found out since its facts were told."""
+    return {name: value for name, value in facts.items() if told.get(name) != value}
+
+
 def failed(sweep: Sweep, assignment: Assignment, error: BaseException, log: str) -> None:
     """Tell the sweep that a trial raised `error`. log: the traceback."""
-    if is_storage_trouble(error):
+    if isinstance(error, DoesNotFitError):
+        sweep.unfit(assignment, str(error))
+    elif is_storage_trouble(error):
         sweep.unsaved(assignment, one_line(error))
     else:
         sweep.failed(assignment, one_line(error), log)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import TypeVar
 
-from segsweep.orchestrator.backends import Steppable, TrialFactory, failed
+from segsweep.orchestrator.backends import Steppable, TrialFactory, changes, failed
 from segsweep.orchestrator.driving.sweep import Assignment, Sweep
 
 log = logging.getLogger(__name__)
@@ -32,15 +32,19 @@ class InProcess:
         log.info("%s: attempt %d", assignment.config.label, assignment.attempt)
         try:
             with closing(_of_trial(lambda: factory(assignment))) as trial:
-                if sweep.facts(assignment, trial.facts):
-                    self._step(sweep, assignment, trial)
+                told = dict(trial.facts)
+                if sweep.facts(assignment, told):
+                    self._step(sweep, assignment, trial, told)
         except TrialError as error:
             log.info("%s failed", assignment.config.label, exc_info=error.cause)
             failed(sweep, assignment, error.cause, "".join(traceback.format_exception(error.cause)))
 
-    def _step(self, sweep: Sweep, assignment: Assignment, trial: Steppable) -> None:
+    def _step(self, sweep: Sweep, assignment: Assignment, trial: Steppable, told: dict[str, float | str]) -> None:
         while not sweep.stopping:
             report = _of_trial(trial.step)
+            if news := changes(trial.facts, told):
+                told |= news
+                sweep.facts(assignment, news)
             if not sweep.report(assignment, report.epoch, report.metrics, report.reason if report.done else ""):
                 return
 

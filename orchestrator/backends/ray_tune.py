@@ -24,7 +24,7 @@ from ray.tune.stopper import Stopper
 from ray.util.metrics import Gauge
 from ray.util.state import get_log
 
-from segsweep.orchestrator.backends import Steppable, TrialFactory, failed, one_line
+from segsweep.orchestrator.backends import Steppable, TrialFactory, changes, failed, one_line
 from segsweep.orchestrator.backends._hangs import Hangs
 from segsweep.orchestrator.backends._live import Live
 from segsweep.orchestrator.driving.sweep import Assignment, Sweep
@@ -234,6 +234,7 @@ class RayTrial(tune.Trainable):
         self._facts_first = facts_first
         self._assignment: Assignment = config["assignment"]
         self._trial: Steppable | None = None
+        self._told: dict[str, float | str] = {}  # the facts that the driver has
         self._gauge = Gauge("segsweep_objective", "The objective after the last epoch", tag_keys=("sweep", "trial"))
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -242,24 +243,28 @@ class RayTrial(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """One epoch, the first one with the trial's facts; or these alone, before it, where they may end the trial.
+        """One epoch, with the facts that are new; or these alone, before the first, where they may end the trial.
 
         The trial is built here, not in setup, so that its errors are this trial's and no other's.
         """
-        facts: dict[str, float | str] = {}
         if self._trial is None:
             print(f"{self._assignment.config.label}: attempt {self._assignment.attempt}", flush=True)
-            self._trial = self._factory(self._assignment)
-            facts = dict(self._trial.facts)
+            self._trial, self._told = self._factory(self._assignment), {}
             if self._facts_first:
-                return {"segsweep": (facts, None)}  # in a tuple: Tune takes mappings apart
+                return {"segsweep": (self._news(self._trial), None)}  # in a tuple: Tune takes mappings apart
         report = self._trial.step()
         value = report.metrics.get(self._assignment.config.objective.metric, float("nan"))
         print(f"{self._assignment.config.label}: epoch {report.epoch}: {value:.4f}", flush=True)
         sweep = self._assignment.folder.parents[1].name
         self._gauge.set(value, tags={"sweep": sweep, "trial": self._assignment.config.label})
         epoch = (report.epoch, dict(report.metrics), report.reason if report.done else "")
-        return {"segsweep": (facts, epoch)}
+        return {"segsweep": (self._news(self._trial), epoch)}
+
+    def _news(self, trial: Steppable) -> dict[str, float | str]:
+        """The facts that the driver does not have."""
+        news = changes(trial.facts, self._told)
+        self._told |= news
+        return news
 
     def cleanup(self) -> None:
         if self._trial is not None:

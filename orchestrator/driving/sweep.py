@@ -173,6 +173,13 @@ class Sweep:
         self.halt(Halt(reason))
         self._end(self.state.trials[assignment.trial], "interrupted", reason)
 
+    def unfit(self, assignment: Assignment, reason: str) -> None:
+        """Memory does not hold as little as the configuration can be trained on: it is never tried again."""
+        trial = self.state.trials[assignment.trial]
+        with self.journal.together():
+            self.record(TrialFacts(trial=trial.id, attempt=assignment.attempt, facts={"micro_batch": 0.0}))
+            self._end(trial, "infeasible", reason)
+
     def lost(self, assignment: Assignment, reason: str, log: str = "") -> None:
         """The worker died (killed, node gone): tried again from the checkpoint, unless that keeps happening."""
         trial = self.state.trials[assignment.trial]

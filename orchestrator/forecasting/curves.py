@@ -19,6 +19,7 @@ from segsweep.orchestrator.planning.plan import Combination, SweepPlan
 from segsweep.orchestrator.record.state import Cell, SweepState, TrialState
 from segsweep.orchestrator.space.domains import Domain, Range
 from segsweep.orchestrator.space.spec import SETTINGS, SweepSpec
+from segsweep.trainables.components import DoesNotFitError
 from segsweep.trainables.config import Objective, TrialConfig
 from segsweep.trainables.metric_names import OBJECTIVES
 
@@ -34,7 +35,7 @@ class Curve:
     ends: int  # the epoch after which a trial with this curve finishes, under the simulated sweep's rules
     values: tuple[float, ...]  # the objective after epoch 1, 2 ...; NaN where it was not a number
     metrics: tuple[Mapping[str, float | None], ...]  # as many
-    infeasible: bool  # it breaks a constraint of the simulated sweep, which ends it as the recorded one did
+    infeasible: bool  # memory does not hold it, or it breaks a constraint of the simulated sweep, which ends it as well
 
     @property
     def failed(self) -> bool:
@@ -93,7 +94,7 @@ class Recording:
             missing = range(len(values) + 1, spec.epochs + 1)
             values += [values[best - 1]] * len(missing)
             metrics += [metrics[best - 1] | _iterations(metrics[0], epoch) for epoch in missing]
-        infeasible = bool(spec.aim.outside(trial))
+        infeasible = trial.unfit or bool(spec.aim.outside(trial))
         curve = Curve(source, trial, _ends(values, spec), tuple(values), tuple(metrics), infeasible)
         self.curves[trial.cell].append(curve)
 
@@ -220,6 +221,8 @@ class ReplayedTrial:
     def step(self) -> ReplayedEpoch:
         curve = self._curve
         if self._epoch >= len(curve.values):
+            if curve.trial.unfit:
+                raise DoesNotFitError(curve.trial.reason)
             raise RuntimeError(f"recorded trial {curve.trial.id} failed here: {curve.trial.reason}")
         self._epoch += 1
         recorded = curve.metrics[self._epoch - 1]

@@ -97,6 +97,11 @@ class TrialState:
         """It ended, and not only for now."""
         return self.status in ("finished", "stopped", "failed", "infeasible", "superseded")
 
+    @property
+    def unfit(self) -> bool:
+        """It is infeasible since memory does not hold it."""
+        return self.status == "infeasible" and self.facts.get("micro_batch") == 0
+
     def due_again(self, max_failures: int) -> bool:
         """It shall be tried again: interrupted, never started, or crashed no more often than that."""
         return self.status in ("interrupted", "created") or (self.status == "failed" and self.failures <= max_failures)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import random
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 import optuna
@@ -35,6 +35,7 @@ SamplerFactory = Callable[[int], optuna.samplers.BaseSampler]
 """seed -> sampler. A fresh one for each proposal, so that a proposal depends on the history and nothing else."""
 
 DIRECTION = {"min": StudyDirection.MINIMIZE, "max": StudyDirection.MAXIMIZE}
+MEMORY = "memory"  # Optuna's name of the constraint that a trial fits; no metric has it
 REDRAWS = 20  # of the sampler, which may insist on taken values, before values are drawn uniformly instead
 
 
@@ -84,7 +85,8 @@ class OptunaSearcher:
 
         A trial that failed is told as pruned at no step, which TPE ranks behind all others: neighbours of a
         configuration that diverges are avoided, where FAIL would be ignored. One outside the constraints is told how
-        far, and what was measured of it.
+        far, and what was measured of it. So is one that memory does not hold, where its study is its model's own; where
+        it is not, the others fit at the same values, and nothing is told.
         """
         if trial.id not in self._trials:
             return
@@ -92,16 +94,18 @@ class OptunaSearcher:
         if study.get_trials(deepcopy=False)[number].state.is_finished():
             return  # a stopped trial that its cell went on with: Optuna keeps the first value
         if values := self._values(trial):
-            for name, excess in self._aim.excesses(trial).items():
+            for name, excess in (self._aim.excesses(trial) | ({MEMORY: 1.0} if trial.unfit else {})).items():
                 _live(study, number).set_constraint(name, excess)
             study.tell(number, values)
+        elif trial.unfit:
+            study.tell(number, state=OptunaState.FAIL)
         else:
             study.tell(number, state=OptunaState.PRUNED)
 
     def _values(self, trial: TrialState) -> list[float]:
         """Of each objective; none if the trial failed. What an infeasible trial was not trained for counts as worst."""
         measured = [trial.measured(objective.metric) for objective in self._aim.objectives]
-        if self._aim.outside(trial):
+        if self._aim.outside(trial) or (trial.unfit and self._differs_by_model(trial.values)):
             measured = [_worst(o) if m is None else m for o, m in zip(self._aim.objectives, measured, strict=True)]
         elif trial.status in ("failed", "infeasible") or None in measured:
             return []
@@ -117,12 +121,16 @@ class OptunaSearcher:
     def _key(self, combination: Combination) -> tuple[str, ...]:
         """Dataset, optimizer and its parameters.
 
-        And the model where costs count: they differ by model, so one that is always too costly or always the cheapest
-        would say of any value that it is bad or good.
+        And the model where costs or memory count: they differ by model, so one that is always too costly or always the
+        cheapest would say of any value that it is bad or good.
         """
         searched = (parameter(*found) for found in combination.domains.items() if found[0].startswith("optimizer."))
-        model = [combination.model.name] if self._aim.more_objectives or self._aim.constraints else []
+        model = [combination.model.name] if self._differs_by_model(combination.domains) else []
         return combination.dataset.name, combination.optimizer.name, *sorted(searched), *model
+
+    def _differs_by_model(self, searched: Collection[str]) -> bool:
+        """Whether what is sought depends on the model. searched: dotted paths."""
+        return bool(self._aim.more_objectives or self._aim.constraints or "image_size" in searched)
 
 
 def _worst(objective: Objective) -> float:

@@ -63,6 +63,9 @@ def facts(folder: Path, trial: str) -> dict[str, Any]:
         "continued": found.continued,
         "log": past.log,
         "damaged_checkpoint": found.facts.get("damaged_checkpoint", ""),
+        "batch_size": found.config.batch_size,
+        "micro_batch": found.facts.get("micro_batch"),
+        "smaller_batches_for": found.facts.get("smaller_batches_for", ""),
         "stop": _stop_facts(past.stop, found, state) if past.stop is not None else None,
     }
 
@@ -127,7 +130,7 @@ def _ending(found: dict[str, Any]) -> str:
             return f"was interrupted after {epochs} ({found['reason']}); `{resume}` goes on with it"
         case "created":
             return "has not begun"
-        case "infeasible" if not found["epochs"]:
+        case "infeasible" if not found["epochs"] and found["micro_batch"] != 0:
             return f"is infeasible: {found['reason']}; it was built, and not trained"
         case status:
             return f"{'' if status == 'failed' else 'is '}{status} after {epochs}: {found['reason']}"
@@ -151,6 +154,13 @@ def _ahead(stop: dict[str, Any]) -> str:
 
 def _before(found: dict[str, Any]) -> Iterator[str]:
     """What happened on the way, and did not end the trial."""
+    if 0 < (found["micro_batch"] or 0) < found["batch_size"]:
+        size, seen = (
+            f"{found['micro_batch']:.0f} image{'s' * (found['micro_batch'] > 1)} at once",
+            found["smaller_batches_for"],
+        )
+        smaller = f"; {seen} saw only these" if seen else ", which changes nothing but the time"
+        yield f"Memory did not hold its batches of {found['batch_size']}, so it was trained on {size}{smaller}."
     if found["continued"] and found["stop"] is not None and found["status"] != "stopped":
         yield f"It went on after {_comparison(found)}, because its cell needed a finished trial."
     failures = found["failures"][: len(found["failures"]) - (found["status"] == "failed")]
