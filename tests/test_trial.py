@@ -14,7 +14,6 @@ import time
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -312,9 +311,13 @@ def test_a_nan_lr_diverges_at_the_next_update() -> None:
     optimizer = torch.optim.SGD(model.parameters(), lr=math.nan)
     schedule = torch.optim.lr_scheduler.ConstantLR(optimizer)
     batches = list(eval_batches(streets("train"), 3, CPU))
-    loss: Any = lambda logits, _: logits.square().mean()  # noqa: E731
+
+    class Squares(nn.Module):
+        def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+            return logits.square().mean()
+
     with pytest.raises(DivergedError, match="step 2, at lr nan: weight weight is not finite"):
-        train_epoch(Learner(model, loss, optimizer, schedule), batches, epoch=1)
+        train_epoch(Learner(model, Squares(), optimizer, schedule), batches, epoch=1)
 
 
 def test_an_epoch_that_breaks_only_at_its_last_update_is_caught_by_validation(tmp_path: Path) -> None:
