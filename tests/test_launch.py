@@ -154,6 +154,8 @@ def test_progress_goes_to_stderr_and_ends_with_the_next_command(finished: Finish
 def test_status_tells_the_same_to_people_and_programs(finished: Finished, run: Run) -> None:
     facts = status_of(run, finished.folder)
     (cell,) = facts["cells"]  # type: ignore[misc]
+    files = sum(file.stat().st_size for file in finished.folder.glob("trials/*/*"))
+    assert 0 <= float(str(facts["disk_gib"])) - files / 2**30 < 0.001  # the journal is small
     counts = {key: facts[key] for key in ("sweep", "state", "trials", "planned", "by_status", "epochs")}
     assert counts == {
         "sweep": "tiny-1", "state": "done", "trials": 2, "planned": 2, "by_status": {"finished": 2}, "epochs": 2,
@@ -161,6 +163,7 @@ def test_status_tells_the_same_to_people_and_programs(finished: Finished, run: R
     assert run("status", finished.folder).out.splitlines() == [
         "tiny-1: done. 2 of 2 trials (2 finished)",
         f"  streets tiny  {cell['best']:.4f} (#{cell['trial']})     2/2 trials, 2 finished",
+        f"  {facts['disk_gib']:.3g} GiB in {finished.folder}",
         f"Next: segsweep leaderboard tiny-1 --tracking-uri {finished.uri}",
     ]
 

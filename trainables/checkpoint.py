@@ -23,13 +23,13 @@ from typing import IO, Any, NotRequired, TypedDict, cast
 import torch
 
 from segsweep.trainables.confusions import Confusions, save_confusions
+from segsweep.trainables.places import BEST, LAST, PREVIOUS
 from segsweep.trainables.storage import Counter, StorageError, patiently
 from segsweep.trainables.weights.loading import Saved
 
 logger = logging.getLogger(__name__)
 
-LAST, PREVIOUS, BEST, ATTEMPT = "last.pt", "last.prev.pt", "best.pt", "attempt"
-CONFUSIONS = "confusions.npz"
+ATTEMPT, CONFUSIONS = "attempt", "confusions.npz"
 
 
 class Learned(TypedDict):

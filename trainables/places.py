@@ -1,4 +1,4 @@
-"""Where data and caches lie: environment variables, each with a default."""
+"""Where data and caches lie: environment variables, each with a default. And how a trial's checkpoints are called."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 DATA_VARIABLE = "SEGSWEEP_DATA"
 CACHE_VARIABLE = "SEGSWEEP_CACHE"
 CACHE_LIMIT_VARIABLE = "SEGSWEEP_CACHE_GIB"
+
+LAST, PREVIOUS, BEST = "last.pt", "last.prev.pt", "best.pt"
 
 
 def data_folder() -> Path:

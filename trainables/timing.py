@@ -1,4 +1,4 @@
-"""How long a configuration trains and scores on this machine, told from a few of its steps."""
+"""How long a configuration trains and scores on this machine, and how large its checkpoints are: from a few steps."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Iterator
 from itertools import chain, count, islice, pairwise
 from statistics import median
-from typing import TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple, cast
 
 if TYPE_CHECKING:
     import torch
@@ -20,10 +20,12 @@ STEPS = 5
 
 
 class Pace(NamedTuple):
-    """What a trial takes of its worker."""
+    """What a trial takes: time of its worker, room for its checkpoints."""
 
     epoch_s: float
     setup_s: float  # once in every attempt
+    last_gib: float = 0.0  # last.pt on disk; 0 if nobody knows
+    best_gib: float = 0.0
 
 
 def measure(config: TrialConfig, *, cpus: int, gpus: float) -> Pace:
@@ -45,7 +47,19 @@ def measure(config: TrialConfig, *, cpus: int, gpus: float) -> Pace:
         setup_s = time.perf_counter() - began
         train_s = _update_s(experiment, longer, device, cpus) * updates_per_epoch(config, len(experiment.train))
         val_s = _val_image_s(experiment, longer, device) * len(experiment.val)
-    return Pace(train_s + val_s, setup_s)
+        learner = experiment.learner
+        return Pace(train_s + val_s, setup_s, _gib(learner.state_dict()), _gib(learner.scored.state_dict()))
+
+
+def _gib(state: object) -> float:
+    """Of a file with that in it."""
+    import torch
+
+    from segsweep.trainables.storage import Counter
+
+    counter = Counter()
+    torch.save(state, cast("IO[bytes]", counter))
+    return counter.size / 2**30
 
 
 def _update_s(it: Experiment, config: TrialConfig, device: torch.device, cpus: int) -> float:

@@ -93,6 +93,10 @@ class Sweep:
         for event, _ in read_events(journal.path):
             self._absorb(event)
 
+    def listen(self, listener: Listener) -> None:
+        """It is told every event from now on, once `state` has it."""
+        self._listeners += (listener,)
+
     # -- what a backend asks ------------------------------------------------------------------------------------
 
     def next(self) -> Assignment | None:

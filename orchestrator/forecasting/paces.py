@@ -16,6 +16,7 @@ from segsweep.orchestrator.progress import Announce
 from segsweep.orchestrator.record.state import Cell, SweepState, TrialState
 from segsweep.orchestrator.space.domains import Domain
 from segsweep.trainables.config import TrialConfig
+from segsweep.trainables.places import BEST, LAST
 from segsweep.trainables.timing import Pace, measure
 
 
@@ -34,15 +35,17 @@ def recorded_paces(plan: SweepPlan, journals: Iterable[Path], gpus: float) -> Pa
     """
     journals = list(journals)
     found: dict[Cell, list[TrialState]] = {}
+    files: dict[Cell, list[Path]] = {}
     for journal in journals:
         for trial in SweepState.load(journal).trials.values():
             if trial.cell in plan.cells and _comparable(trial, plan.cells[trial.cell][0], gpus):
                 found.setdefault(trial.cell, []).append(trial)
+                files.setdefault(trial.cell, []).append(journal.parent / "trials" / trial.id)
     names = ", ".join(journal.parent.name for journal in journals)
     if not found:
         what = f"have no epoch of the plan's cells at its image sizes on a {'GPU' if gpus else 'CPU'}"
         raise InputError(Mistake(f"--times {names}", f"{what}; name another sweep, or use --measure"))
-    known = {cell: _mean_pace(trials) for cell, trials in found.items()}
+    known = {cell: _mean_pace(trials)._replace(**_sizes(files[cell])) for cell, trials in found.items()}
     assumed = frozenset(plan.cells.keys() - known.keys())
     return Paces({cell: known.get(cell) or _like_others(cell, known) for cell in plan.cells}, f"as in {names}", assumed)
 
@@ -63,6 +66,21 @@ def _mean_pace(trials: list[TrialState]) -> Pace:
     busy_s = sum(trial.seconds - trial.redone_s for trial in trials)
     setup_s = (busy_s - sum(epochs)) / sum(trial.attempt for trial in trials)
     return Pace(epoch_s=fmean(epochs), setup_s=max(0.0, setup_s))
+
+
+def _sizes(folders: list[Path]) -> dict[str, float]:
+    """GiB of the checkpoints that are still there; the largest, since their configurations differ."""
+    return {
+        "last_gib": max((_gib(folder / LAST) for folder in folders), default=0.0),
+        "best_gib": max((_gib(folder / BEST) for folder in folders), default=0.0),
+    }
+
+
+def _gib(file: Path) -> float:
+    try:
+        return file.stat().st_size / 2**30
+    except OSError:
+        return 0.0
 
 
 def _like_others(cell: Cell, known: Mapping[Cell, Pace]) -> Pace:

@@ -56,6 +56,7 @@ def summary(plan: SweepPlan, capacity: Capacity, paces: Paces | None = None) -> 
         }
         if paces
         else None,
+        "disk": _disk(plan, at_once, paces) if paces else None,
         "searched": sorted({path for combination in plan.combinations for path in combination.domains}),
         "scheduler": spec.scheduler.type,
         "searcher": spec.searcher.type,
@@ -65,6 +66,23 @@ def summary(plan: SweepPlan, capacity: Capacity, paces: Paces | None = None) -> 
         "capacity": {"cpus": capacity.cpus, "gpus": capacity.gpus},
         "concurrency": at_once,
     }
+
+
+def _disk(plan: SweepPlan, at_once: int, paces: Paces) -> dict[str, float] | None:
+    """GiB of checkpoints. None if nobody knows their sizes.
+
+    At worst every trial waits at a rung with last, the one before and best, while others write. Once min_finished
+    trials of a cell have finished, those that were stopped keep best alone.
+    """
+    at_worst = at_the_end = 0.0
+    for cell, (_, most) in limits(plan).items():
+        pace = paces.cells[cell]
+        at_worst += most * (2 * pace.last_gib + pace.best_gib)
+        at_the_end += most * (pace.last_gib + pace.best_gib)
+    if not at_worst:
+        return None
+    writing = at_once * max(pace.last_gib for pace in paces.cells.values())
+    return {"at_worst_gib": round(at_worst + writing, 4), "all_finished_gib": round(at_the_end, 4)}
 
 
 def _cell(plan: SweepPlan, cell: Cell, expected: Expected, paces: Paces | None) -> dict[str, Any]:
@@ -77,7 +95,7 @@ def _cell(plan: SweepPlan, cell: Cell, expected: Expected, paces: Paces | None) 
     }
     if paces is None:
         return facts
-    pace = {name: round(seconds, 3) for name, seconds in paces.cells[cell]._asdict().items()}
+    pace = {name: round(seconds, 4) for name, seconds in paces.cells[cell]._asdict().items()}
     return facts | pace | {"busy_s": round(expected.busy_s, 1), "assumed": cell in paces.assumed}
 
 
@@ -107,6 +125,9 @@ def as_lines(facts: dict[str, Any]) -> Iterator[str]:
         f"and {_count(capacity['gpus'], 'GPU')}"
     )
     yield from _time_lines(facts)
+    if disk := facts["disk"]:
+        worst, end = f"{disk['at_worst_gib']:.3g} GiB at worst", f"{disk['all_finished_gib']:.3g} GiB if all finish"
+        yield f"  disk          checkpoints of {worst}, {end}; those of stopped trials are removed"
 
 
 def _too_little(facts: dict[str, Any]) -> str:

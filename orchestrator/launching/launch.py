@@ -14,6 +14,7 @@ from types import FrameType
 from segsweep.orchestrator.backends import Backend, TrialFactory, train
 from segsweep.orchestrator.checking.pretrained import absolute_weights, unusable_weights
 from segsweep.orchestrator.checking.validation import Checked
+from segsweep.orchestrator.driving.collection import Collection
 from segsweep.orchestrator.driving.halting import heeding
 from segsweep.orchestrator.driving.recorded import recorded
 from segsweep.orchestrator.driving.sweep import Sweep
@@ -119,6 +120,7 @@ def run(folder: Path, machinery: Machinery, announce: Announce, factory: TrialFa
         view = View(quiet=machinery.quiet, tracking_problem=lambda: writer.problem)
         sweep = Sweep(SweepPlan.of(spec), journal, gpus=gpus, listeners=(view.on_event,))
         sweep.interrupted("its driver died", lost="driver")  # what the journal still calls running
+        sweep.listen(Collection(sweep.plan, sweep.state, sweep.folder).on_event)
         writer.start()
         try:
             if _is_done(sweep):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,18 @@ def facts(folder: Path) -> dict[str, Any]:
         "allocation": spec.allocation,
         "rounds": [closed.model_dump(include={"dataset", "round", "best", "trials"}) for closed in state.rounds],
         "cells": [_cell_facts(cell.dataset, cell.model, state.cell(cell), allotted[cell]) for cell in plan.cells],
+        "disk_gib": round(_bytes_in(folder) / 2**30, 4),
         "tracking_uri": created.tracking_uri,
     }
+
+
+def _bytes_in(folder: Path) -> int:
+    """Of all files; those that vanish while we look count nothing."""
+    found = 0
+    for path in folder.rglob("*"):
+        with suppress(OSError):
+            found += path.stat().st_size if path.is_file() else 0
+    return found
 
 
 def _shown(trial: TrialState, phase: str) -> str:
@@ -98,6 +109,7 @@ def as_lines(found: dict[str, Any]) -> Iterator[str]:
         yield f"  {name}  {value:16}  {done}"
     for closed in found["rounds"]:
         yield f"  {told(RoundClosed(**closed))}"
+    yield f"  {found['disk_gib']:.3g} GiB in {found['folder']}"
     if found["state"] in ("created", "killed", "interrupted", "crashed"):
         yield f"Next: {resume_command(Path(found['folder']))}"
     elif found["state"] in ("done", "budget"):
