@@ -489,6 +489,18 @@ def test_trials_that_were_scored_differently_are_pointed_out_and_named() -> None
     assert "evaluation" in as_csv(board).splitlines()[0].split(",")
 
 
+def trained_for(epochs: int, sweep: str, status: str = "finished") -> TrialRow:
+    return row("unet", "day", 0.5, status, sweep=sweep, config=a_config("001", "day", "unet", epochs=epochs))
+
+
+def test_finished_trials_of_different_epochs_are_pointed_out() -> None:
+    board = make_board([trained_for(10, "short-1"), trained_for(100, "long-1")], "val_miou")
+    expected = "'day' was trained on for different times (10 epochs in short-1; 100 epochs in long-1): "
+    assert [warning.startswith(expected) for warning in board.warnings] == [True]
+    renewed = make_board([trained_for(10, "a-1", "superseded"), trained_for(100, "a-1")], "val_miou")
+    assert renewed.warnings == ()
+
+
 def test_boundary_scores_beside_the_others_make_no_difference_to_them() -> None:
     rows = [scored_by(Evaluation(), "a-1"), scored_by(Evaluation(boundary=True), "b-1")]
     assert make_board(rows, "val_miou").warnings == ()

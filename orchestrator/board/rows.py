@@ -91,6 +91,7 @@ def _warnings(rows: Sequence[TrialRow], datasets: Sequence[str]) -> Iterator[str
         here = [row for row in rows if row.dataset == dataset]
         yield from _unlike(here, lambda row: row.data_fingerprint, f"'{dataset}' names different data")
         yield from _unlike(here, lambda row: row.evaluation, f"'{dataset}' was scored in different ways")
+        yield from _unlike(here, lambda row: row.epochs, f"'{dataset}' was trained on for different times")
     yield from _uneven(rows)
 
 

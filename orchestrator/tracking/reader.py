@@ -72,6 +72,11 @@ class TrialRow:
         """How it was scored; "" if another version wrote it."""
         return str(self.config.evaluation) if self.config else ""
 
+    @property
+    def epochs(self) -> str:
+        """ "100 epochs", the limit; "" unless it finished: a trial that was extended and superseded has another."""
+        return f"{self.config.epochs} epochs" if self.config and self.status == "finished" else ""
+
 
 class Reader:
     def __init__(self, uri: str) -> None:
