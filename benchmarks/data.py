@@ -31,14 +31,14 @@ import numpy as np
 import torch
 
 from segsweep.trainables.augmentations import light
-from segsweep.trainables.batches import shuffled, train_batches
-from segsweep.trainables.cache import CachedSplit, open_split
-from segsweep.trainables.cache_build import Job, build
-from segsweep.trainables.cache_files import Header
-from segsweep.trainables.cache_locks import writing
+from segsweep.trainables.cache.building import Job, build
+from segsweep.trainables.cache.cached_split import CachedSplit, open_split
+from segsweep.trainables.cache.files import Header
+from segsweep.trainables.cache.locks import writing
 from segsweep.trainables.components import Augmentation, Dataset, DatasetCard, Pair, Sample
 from segsweep.trainables.datasets._files import MaskCodes, read_pair
 from segsweep.trainables.places import data_folder
+from segsweep.trainables.training.batches import shuffled, train_batches
 
 DECODING_BAR = 15.0  # times the images/s of decoding
 ARRAYS_BAR = 0.9  # times those of arrays in memory
@@ -48,7 +48,7 @@ READERS = 4
 READER = """
 import re, sys
 from pathlib import Path
-from segsweep.trainables.cache import _open
+from segsweep.trainables.cache.cached_split import _open
 
 def private():
     return sum(map(int, re.findall(r"Private_\\w+: +(\\d+)", Path("/proc/self/smaps_rollup").read_text())))

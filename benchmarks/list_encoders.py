@@ -1,6 +1,6 @@
-"""Write trainables/encoders.json: every encoder that the installed SMP and timm can build for models of SMP.
+"""Write trainables/models/encoders.json: every encoder that the installed SMP and timm can build for models of SMP.
 
-    python benchmarks/list_encoders.py > trainables/encoders.json        (30 minutes on one core, no network)
+    python benchmarks/list_encoders.py > trainables/models/encoders.json        (30 minutes on one core, no network)
 
 An encoder is listed if it gives SMP's pyramid of five halvings at any size of multiples of 32: each one is built and
 run at two sizes, on the meta device, so no weights are allocated. Networks that are tied to one input size drop out.

@@ -20,8 +20,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from segsweep.trainables.components import VOID
-from segsweep.trainables.inference import predicted_classes
-from segsweep.trainables.metrics import confusion_matrix
+from segsweep.trainables.scoring.inference import predicted_classes
+from segsweep.trainables.scoring.metrics import confusion_matrix
 
 HEIGHT, WIDTH, CLASSES = 1024, 2048, 19
 UPDATE_MS, TIMES_FASTER = 15.0, 2.0  # bars: at most, at least

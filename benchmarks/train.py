@@ -26,14 +26,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from segsweep.trainables.batches import Batch, eval_batches, train_batches
-from segsweep.trainables.cache import CachedSplit
+from segsweep.trainables.cache.cached_split import CachedSplit
 from segsweep.trainables.components import VOID
 from segsweep.trainables.config import Entry, Evaluation, TrialConfig
-from segsweep.trainables.epochs import draws
-from segsweep.trainables.experiment import Experiment, build, pick_device
-from segsweep.trainables.isolation import cpu_threads, seeded
-from segsweep.trainables.loop import evaluate, train_epoch
+from segsweep.trainables.training.batches import Batch, eval_batches, train_batches
+from segsweep.trainables.training.epochs import draws
+from segsweep.trainables.training.experiment import Experiment, build, pick_device
+from segsweep.trainables.training.isolation import cpu_threads, seeded
+from segsweep.trainables.training.loop import evaluate, train_epoch
 
 TRAIN_BAR, EVAL_BAR = 1.03, 1.05
 BATCHES = 3

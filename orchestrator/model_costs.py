@@ -13,7 +13,7 @@ from segsweep.trainables.catalog import MODELS, UnknownComponentError
 from segsweep.trainables.components import ComponentOptions, ModelComponent, Task, WeightsError
 
 if TYPE_CHECKING:
-    from segsweep.trainables.profiling import Profile, Size
+    from segsweep.trainables.training.profiling import Profile, Size
 
 
 class Chosen(NamedTuple):
@@ -42,7 +42,7 @@ def chosen(name: str, assignments: tuple[str, ...], task: Task) -> Chosen:
 
 def size(model: Chosen) -> Size:
     """Raises InputError if its weights cannot be had."""
-    from segsweep.trainables import profiling
+    from segsweep.trainables.training import profiling
 
     try:
         return profiling.size(*model)
@@ -52,9 +52,9 @@ def size(model: Chosen) -> Size:
 
 def profile(model: Chosen, *, cpus: int, gpus: float) -> Profile:
     """Raises InputError if its weights cannot be had."""
-    from segsweep.trainables import profiling
-    from segsweep.trainables.experiment import pick_device
-    from segsweep.trainables.isolation import cpu_threads
+    from segsweep.trainables.training import profiling
+    from segsweep.trainables.training.experiment import pick_device
+    from segsweep.trainables.training.isolation import cpu_threads
 
     try:
         with cpu_threads(cpus):

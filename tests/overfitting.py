@@ -17,16 +17,16 @@ from small_models import SMALL
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segsweep.trainables.batches import Batch, eval_batches
-from segsweep.trainables.cache import open_split
+from segsweep.trainables.cache.cached_split import open_split
 from segsweep.trainables.catalog import DATASETS, LOSSES, LR_SCHEDULES, MODELS, OPTIMIZERS
 from segsweep.trainables.components import VOID, Dataset, Family, LossContext, Task
-from segsweep.trainables.isolation import seeded
-from segsweep.trainables.learner import Learner
-from segsweep.trainables.loop import train_epoch
 from segsweep.trainables.masked_loss import build_loss
-from segsweep.trainables.metrics import confusion_matrix, mean_iou
 from segsweep.trainables.models._sizes import AnySize
+from segsweep.trainables.scoring.metrics import confusion_matrix, mean_iou
+from segsweep.trainables.training.batches import Batch, eval_batches
+from segsweep.trainables.training.isolation import seeded
+from segsweep.trainables.training.learner import Learner
+from segsweep.trainables.training.loop import train_epoch
 
 SIZE = (160, 224)
 PHOTOS = (10, 102, 194, 286)  # of CamVid's train split: three drives, all 11 classes, the rarest on 218 pixels

@@ -14,14 +14,14 @@ from segsweep.orchestrator.checking.validation import check
 from segsweep.orchestrator.forecasting.capacity import Capacity
 from segsweep.orchestrator.launching.preflight import unfit_precision
 from segsweep.orchestrator.space.source import parse
-from segsweep.trainables import checkpoint
-from segsweep.trainables.arithmetic import Arithmetic, arithmetic
-from segsweep.trainables.batches import Batch
 from segsweep.trainables.config import Entry, TrialConfig
-from segsweep.trainables.divergence import first_broken
-from segsweep.trainables.experiment import averaged, build, gmacs
-from segsweep.trainables.learner import Learner
-from segsweep.trainables.loop import evaluate, train_epoch
+from segsweep.trainables.training import checkpoint
+from segsweep.trainables.training.arithmetic import Arithmetic, arithmetic
+from segsweep.trainables.training.batches import Batch
+from segsweep.trainables.training.divergence import first_broken
+from segsweep.trainables.training.experiment import averaged, build, gmacs
+from segsweep.trainables.training.learner import Learner
+from segsweep.trainables.training.loop import evaluate, train_epoch
 from segsweep.trainables.trial import Trial
 
 CPU = torch.device("cpu")

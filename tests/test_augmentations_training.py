@@ -10,12 +10,12 @@ import torch
 from segsweep.orchestrator.checking.validation import check
 from segsweep.orchestrator.planning.plan import SweepPlan
 from segsweep.orchestrator.space.source import parse
-from segsweep.trainables.batches import Batch, train_batches
-from segsweep.trainables.cache import CachedSplit, open_split
+from segsweep.trainables.cache.cached_split import CachedSplit, open_split
 from segsweep.trainables.catalog import AUGMENTATIONS
 from segsweep.trainables.config import TrialConfig
 from segsweep.trainables.datasets import streets
-from segsweep.trainables.epochs import draws
+from segsweep.trainables.training.batches import Batch, train_batches
+from segsweep.trainables.training.epochs import draws
 from segsweep.trainables.trial import Trial
 
 SIZE = (48, 64)

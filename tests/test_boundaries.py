@@ -10,8 +10,8 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from segsweep.trainables.boundaries import BoundaryCounts, boundary_scores
 from segsweep.trainables.components import VOID
+from segsweep.trainables.scoring.boundaries import BoundaryCounts, boundary_scores
 
 Map = npt.NDArray[np.uint8]
 

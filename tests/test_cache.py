@@ -16,11 +16,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from segsweep.trainables.cache import CachedSplit, open_split
+from segsweep.trainables.cache.cached_split import CachedSplit, open_split
 from segsweep.trainables.components import VOID, DataError, Dataset, DatasetCard, Pair, Sample
+from segsweep.trainables.data.resize import resize_image, resize_label
 from segsweep.trainables.datasets import camvid, streets
 from segsweep.trainables.places import cache_folder, variables
-from segsweep.trainables.resize import resize_image, resize_label
 
 SIZE = (32, 48)
 CARD = DatasetCard(("left", "right"), ((0, 0, 0), (255, 0, 0)))
@@ -313,7 +313,8 @@ def test_camvid_counts_are_those_of_its_source(data_root: Path, tmp_path: Path) 
 def test_building_holds_one_image_at_a_time(tmp_path: Path) -> None:
     """64 streets of 512x512 are 50 MB of images; the process grows by far less."""
     code = (
-        "import resource, sys; from pathlib import Path; from segsweep.trainables.cache import open_split\n"
+        "import resource, sys; from pathlib import Path\n"
+        "from segsweep.trainables.cache.cached_split import open_split\n"
         "from segsweep.trainables.datasets import streets\n"
         "def peak(count):\n"
         "    data = streets.build(streets.Options(train=count, size=(512, 512)))\n"

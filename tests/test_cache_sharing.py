@@ -18,15 +18,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segsweep.trainables.cache import CachedSplit, open_split
-from segsweep.trainables.cache_build import Job, build
-from segsweep.trainables.cache_entries import entries
-from segsweep.trainables.cache_files import Header, read_log
-from segsweep.trainables.cache_locks import remove, writing
+from segsweep.trainables.cache.building import Job, build
+from segsweep.trainables.cache.cached_split import CachedSplit, open_split
+from segsweep.trainables.cache.entries import entries
+from segsweep.trainables.cache.files import Header, read_log
+from segsweep.trainables.cache.locks import remove, writing
 from segsweep.trainables.components import DataError, Dataset, DatasetCard, Pair, Sample
+from segsweep.trainables.data.workers import usable_cpus
 from segsweep.trainables.datasets import streets
 from segsweep.trainables.datasets._files import read_image
-from segsweep.trainables.workers import usable_cpus
 
 SIZE = (32, 48)
 CARD = DatasetCard(("left", "right"), ((0, 0, 0), (255, 0, 0)))
@@ -118,7 +118,7 @@ BUILDER = """
 import os, sys, time
 from pathlib import Path
 import numpy as np
-from segsweep.trainables.cache import open_split
+from segsweep.trainables.cache.cached_split import open_split
 from segsweep.trainables.components import Dataset, DatasetCard, Pair, Sample
 
 folder, log, images = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
@@ -182,9 +182,9 @@ def test_after_a_killed_builder_the_next_one_goes_on(tmp_path: Path) -> None:
 MANY = """
 import sys
 from pathlib import Path
-from segsweep.trainables.cache_build import Job, build
-from segsweep.trainables.cache_files import Header
-from segsweep.trainables.cache_locks import writing
+from segsweep.trainables.cache.building import Job, build
+from segsweep.trainables.cache.files import Header
+from segsweep.trainables.cache.locks import writing
 from segsweep.trainables.datasets import streets
 
 data = streets.build(streets.Options(train=48, size=(96, 160)))

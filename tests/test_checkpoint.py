@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from segsweep.trainables import checkpoint
-from segsweep.trainables.checkpoint import Best, CheckpointError, CheckpointFolder, Last, StaleAttemptError
-from segsweep.trainables.confusions import Confusions
+from segsweep.trainables.scoring.confusions import Confusions
+from segsweep.trainables.training import checkpoint
+from segsweep.trainables.training.checkpoint import Best, CheckpointError, CheckpointFolder, Last, StaleAttemptError
 
 NO_IMAGES = Confusions((), (), 1, ())
 
@@ -141,7 +141,7 @@ def test_dropping_the_previous_keeps_the_last(tmp_path: Path) -> None:
 KILLED_WHILE_SAVING = """
 import sys, torch
 from pathlib import Path
-from segsweep.trainables.checkpoint import CheckpointFolder
+from segsweep.trainables.training.checkpoint import CheckpointFolder
 
 folder, epoch = CheckpointFolder(Path(sys.argv[1]), 1), 0
 while True:

@@ -19,7 +19,7 @@ from segsweep.orchestrator.planning.plan import SweepPlan
 from segsweep.orchestrator.record.journal import Journal
 from segsweep.orchestrator.record.state import SweepState
 from segsweep.orchestrator.space.source import parse
-from segsweep.trainables.timing import Pace
+from segsweep.trainables.training.timing import Pace
 
 SPACE = """
 datasets: [{type: streets, name: day}]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segsweep.trainables.confusions import Confusions, load_confusions, save_confusions, sparse
+from segsweep.trainables.scoring.confusions import Confusions, load_confusions, save_confusions, sparse
 
 
 def made(images: int, classes: int, present: int, seed: int = 0) -> tuple[Confusions, np.ndarray]:

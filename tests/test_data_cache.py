@@ -17,7 +17,7 @@ from segsweep.orchestrator.errors import InputError
 from segsweep.orchestrator.launching.preflight import check_data
 from segsweep.orchestrator.space.source import parse
 from segsweep.orchestrator.space.spec import SweepSpec
-from segsweep.trainables.cache import CachedSplit, open_split
+from segsweep.trainables.cache.cached_split import CachedSplit, open_split
 from segsweep.trainables.datasets import streets
 
 Run = Callable[..., Result]

@@ -18,12 +18,14 @@ from PIL import Image
 
 from segsweep.orchestrator.cli import cli
 from segsweep.orchestrator.errors import InputError
-from segsweep.trainables import catalog, near_duplicates, workers
-from segsweep.trainables.audit import audit
+from segsweep.trainables import catalog
 from segsweep.trainables.components import ComponentOptions, Dataset, DatasetCard, Pair, Sample
+from segsweep.trainables.data import workers
+from segsweep.trainables.data.mask_borders import looks_interpolated
 from segsweep.trainables.datasets._files import orientation
-from segsweep.trainables.mask_borders import looks_interpolated
-from segsweep.trainables.near_duplicates import SIDE, Match, fingerprint, matches
+from segsweep.trainables.survey import near_duplicates
+from segsweep.trainables.survey.audit import audit
+from segsweep.trainables.survey.near_duplicates import SIDE, Match, fingerprint, matches
 
 FRAMES = {  # of camvid, far enough apart to show different places
     "train": ("0001TP_006690", "0006R0_f00930", "0006R0_f02460", "0016E5_00390", "0016E5_05520"),

@@ -25,11 +25,11 @@ from segsweep.trainables.components import VOID, Dataset, DatasetCard, Pair, Sam
 from segsweep.trainables.config import Entry, TrialConfig
 from segsweep.trainables.datasets import streets
 from segsweep.trainables.datasets._palette import palette
-from segsweep.trainables.distribution_picture import draw_distribution
-from segsweep.trainables.experiment import build
-from segsweep.trainables.overlay_picture import GAP, OPACITY, draw_overlays, overlay, side_by_side, spread
-from segsweep.trainables.share import percent
-from segsweep.trainables.statistics import Imbalance, SplitStatistics, measure, suggested_weights
+from segsweep.trainables.survey.distribution_picture import draw_distribution
+from segsweep.trainables.survey.overlay_picture import GAP, OPACITY, draw_overlays, overlay, side_by_side, spread
+from segsweep.trainables.survey.share import percent
+from segsweep.trainables.survey.statistics import Imbalance, SplitStatistics, measure, suggested_weights
+from segsweep.trainables.training.experiment import build
 
 CLASSES = ("left", "right", "never")
 ORANGE, BLUE = (255, 0, 51), (0, 0, 51)

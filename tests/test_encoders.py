@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from segsweep.trainables import encoders
+from segsweep.trainables.models import _encoders as encoders
 
 ROOT = Path(__file__).parents[1]
 
@@ -45,7 +45,7 @@ def test_every_listed_timm_encoder_is_a_model_of_timm() -> None:
 
 
 def test_marks_belong_to_listed_encoders_and_no_name_is_listed_twice() -> None:
-    listed = json.loads((ROOT / "trainables/encoders.json").read_text())
+    listed = json.loads((ROOT / "trainables/models/encoders.json").read_text())
     assert len(set(encoders.names())) == len(encoders.names())
     for mark in ("transformers", "flexible", "min_batch_2", "dilated"):
         assert set(listed[mark].split()) <= set(encoders.names())

@@ -15,10 +15,10 @@ from segsweep.orchestrator.errors import InputError
 from segsweep.orchestrator.space.source import parse
 from segsweep.trainables.catalog import MODELS
 from segsweep.trainables.components import Task
-from segsweep.trainables.freezing import Freezing, freezing
 from segsweep.trainables.model_options import Freeze
 from segsweep.trainables.optimizers import sgd
 from segsweep.trainables.parts import part_of
+from segsweep.trainables.training.freezing import Freezing, freezing
 
 IMAGES = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 

@@ -15,8 +15,8 @@ from PIL import Image
 from pydantic import ValidationError
 
 from segsweep.trainables.components import VOID, DataError, Dataset
+from segsweep.trainables.data.splits import open_dataset
 from segsweep.trainables.datasets import huggingface
-from segsweep.trainables.splits import open_dataset
 
 hf = pytest.importorskip("datasets")  # an optional package
 

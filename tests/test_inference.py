@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segsweep.trainables import inference
 from segsweep.trainables.config import Evaluation
-from segsweep.trainables.inference import predict, predicted_classes, windows
+from segsweep.trainables.scoring import inference
+from segsweep.trainables.scoring.inference import predict, predicted_classes, windows
 
 
 def random_logits(classes: int, height: int, width: int, seed: int = 0) -> Tensor:

@@ -11,17 +11,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from segsweep.trainables import checkpoint
-from segsweep.trainables.batches import Batch
 from segsweep.trainables.catalog import LOSSES
 from segsweep.trainables.components import VOID, LossContext
 from segsweep.trainables.config import Entry, TrialConfig
-from segsweep.trainables.divergence import DivergedError, first_broken
-from segsweep.trainables.epochs import draws, grouped, updates_per_epoch
-from segsweep.trainables.experiment import averaged
-from segsweep.trainables.learner import Learner
-from segsweep.trainables.loop import train_epoch
 from segsweep.trainables.masked_loss import build_loss
+from segsweep.trainables.training import checkpoint
+from segsweep.trainables.training.batches import Batch
+from segsweep.trainables.training.divergence import DivergedError, first_broken
+from segsweep.trainables.training.epochs import draws, grouped, updates_per_epoch
+from segsweep.trainables.training.experiment import averaged
+from segsweep.trainables.training.learner import Learner
+from segsweep.trainables.training.loop import train_epoch
 from segsweep.trainables.trial import Trial
 
 

@@ -19,10 +19,10 @@ from torchmetrics.classification import (
     MulticlassRecall,
 )
 
-from segsweep.trainables import metrics
 from segsweep.trainables.components import VOID
 from segsweep.trainables.metric_names import METRICS, class_iou, is_class_iou, metric_named, over_epochs
-from segsweep.trainables.metrics import ConfusionMatrix, confusion_matrix
+from segsweep.trainables.scoring import metrics
+from segsweep.trainables.scoring.metrics import ConfusionMatrix, confusion_matrix
 
 # truth 0: 3 right, 1 taken for 1; truth 1: 2 right, 2 taken for 2; class 2 never true; class 3 nowhere
 BY_HAND = torch.tensor([[3, 1, 0, 0], [0, 2, 2, 0], [0, 0, 0, 0], [0, 0, 0, 0]])

@@ -12,12 +12,12 @@ import pytest
 import torch
 from torch import nn
 
-from segsweep.trainables import checkpoint
-from segsweep.trainables.batches import Batch
 from segsweep.trainables.components import DataError, DoesNotFitError
 from segsweep.trainables.config import Entry, TrialConfig
-from segsweep.trainables.learner import Learner
-from segsweep.trainables.micro_batches import cut, halving, normalizes_batches, out_of_memory
+from segsweep.trainables.training import checkpoint
+from segsweep.trainables.training.batches import Batch
+from segsweep.trainables.training.learner import Learner
+from segsweep.trainables.training.micro_batches import cut, halving, normalizes_batches, out_of_memory
 from segsweep.trainables.trial import EpochReport, Trial
 
 STREETS = Entry(type="streets", name="streets", options={"size": [48, 64], "train": 11, "val": 3, "test": 2})

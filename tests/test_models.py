@@ -18,12 +18,12 @@ from torch import nn
 
 from segsweep.trainables.catalog import MODELS
 from segsweep.trainables.components import Outputs, Problem, Task, WeightsError
-from segsweep.trainables.experiment import gmacs
-from segsweep.trainables.freezing import freezing
 from segsweep.trainables.model_options import Freeze
 from segsweep.trainables.models._sizes import AnySize
 from segsweep.trainables.models._smp import SmpOptions
 from segsweep.trainables.parts import part_of, stages_of
+from segsweep.trainables.training.experiment import gmacs
+from segsweep.trainables.training.freezing import freezing
 
 PYRAMID_MODELS = ["fpn", "linknet", "manet", "smp_segformer", "unet", "unetplusplus", "upernet"]
 DILATED_MODELS = ["deeplabv3", "deeplabv3plus", "fcn_dilated", "pan", "pspnet"]

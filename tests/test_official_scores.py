@@ -16,9 +16,9 @@ from cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling import args, ev
 from cityscapesscripts.helpers.labels import category2labels, id2label, trainId2label
 from PIL import Image
 
-from segsweep.trainables import metrics
 from segsweep.trainables.components import VOID
 from segsweep.trainables.datasets import bdd100k_drivable, cityscapes
+from segsweep.trainables.scoring import metrics
 
 Array = npt.NDArray[np.uint8]
 

@@ -12,9 +12,9 @@ import pytest
 import torch
 from overfitting import AIMS, Aim, kept_at, overfit, photos
 
-from segsweep.trainables.batches import Batch
 from segsweep.trainables.catalog import MODELS
 from segsweep.trainables.components import VOID
+from segsweep.trainables.training.batches import Batch
 
 
 @pytest.fixture(scope="module")

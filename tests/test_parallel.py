@@ -20,19 +20,19 @@ from timm.layers import BatchNormAct2d
 from timm.layers.split_batchnorm import SplitBatchNorm2d
 from torch import Tensor, nn
 
-from segsweep.trainables.batches import Batch, shuffled, train_batches
-from segsweep.trainables.cache import open_split
+from segsweep.trainables.cache.cached_split import open_split
 from segsweep.trainables.catalog import AUGMENTATIONS, LOSSES
 from segsweep.trainables.components import VOID, LossContext, adds_up
 from segsweep.trainables.config import Entry, TrialConfig
-from segsweep.trainables.confusions import load_confusions
-from segsweep.trainables.divergence import DivergedError
+from segsweep.trainables.data.splits import open_dataset
 from segsweep.trainables.masked_loss import build_loss
 from segsweep.trainables.models._norms import LenientBatchNorm2d
 from segsweep.trainables.parallel import ProcessLostError
-from segsweep.trainables.parallel.batch_norm import synchronise
-from segsweep.trainables.parallel.team import ALONE, Team
-from segsweep.trainables.splits import open_dataset
+from segsweep.trainables.scoring.confusions import load_confusions
+from segsweep.trainables.training.batch_norm import synchronise
+from segsweep.trainables.training.batches import Batch, shuffled, train_batches
+from segsweep.trainables.training.divergence import DivergedError
+from segsweep.trainables.training.team import ALONE, Team
 from segsweep.trainables.trial import Trial
 
 CLOCKS = {"epoch_s", "images_per_second", "peak_memory_gib"}

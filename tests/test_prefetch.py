@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from segsweep.trainables.augmentations import light
-from segsweep.trainables.batches import Batch, prefetch_threads, shuffled, train_batches
-from segsweep.trainables.cache import CachedSplit, open_split
+from segsweep.trainables.cache.cached_split import CachedSplit, open_split
 from segsweep.trainables.components import DataError, Pair
 from segsweep.trainables.datasets import streets
-from segsweep.trainables.prefetch import AHEAD, in_order
+from segsweep.trainables.training.batches import Batch, prefetch_threads, shuffled, train_batches
+from segsweep.trainables.training.prefetch import AHEAD, in_order
 
 CPU = torch.device("cpu")
 

@@ -29,7 +29,7 @@ from segsweep.orchestrator.schedulers import SCHEDULERS
 from segsweep.orchestrator.space.source import parse
 from segsweep.trainables.catalog import MODELS
 from segsweep.trainables.components import ComponentOptions, Task
-from segsweep.trainables.timing import WARM_UP, Pace, measure
+from segsweep.trainables.training.timing import WARM_UP, Pace, measure
 
 BASE = """\
 datasets: [streets]

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from segsweep.trainables import checkpoint
 from segsweep.trainables.catalog import LR_SCHEDULES, MODELS, OPTIMIZERS
 from segsweep.trainables.config import Entry, Objective, TrialConfig
-from segsweep.trainables.learner import Learner
 from segsweep.trainables.model_options import ModelOptions
 from segsweep.trainables.optimizers import schedule_free
+from segsweep.trainables.training import checkpoint
+from segsweep.trainables.training.learner import Learner
 from segsweep.trainables.trial import Trial
 
 EPOCHS = 3

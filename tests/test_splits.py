@@ -14,10 +14,10 @@ from pydantic import ValidationError
 from segsweep.orchestrator.checking.entries import default_name
 from segsweep.trainables.catalog import DATASETS
 from segsweep.trainables.components import VOID, DataError, Dataset, DatasetCard, Pair, Sample, Split
+from segsweep.trainables.data.presence import FOLDER, class_presence
+from segsweep.trainables.data.splits import fold, open_dataset, subset
+from segsweep.trainables.data.stratified import draw
 from segsweep.trainables.dataset_options import DatasetOptions, Folds, Subset
-from segsweep.trainables.presence import FOLDER, class_presence
-from segsweep.trainables.splits import fold, open_dataset, subset
-from segsweep.trainables.stratified import draw
 
 CARD = DatasetCard(("a", "b", "c"), ((0, 0, 0), (1, 1, 1), (2, 2, 2)))
 

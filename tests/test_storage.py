@@ -29,8 +29,8 @@ from segsweep.orchestrator.planning.plan import SweepPlan
 from segsweep.orchestrator.record.journal import DriverStarted, EpochDone, Journal, JournalError, read_events
 from segsweep.orchestrator.space.source import parse
 from segsweep.trainables import storage
-from segsweep.trainables.checkpoint import CheckpointFolder, Last
 from segsweep.trainables.storage import StorageError, patiently
+from segsweep.trainables.training.checkpoint import CheckpointFolder, Last
 
 SPACE = """
 datasets: [{type: streets, name: day}]

@@ -53,7 +53,7 @@ from segsweep.orchestrator.tracking.runs import Runs
 from segsweep.orchestrator.tracking.store import check, connect, resolve_uri
 from segsweep.orchestrator.tracking.writer import TrackingWriter, exclusive, sync
 from segsweep.trainables.config import Entry, TrialConfig
-from segsweep.trainables.confusions import Confusions, load_confusions, save_confusions, sparse
+from segsweep.trainables.scoring.confusions import Confusions, load_confusions, save_confusions, sparse
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning",  # MLflow imports pydantic, starlette and sqlalchemy features that are going away

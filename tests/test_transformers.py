@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import nn
 
-from segsweep.trainables.batches import normalize
 from segsweep.trainables.catalog import MODELS
 from segsweep.trainables.components import Task, WeightsError
-from segsweep.trainables.experiment import gmacs
-from segsweep.trainables.normalization import HALF, UNIT
+from segsweep.trainables.data.normalization import HALF, UNIT
 from segsweep.trainables.parts import part_of
+from segsweep.trainables.training.batches import normalize
+from segsweep.trainables.training.experiment import gmacs
 from segsweep.trainables.weights.files import stated_normalization
 from segsweep.trainables.weights.loading import build as load
 

@@ -22,21 +22,23 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from segsweep.trainables import catalog, checkpoint, metrics, training, trial
-from segsweep.trainables.batches import batches_per_epoch, eval_batches, shuffled, train_batches
-from segsweep.trainables.cache import CachedSplit, open_split
-from segsweep.trainables.checkpoint import StaleAttemptError
+from segsweep.trainables import catalog, trial
+from segsweep.trainables.cache.cached_split import CachedSplit, open_split
 from segsweep.trainables.components import VOID, ComponentOptions, Dataset, LossContext, Pair, Split, Task
 from segsweep.trainables.config import Entry, Evaluation, Objective, TrialConfig
-from segsweep.trainables.confusions import load_confusions
-from segsweep.trainables.divergence import DivergedError
-from segsweep.trainables.experiment import PASSES, WARM_UPS, gmacs, latency_ms
-from segsweep.trainables.learner import Learner
-from segsweep.trainables.loop import evaluate, train_epoch
+from segsweep.trainables.data.normalization import IMAGENET
 from segsweep.trainables.masked_loss import build_loss
 from segsweep.trainables.metric_names import METRICS
-from segsweep.trainables.normalization import IMAGENET
-from segsweep.trainables.training import ObjectiveError
+from segsweep.trainables.scoring import metrics
+from segsweep.trainables.scoring.confusions import load_confusions
+from segsweep.trainables.training import epoch as training
+from segsweep.trainables.training.batches import batches_per_epoch, eval_batches, shuffled, train_batches
+from segsweep.trainables.training.checkpoint import StaleAttemptError
+from segsweep.trainables.training.divergence import DivergedError
+from segsweep.trainables.training.epoch import ObjectiveError, checkpoint
+from segsweep.trainables.training.experiment import PASSES, WARM_UPS, gmacs, latency_ms
+from segsweep.trainables.training.learner import Learner
+from segsweep.trainables.training.loop import evaluate, train_epoch
 from segsweep.trainables.trial import EpochReport, Trial, best_epoch, verdict
 
 CPU = torch.device("cpu")

@@ -14,15 +14,15 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from segsweep.trainables import checkpoint
-from segsweep.trainables.batches import eval_batches, normalize, shuffled, train_batches
 from segsweep.trainables.catalog import MODELS
 from segsweep.trainables.components import Task, WeightsError
 from segsweep.trainables.config import Entry, TrialConfig
-from segsweep.trainables.experiment import build as build_experiment
+from segsweep.trainables.data.normalization import HALF, IMAGENET, UNIT, Normalization
 from segsweep.trainables.model_options import ModelOptions
-from segsweep.trainables.normalization import HALF, IMAGENET, UNIT, Normalization
 from segsweep.trainables.parts import part_of
+from segsweep.trainables.training import checkpoint
+from segsweep.trainables.training.batches import eval_batches, normalize, shuffled, train_batches
+from segsweep.trainables.training.experiment import build as build_experiment
 from segsweep.trainables.trial import Trial
 from segsweep.trainables.weights import efficientnet, licences
 from segsweep.trainables.weights.fitting import matched

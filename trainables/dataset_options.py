@@ -68,7 +68,7 @@ class Folds(ComponentOptions):
 
 
 class DatasetOptions(ComponentOptions):
-    """Base of every dataset's `Options`; segsweep.trainables.splits.open_dataset does what they ask for."""
+    """Base of every dataset's `Options`; segsweep.trainables.data.splits.open_dataset does what they ask for."""
 
     subset: Subset | None = Field(None, examples=[{"fraction": 0.25}])
     folds: Folds | None = Field(None, examples=[{"count": 5, "index": 0, "by": "group"}])

@@ -44,7 +44,7 @@ class Freeze(ComponentOptions):
 
 
 class ModelOptions(PretrainedOptions):
-    """Base of every model's `Options`; segsweep.trainables.freezing does what they ask for."""
+    """Base of every model's `Options`; segsweep.trainables.training.freezing does what they ask for."""
 
     most_stages: ClassVar[int | None] = None  # of its encoders, where that is known without building one
 

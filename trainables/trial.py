@@ -44,16 +44,16 @@ from typing import Self
 import torch
 
 from segsweep.trainables import catalog
-from segsweep.trainables.checkpoint import CONFUSIONS, CheckpointFolder, Last
 from segsweep.trainables.config import Objective, TrialConfig
-from segsweep.trainables.confusions import Confusions, SparseMatrix
-from segsweep.trainables.experiment import build, gmacs, latency_ms, least_batch, pick_device
-from segsweep.trainables.horizon import same_course
-from segsweep.trainables.isolation import cpu_threads, seeded
-from segsweep.trainables.micro_batches import free, halving
 from segsweep.trainables.parallel.followers import followers
 from segsweep.trainables.places import BEST
-from segsweep.trainables.training import Metrics, Place, images_of, micro_batch_facts, train_and_score
+from segsweep.trainables.scoring.confusions import Confusions, SparseMatrix
+from segsweep.trainables.training.checkpoint import CONFUSIONS, CheckpointFolder, Last
+from segsweep.trainables.training.epoch import Metrics, Place, images_of, micro_batch_facts, train_and_score
+from segsweep.trainables.training.experiment import build, gmacs, latency_ms, least_batch, pick_device
+from segsweep.trainables.training.horizon import same_course
+from segsweep.trainables.training.isolation import cpu_threads, seeded
+from segsweep.trainables.training.micro_batches import free, halving
 from segsweep.trainables.weights.loading import remembered
 
 

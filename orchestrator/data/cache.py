@@ -9,9 +9,9 @@ from typing import Literal, TypedDict
 
 from segsweep.orchestrator.errors import InputError, Mistake
 from segsweep.orchestrator.table import aligned
-from segsweep.trainables.cache_entries import GIB, Entry, entries
-from segsweep.trainables.cache_files import NotWholeError, read_log, whole
-from segsweep.trainables.cache_locks import is_used, remove
+from segsweep.trainables.cache.entries import GIB, Entry, entries
+from segsweep.trainables.cache.files import NotWholeError, read_log, whole
+from segsweep.trainables.cache.locks import is_used, remove
 
 State = Literal["whole", "unfinished", "damaged"]
 COLUMNS = ("dataset", "split", "size", "images", "GiB", "last used", "")

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from segsweep.trainables.audit import Audit
-from segsweep.trainables.findings import Finding, Severity
+from segsweep.trainables.survey.audit import Audit
+from segsweep.trainables.survey.findings import Finding, Severity
 
 SEVERITIES: tuple[Severity, ...] = ("fault", "warning")
 

@@ -12,12 +12,12 @@ from segsweep.orchestrator.space.spec import ComponentSpec
 from segsweep.orchestrator.table import aligned
 from segsweep.trainables.class_weights import Balance, WeightedOptions
 from segsweep.trainables.components import DataError, Dataset, Split
+from segsweep.trainables.data.splits import open_dataset
 from segsweep.trainables.places import file_name
-from segsweep.trainables.share import percent
-from segsweep.trainables.splits import open_dataset
+from segsweep.trainables.survey.share import percent
 
 if TYPE_CHECKING:
-    from segsweep.trainables.statistics import SplitStatistics
+    from segsweep.trainables.survey.statistics import SplitStatistics
 
 CAP = WeightedOptions().weights_cap
 SPLIT_COLUMNS = ("split", "images", "smallest", "median", "largest", "sizes", "void", "mean R G B", "std R G B")
@@ -79,9 +79,9 @@ def open_all(datasets: Sequence[ComponentSpec]) -> list[Dataset]:
 
 def measured(dataset: ComponentSpec, opened: Dataset, folder: Path) -> DatasetFacts:
     """Read all images of a dataset, with a progress bar, and draw it into `folder`. Raises InputError."""
-    from segsweep.trainables.distribution_picture import draw_distribution
-    from segsweep.trainables.overlay_picture import draw_overlays
-    from segsweep.trainables.statistics import measure
+    from segsweep.trainables.survey.distribution_picture import draw_distribution
+    from segsweep.trainables.survey.overlay_picture import draw_overlays
+    from segsweep.trainables.survey.statistics import measure
 
     pictures = [folder / f"{file_name(dataset.name)}-{what}.png" for what in ("classes", "overlays")]
     try:
@@ -100,7 +100,7 @@ def measured(dataset: ComponentSpec, opened: Dataset, folder: Path) -> DatasetFa
 def _facts(
     dataset: ComponentSpec, classes: Sequence[str], splits: Mapping[Split, SplitStatistics], pictures: Sequence[str]
 ) -> DatasetFacts:
-    from segsweep.trainables.statistics import suggested_weights
+    from segsweep.trainables.survey.statistics import suggested_weights
 
     train = splits.get("train")
     labelled = train if train is not None and train.labelled else None
@@ -133,7 +133,7 @@ def _split_facts(statistics: SplitStatistics) -> SplitFacts:
 
 
 def _imbalance_facts(statistics: SplitStatistics, classes: Sequence[str]) -> ImbalanceFacts:
-    from segsweep.trainables.statistics import Imbalance
+    from segsweep.trainables.survey.statistics import Imbalance
 
     imbalance = Imbalance.of(statistics)
     return {

@@ -17,7 +17,7 @@ from segsweep.orchestrator.record.state import Cell, SweepState, TrialState
 from segsweep.orchestrator.space.domains import Domain
 from segsweep.trainables.config import TrialConfig
 from segsweep.trainables.places import BEST, LAST
-from segsweep.trainables.timing import Pace, measure
+from segsweep.trainables.training.timing import Pace, measure
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from segsweep.orchestrator.planning.plan import SweepPlan
 from segsweep.orchestrator.record.journal import Event, Journal
 from segsweep.orchestrator.record.state import Cell, TrialState
 from segsweep.orchestrator.space.spec import ComponentSpec
-from segsweep.trainables.timing import Pace
+from segsweep.trainables.training.timing import Pace
 
 EPOCHS = 8000  # rehearsed in all, at most: several orders of a small sweep, a part of a large one, in about 0.2 s
 FEWEST_TRIALS, MOST_TRIALS = 40, 250

@@ -22,7 +22,7 @@ from segsweep.orchestrator.record.state import SweepState
 from segsweep.orchestrator.space.source import Source
 from segsweep.orchestrator.space.spec import CROSSING, SweepSpec
 from segsweep.trainables.config import TrialConfig
-from segsweep.trainables.horizon import same_course
+from segsweep.trainables.training.horizon import same_course
 
 Wishes = Mapping[str, JsonValue]
 """Keys of a search space -> their new values; of the lists, what is added."""

@@ -20,10 +20,10 @@ from segsweep.orchestrator.space.source import Source
 from segsweep.orchestrator.space.spec import ComponentSpec, Resources, SweepSpec, sweep_name
 from segsweep.trainables.catalog import AUGMENTATIONS, did_you_mean
 from segsweep.trainables.components import DataError, Dataset, Split
-from segsweep.trainables.splits import open_dataset
+from segsweep.trainables.data.splits import open_dataset
 
 if TYPE_CHECKING:
-    from segsweep.trainables.cache import CachedSplit
+    from segsweep.trainables.cache.cached_split import CachedSplit
 
 TRIAL_SPLITS: tuple[Split, ...] = ("train", "val")  # what trials read; the test split is for the winner alone
 ANSWER_TIMEOUT_S = 10.0
@@ -184,7 +184,7 @@ def check_data(spec: SweepSpec, announce: Announce, *, decode: bool, quiet: bool
 def _fill_cache(
     built: Dataset, dataset: ComponentSpec, image_size: tuple[int, int], announce: Announce, quiet: bool
 ) -> Iterator[tuple[str, CachedSplit]]:
-    from segsweep.trainables.cache import open_split
+    from segsweep.trainables.cache.cached_split import open_split
 
     height, width = image_size
     for split in TRIAL_SPLITS:

@@ -201,7 +201,7 @@ def _experiment(client: MlflowClient, name: str, uri: str) -> str:
 
 def _is_of_best_epoch(confusions: Path, trial: TrialState) -> bool:
     """Whether the file is there, whole, and of the epoch that counts: else its worker died before it could report."""
-    from segsweep.trainables.confusions import load_confusions
+    from segsweep.trainables.scoring.confusions import load_confusions
 
     try:
         return load_confusions(confusions).epoch == trial.best_epoch

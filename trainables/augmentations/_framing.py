@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from segsweep.trainables.components import VOID, Pair
-from segsweep.trainables.resize import resize_pair
+from segsweep.trainables.data.resize import resize_pair
 
 if TYPE_CHECKING:
     import numpy as np

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from segsweep.trainables.components import Augmentation, ComponentOptions, Pair
-from segsweep.trainables.resize import resize_pair
+from segsweep.trainables.data.resize import resize_pair
 
 
 class Options(ComponentOptions):

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from segsweep.trainables.components import VOID, Color, DataError, Pair, Sample
+from segsweep.trainables.data.mask_borders import looks_interpolated
 from segsweep.trainables.datasets._problems import SHOWN
-from segsweep.trainables.mask_borders import looks_interpolated
 from segsweep.trainables.places import DATA_VARIABLE, data_folder
 
 if TYPE_CHECKING:

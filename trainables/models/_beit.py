@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from segsweep.trainables.components import Task
+from segsweep.trainables.data.normalization import HALF
 from segsweep.trainables.models._transformers import TransformersOptions, build_network
 from segsweep.trainables.models._vit_sizes import SIZES, ViTSize
-from segsweep.trainables.normalization import HALF
 
 if TYPE_CHECKING:
     from torch import nn

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
-from segsweep.trainables import encoders
 from segsweep.trainables.catalog import did_you_mean
 from segsweep.trainables.components import Family, Problem, Task, WeightsError
+from segsweep.trainables.models import _encoders as encoders
 from segsweep.trainables.models._smp_weights import SmpWeights
 from segsweep.trainables.weights.hub import unavailable
 from segsweep.trainables.weights.sources import encoder_source

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from segsweep.trainables.data.normalization import HALF, IMAGENET, Normalization
 from segsweep.trainables.model_options import ModelOptions
 from segsweep.trainables.models._timm_weights import timm_normalization, timm_published, timm_repository
-from segsweep.trainables.normalization import HALF, IMAGENET, Normalization
 from segsweep.trainables.weights.options import Published
 from segsweep.trainables.weights.sources import Kind
 

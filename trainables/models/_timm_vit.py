@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from segsweep.trainables.components import Problem, WeightsError
+from segsweep.trainables.data.normalization import Normalization
 from segsweep.trainables.model_options import ModelOptions
 from segsweep.trainables.models._timm_weights import timm_normalization, timm_published, timm_repository
-from segsweep.trainables.normalization import Normalization
 from segsweep.trainables.weights.hub import cause, unavailable
 from segsweep.trainables.weights.options import Published
 from segsweep.trainables.weights.sources import Kind, encoder_source

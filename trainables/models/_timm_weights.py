@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from segsweep.trainables.normalization import IMAGENET, Normalization
+from segsweep.trainables.data.normalization import IMAGENET, Normalization
 from segsweep.trainables.weights.options import Published
 
 

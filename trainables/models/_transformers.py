@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from segsweep.trainables.components import Problem, WeightsError
+from segsweep.trainables.data.normalization import IMAGENET, Normalization
 from segsweep.trainables.model_options import ModelOptions
-from segsweep.trainables.normalization import IMAGENET, Normalization
 from segsweep.trainables.parts import part_of
 from segsweep.trainables.weights.hub import cause, unavailable
 from segsweep.trainables.weights.sources import Kind, encoder_source

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import PositiveInt
 
-from segsweep.trainables import encoders
 from segsweep.trainables.components import Family, Problem, Task
+from segsweep.trainables.models import _encoders as encoders
 from segsweep.trainables.models._smp import STRIDE, SmpOptions, assemble, freeze_unused, weights_problems
 
 if TYPE_CHECKING:

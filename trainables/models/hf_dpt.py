@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field, PositiveInt
 
 from segsweep.trainables.components import Family, Outputs, Problem, Task
+from segsweep.trainables.data.normalization import HALF
 from segsweep.trainables.models._transformers import TransformersOptions, build_network, weights_problems, without
 from segsweep.trainables.models._vit_sizes import SIZES, ViTSize
-from segsweep.trainables.normalization import HALF
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from segsweep.trainables.components import Family, Problem, Task
+from segsweep.trainables.data.normalization import HALF
 from segsweep.trainables.models._transformers import TransformersOptions, build_network, weights_problems, without
-from segsweep.trainables.normalization import HALF
 
 if TYPE_CHECKING:
     from torch import nn

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from segsweep.trainables import encoders
 from segsweep.trainables.components import Family, Problem, Task
+from segsweep.trainables.models import _encoders as encoders
 from segsweep.trainables.models._smp import STRIDE, SmpOptions, problems, weights_at_hand
 from segsweep.trainables.weights.sources import encoder_source
 

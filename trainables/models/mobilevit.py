@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, PositiveInt
 
 from segsweep.trainables.components import Family, Problem, Task
+from segsweep.trainables.data.normalization import UNIT
 from segsweep.trainables.models._transformers import TransformersOptions, build_network, weights_problems
-from segsweep.trainables.normalization import UNIT
 
 if TYPE_CHECKING:
     from torch import nn

@@ -14,10 +14,10 @@ import torch
 
 from segsweep.trainables import catalog
 from segsweep.trainables.config import TrialConfig
-from segsweep.trainables.experiment import build
-from segsweep.trainables.isolation import cpu_threads, seeded
-from segsweep.trainables.parallel.team import connected
-from segsweep.trainables.training import Place, train_and_score
+from segsweep.trainables.training.epoch import Place, train_and_score
+from segsweep.trainables.training.experiment import build
+from segsweep.trainables.training.isolation import cpu_threads, seeded
+from segsweep.trainables.training.team import connected
 from segsweep.trainables.weights.loading import Pretrained
 
 

@@ -20,12 +20,12 @@ from torch import distributed as dist
 
 from segsweep.trainables.parallel import ProcessLostError, follow
 from segsweep.trainables.parallel.follow import Start
-from segsweep.trainables.parallel.team import connected
+from segsweep.trainables.training.team import connected
 
 if TYPE_CHECKING:
     from segsweep.trainables.config import TrialConfig
-    from segsweep.trainables.experiment import Experiment
-    from segsweep.trainables.training import Place
+    from segsweep.trainables.training.epoch import Place
+    from segsweep.trainables.training.experiment import Experiment
 
 GRACE_S = 5.0  # in which a process that was cut off says why, or is seen to have died
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segsweep.trainables.components import WeightsError
-from segsweep.trainables.normalization import Normalization
+from segsweep.trainables.data.normalization import Normalization
 from segsweep.trainables.weights.hub import cause
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TypedDict
 from torch import nn
 
 from segsweep.trainables.components import ComponentOptions, ModelComponent, Task, WeightsError
-from segsweep.trainables.normalization import IMAGENET, Normalization
+from segsweep.trainables.data.normalization import IMAGENET, Normalization
 from segsweep.trainables.weights import files, licences
 from segsweep.trainables.weights.files import WeightsFile
 from segsweep.trainables.weights.fitting import Classes, fit_encoder, fit_network

@@ -8,7 +8,7 @@ from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
 from segsweep.trainables.components import ComponentOptions
-from segsweep.trainables.normalization import IMAGENET, Normalization
+from segsweep.trainables.data.normalization import IMAGENET, Normalization
 from segsweep.trainables.weights.sources import Kind
 
 

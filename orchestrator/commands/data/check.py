@@ -29,8 +29,8 @@ def command(file: Path, names: tuple[str, ...], assignments: tuple[str, ...], as
     from segsweep.orchestrator.data.check import as_facts, as_lines
     from segsweep.orchestrator.errors import ExitCode, InputError, Mistake
     from segsweep.orchestrator.progress import Progress
-    from segsweep.trainables.audit import audit
     from segsweep.trainables.components import DataError
+    from segsweep.trainables.survey.audit import audit
 
     facts, faults = [], 0
     for dataset in chosen_datasets(checked(file, assignments).spec, names):

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segsweep.trainables.components import DatasetCard, Split
-from segsweep.trainables.picture_text import EDGE, hex_color, literal, save
-from segsweep.trainables.share import percent
+from segsweep.trainables.survey.picture_text import EDGE, hex_color, literal, save
+from segsweep.trainables.survey.share import percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from segsweep.trainables.statistics import SplitStatistics
+    from segsweep.trainables.survey.statistics import SplitStatistics
 
 UNEVEN = 30  # from this ratio of shares on, the bar of the rarest class could hardly be seen without logarithms
 PANEL_INCHES = 3.6

@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segsweep.trainables.class_counts import class_counts
 from segsweep.trainables.components import Sample
+from segsweep.trainables.data.class_counts import class_counts
 from segsweep.trainables.places import cache_folder
 
 if TYPE_CHECKING:

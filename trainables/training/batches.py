@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 from segsweep.trainables.components import VOID, Augmentation, BatchAugmentation, DataError, Pair
-from segsweep.trainables.normalization import IMAGENET, Normalization
-from segsweep.trainables.parallel.team import ALONE, Team
-from segsweep.trainables.prefetch import in_order
+from segsweep.trainables.data.normalization import IMAGENET, Normalization
+from segsweep.trainables.training.prefetch import in_order
+from segsweep.trainables.training.team import ALONE, Team
 
 if TYPE_CHECKING:
-    from segsweep.trainables.cache import CachedSplit
+    from segsweep.trainables.cache.cached_split import CachedSplit
 
 
 class Batch(NamedTuple):

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from segsweep.trainables.cache_files import LOG, Header, NotWholeError, read_log
-from segsweep.trainables.cache_locks import remove
+from segsweep.trainables.cache.files import LOG, Header, NotWholeError, read_log
+from segsweep.trainables.cache.locks import remove
 from segsweep.trainables.components import DataError
 from segsweep.trainables.places import CACHE_LIMIT_VARIABLE, CACHE_VARIABLE
 

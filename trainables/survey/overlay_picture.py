@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segsweep.trainables.components import SPLITS, VOID, Color, Dataset, DatasetCard, Pair, Sample
-from segsweep.trainables.picture_text import EDGE, hex_color, literal, save, shortened
-from segsweep.trainables.resize import resize_pair
+from segsweep.trainables.data.resize import resize_pair
+from segsweep.trainables.survey.picture_text import EDGE, hex_color, literal, save, shortened
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

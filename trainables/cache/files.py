@@ -20,9 +20,9 @@ from typing import ClassVar, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from segsweep.trainables.class_counts import class_counts
 from segsweep.trainables.components import DataError, Sample, Split
-from segsweep.trainables.resize import resize_pair
+from segsweep.trainables.data.class_counts import class_counts
+from segsweep.trainables.data.resize import resize_pair
 
 LOG = "cache.jsonl"
 UNFINISHED = ".part"

@@ -67,8 +67,8 @@ def _part(dataset: Dataset, split: Split, wanted: Subset) -> Sequence[Sample]:
     if wanted.stratify is None:
         chosen = random.Random(wanted.seed).sample(range(len(samples)), count)
     else:
-        from segsweep.trainables.presence import class_presence
-        from segsweep.trainables.stratified import draw
+        from segsweep.trainables.data.presence import class_presence
+        from segsweep.trainables.data.stratified import draw
 
         chosen = draw(class_presence(samples, len(dataset.card.classes)), count, wanted.seed)
     return [samples[index] for index in sorted(chosen)]

@@ -14,10 +14,10 @@ from functools import partial, reduce
 from operator import add
 from typing import TYPE_CHECKING, get_args
 
-from segsweep.trainables.class_counts import class_counts, class_frequencies
 from segsweep.trainables.class_weights import Balance, balanced_weights
 from segsweep.trainables.components import SPLITS, DataError, Dataset, Sample, Split
-from segsweep.trainables.workers import pixels_of, results, worthwhile
+from segsweep.trainables.data.class_counts import class_counts, class_frequencies
+from segsweep.trainables.data.workers import pixels_of, results, worthwhile
 
 if TYPE_CHECKING:
     import numpy as np

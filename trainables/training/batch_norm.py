@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from segsweep.trainables.models._norms import LenientBatchNorm2d
-from segsweep.trainables.parallel.team import Team
+from segsweep.trainables.training.team import Team
 
 
 class SynchronisedBatchNorm(_BatchNorm):

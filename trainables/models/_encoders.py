@@ -43,7 +43,7 @@ class Encoder:
 
 @cache
 def _listed() -> _Listed:
-    listed: _Listed = json.loads(files("segsweep.trainables").joinpath("encoders.json").read_text("utf-8"))
+    listed: _Listed = json.loads(files("segsweep.trainables.models").joinpath("encoders.json").read_text("utf-8"))
     return listed
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from segsweep.trainables.cache_files import LOG
+from segsweep.trainables.cache.files import LOG
 from segsweep.trainables.components import DataError
 from segsweep.trainables.places import CACHE_VARIABLE
 

@@ -13,17 +13,17 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from segsweep.trainables import catalog
-from segsweep.trainables.arithmetic import arithmetic
-from segsweep.trainables.cache import CachedSplit, open_split
-from segsweep.trainables.class_counts import class_frequencies
+from segsweep.trainables.cache.cached_split import CachedSplit, open_split
 from segsweep.trainables.components import Augmentation, ComponentOptions, LossContext, Task
 from segsweep.trainables.config import Entry, TrialConfig
-from segsweep.trainables.epochs import updates_per_epoch
-from segsweep.trainables.freezing import freezing
-from segsweep.trainables.learner import Learner
+from segsweep.trainables.data.class_counts import class_frequencies
+from segsweep.trainables.data.splits import open_dataset
 from segsweep.trainables.masked_loss import build_loss
 from segsweep.trainables.model_options import ModelOptions
-from segsweep.trainables.splits import open_dataset
+from segsweep.trainables.training.arithmetic import arithmetic
+from segsweep.trainables.training.epochs import updates_per_epoch
+from segsweep.trainables.training.freezing import freezing
+from segsweep.trainables.training.learner import Learner
 from segsweep.trainables.weights.loading import Pretrained, without_weights
 from segsweep.trainables.weights.loading import build as build_pretrained
 

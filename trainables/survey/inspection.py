@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from segsweep.trainables.class_counts import class_counts
 from segsweep.trainables.components import DataError, Pair, Sample, Split
+from segsweep.trainables.data.class_counts import class_counts
+from segsweep.trainables.data.mask_borders import looks_interpolated
 from segsweep.trainables.datasets._files import (
     SHARP,
     TURNS_ON_ITS_SIDE,
@@ -16,9 +17,8 @@ from segsweep.trainables.datasets._files import (
     orientation,
     raw_values,
 )
-from segsweep.trainables.findings import Finding, Severity
-from segsweep.trainables.mask_borders import looks_interpolated
-from segsweep.trainables.near_duplicates import SIDE, fingerprint
+from segsweep.trainables.survey.findings import Finding, Severity
+from segsweep.trainables.survey.near_duplicates import SIDE, fingerprint
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,17 +10,17 @@ from typing import NamedTuple
 
 import torch
 
-from segsweep.trainables.batches import Batch, prefetch_threads, train_batches
 from segsweep.trainables.config import Objective, TrialConfig
-from segsweep.trainables.confusions import SparseMatrix
-from segsweep.trainables.divergence import DivergedError, first_broken
-from segsweep.trainables.epochs import draws, updates_per_epoch
-from segsweep.trainables.experiment import Experiment
-from segsweep.trainables.isolation import seeded
-from segsweep.trainables.loop import ScoredSplit, evaluate, train_epoch
-from segsweep.trainables.memory import peak_gib, reset_peak
-from segsweep.trainables.metrics import scores
-from segsweep.trainables.micro_batches import free, halving, normalizes_batches
+from segsweep.trainables.scoring.confusions import SparseMatrix
+from segsweep.trainables.scoring.metrics import scores
+from segsweep.trainables.training.batches import Batch, prefetch_threads, train_batches
+from segsweep.trainables.training.divergence import DivergedError, first_broken
+from segsweep.trainables.training.epochs import draws, updates_per_epoch
+from segsweep.trainables.training.experiment import Experiment
+from segsweep.trainables.training.isolation import seeded
+from segsweep.trainables.training.loop import ScoredSplit, evaluate, train_epoch
+from segsweep.trainables.training.memory import peak_gib, reset_peak
+from segsweep.trainables.training.micro_batches import free, halving, normalizes_batches
 
 Metrics = dict[str, float]
 

@@ -17,8 +17,8 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from segsweep.trainables.batches import Batch
 from segsweep.trainables.components import DoesNotFitError
+from segsweep.trainables.training.batches import Batch
 
 logger = logging.getLogger(__name__)
 

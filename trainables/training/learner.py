@@ -16,18 +16,18 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from segsweep.trainables.arithmetic import FLOAT32, Arithmetic
 from segsweep.trainables.components import FollowsEpochs, HasModes, Outputs, Watchful
-from segsweep.trainables.freezing import Freezing
-from segsweep.trainables.micro_batches import cut
-from segsweep.trainables.parallel.batch_norm import synchronise
-from segsweep.trainables.parallel.team import ALONE, Team
+from segsweep.trainables.training.arithmetic import FLOAT32, Arithmetic
+from segsweep.trainables.training.batch_norm import synchronise
+from segsweep.trainables.training.freezing import Freezing
+from segsweep.trainables.training.micro_batches import cut
+from segsweep.trainables.training.team import ALONE, Team
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from segsweep.trainables.batches import Batch
-    from segsweep.trainables.checkpoint import Learned
+    from segsweep.trainables.training.batches import Batch
+    from segsweep.trainables.training.checkpoint import Learned
 
 REFRESHING = 50  # batches; what the authors of schedule-free learning advise
 

@@ -7,8 +7,8 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from segsweep.trainables.cache_entries import make_room
-from segsweep.trainables.cache_files import (
+from segsweep.trainables.cache.entries import make_room
+from segsweep.trainables.cache.files import (
     LOG,
     SHOWN_ERRORS,
     Chunk,
@@ -21,11 +21,11 @@ from segsweep.trainables.cache_files import (
     start_log,
     write_chunk,
 )
-from segsweep.trainables.cache_locks import discard
-from segsweep.trainables.class_counts import check_labelled
+from segsweep.trainables.cache.locks import discard
 from segsweep.trainables.components import DataError, Sample
+from segsweep.trainables.data.class_counts import check_labelled
+from segsweep.trainables.data.workers import pixels_of, results, worthwhile
 from segsweep.trainables.places import CACHE_VARIABLE
-from segsweep.trainables.workers import pixels_of, results, worthwhile
 
 Progress = Callable[[int, int], None]  # images done, images in all
 

@@ -22,8 +22,8 @@ from typing import IO, Any, NotRequired, TypedDict, cast
 
 import torch
 
-from segsweep.trainables.confusions import Confusions, save_confusions
 from segsweep.trainables.places import BEST, LAST, PREVIOUS
+from segsweep.trainables.scoring.confusions import Confusions, save_confusions
 from segsweep.trainables.storage import Counter, StorageError, patiently
 from segsweep.trainables.weights.loading import Saved
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TypeVar
 
-from segsweep.trainables.batches import Draw, batches_per_epoch, shuffled
 from segsweep.trainables.config import TrialConfig
+from segsweep.trainables.training.batches import Draw, batches_per_epoch, shuffled
 
 T = TypeVar("T")
 

@@ -11,23 +11,23 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from segsweep.trainables.arithmetic import FLOAT32, Arithmetic
-from segsweep.trainables.batches import Batch, eval_batches
-from segsweep.trainables.boundaries import BoundaryCounts, boundary_scores
 from segsweep.trainables.components import VOID
 from segsweep.trainables.config import Evaluation
-from segsweep.trainables.confusions import SparseMatrix, sparse
-from segsweep.trainables.divergence import DivergedError, first_broken
-from segsweep.trainables.epochs import grouped
-from segsweep.trainables.inference import predict, predicted_classes
-from segsweep.trainables.learner import Learner
-from segsweep.trainables.metrics import ConfusionMatrix
-from segsweep.trainables.micro_batches import cut
-from segsweep.trainables.normalization import IMAGENET, Normalization
-from segsweep.trainables.parallel.team import ALONE, Team
+from segsweep.trainables.data.normalization import IMAGENET, Normalization
+from segsweep.trainables.scoring.boundaries import BoundaryCounts, boundary_scores
+from segsweep.trainables.scoring.confusions import SparseMatrix, sparse
+from segsweep.trainables.scoring.inference import predict, predicted_classes
+from segsweep.trainables.scoring.metrics import ConfusionMatrix
+from segsweep.trainables.training.arithmetic import FLOAT32, Arithmetic
+from segsweep.trainables.training.batches import Batch, eval_batches
+from segsweep.trainables.training.divergence import DivergedError, first_broken
+from segsweep.trainables.training.epochs import grouped
+from segsweep.trainables.training.learner import Learner
+from segsweep.trainables.training.micro_batches import cut
+from segsweep.trainables.training.team import ALONE, Team
 
 if TYPE_CHECKING:
-    from segsweep.trainables.cache import CachedSplit
+    from segsweep.trainables.cache.cached_split import CachedSplit
 
 
 class TrainedEpoch(NamedTuple):

@@ -19,7 +19,7 @@ from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 if TYPE_CHECKING:
-    from segsweep.trainables.checkpoint import Learned
+    from segsweep.trainables.training.checkpoint import Learned
 
 T = TypeVar("T")
 

@@ -11,9 +11,9 @@ from typing import IO, TYPE_CHECKING, NamedTuple, cast
 if TYPE_CHECKING:
     import torch
 
-    from segsweep.trainables.batches import Batch
     from segsweep.trainables.config import TrialConfig
-    from segsweep.trainables.experiment import Experiment
+    from segsweep.trainables.training.batches import Batch
+    from segsweep.trainables.training.experiment import Experiment
 
 WARM_UP = 2  # steps that allocate memory and choose kernels
 STEPS = 5
@@ -34,9 +34,9 @@ def measure(config: TrialConfig, *, cpus: int, gpus: float) -> Pace:
     Writing checkpoints is left out. Data that are not in the cache yet are decoded into it, which does not count.
     Raises what building and training raise.
     """
-    from segsweep.trainables.epochs import updates_per_epoch
-    from segsweep.trainables.experiment import build, pick_device
-    from segsweep.trainables.isolation import cpu_threads, seeded
+    from segsweep.trainables.training.epochs import updates_per_epoch
+    from segsweep.trainables.training.experiment import build, pick_device
+    from segsweep.trainables.training.isolation import cpu_threads, seeded
 
     device = pick_device(gpus)
     longer = config.model_copy(update={"epochs": config.epochs + WARM_UP + STEPS})  # its LR schedule lasts long enough
@@ -63,9 +63,9 @@ def _gib(state: object) -> float:
 
 
 def _update_s(it: Experiment, config: TrialConfig, device: torch.device, cpus: int) -> float:
-    from segsweep.trainables.batches import prefetch_threads, train_batches
-    from segsweep.trainables.epochs import draws
-    from segsweep.trainables.loop import train_epoch
+    from segsweep.trainables.training.batches import prefetch_threads, train_batches
+    from segsweep.trainables.training.epochs import draws
+    from segsweep.trainables.training.loop import train_epoch
 
     threads = prefetch_threads(device, cpus)
 
@@ -88,7 +88,7 @@ def _clocked(batches: Iterable[Batch], began: list[float]) -> Iterator[Batch]:
 
 def _val_image_s(it: Experiment, config: TrialConfig, device: torch.device) -> float:
     """Of a few batches, each scored as a whole split is."""
-    from segsweep.trainables.loop import evaluate
+    from segsweep.trainables.training.loop import evaluate
 
     images = min(config.batch_size, len(it.val))
     few = it.val.first(images)

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from segsweep.trainables.class_counts import check_labelled
 from segsweep.trainables.components import SPLITS, DataError, Dataset, Sample, Split
-from segsweep.trainables.findings import Finding, Findings
-from segsweep.trainables.inspection import Seen, Task, inspect, name_of
-from segsweep.trainables.near_duplicates import SAME, SIDE, Match, matches
-from segsweep.trainables.splits import open_dataset
-from segsweep.trainables.workers import pixels_of, results, worthwhile
+from segsweep.trainables.data.class_counts import check_labelled
+from segsweep.trainables.data.splits import open_dataset
+from segsweep.trainables.data.workers import pixels_of, results, worthwhile
+from segsweep.trainables.survey.findings import Finding, Findings
+from segsweep.trainables.survey.inspection import Seen, Task, inspect, name_of
+from segsweep.trainables.survey.near_duplicates import SAME, SIDE, Match, matches
 
 Progress = Callable[[int, int], None]  # images done, images in all
 IMAGES_A_TASK = 32

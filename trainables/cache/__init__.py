@@ -1,0 +1,1 @@
+"""Decoded images and masks at working size, shared by all trials of a machine."""

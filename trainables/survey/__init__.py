@@ -1,0 +1,1 @@
+"""What `segsweep data check` and `data stats` find out about datasets."""
