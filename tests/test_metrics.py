@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -330,21 +329,3 @@ def test_a_call_returns_the_matrix_of_that_image_and_adds_it() -> None:
     assert all(torch.equal(m, confusion_matrix(p, t, 6)) for m, (p, t) in zip(images, split, strict=True))
     assert torch.equal(sum(images[1:], images[0]), metric.compute())
     assert not images[1].any()
-
-
-def count_a_share(rank: int, meeting: str, folder: str) -> None:
-    """One of two processes: counts every second image, and leaves what it sees of the whole."""
-    torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
-    metric = ConfusionMatrix(6)
-    for prediction, label in adversarial_split(6, seed=2)[rank::2]:
-        metric.update(prediction, label)
-    torch.save(metric.compute(), f"{folder}/{rank}.pt")
-    torch.distributed.destroy_process_group()
-
-
-@pytest.mark.slow
-def test_two_processes_sum_up_to_the_matrix_of_one(tmp_path: Path) -> None:
-    arguments = (str(tmp_path / "meeting"), str(tmp_path))
-    torch.multiprocessing.spawn(count_a_share, arguments, nprocs=2)
-    expected = summed(adversarial_split(6, seed=2), 6)
-    assert all(torch.equal(torch.load(tmp_path / f"{rank}.pt", weights_only=True), expected) for rank in (0, 1))

@@ -87,7 +87,8 @@ def alive(pid: int) -> bool:
 
 def test_two_processes_train_what_one_trains_and_score_the_same(tmp_path: Path) -> None:
     changes = {"accumulation": 2, "clip_norm": 1.0, "ema": 0.9}
-    one, of_one = trained(tmp_path / "1", 1, **changes)
+    with Trial(config(), tmp_path / "beside", cpus=2, processes=2):  # one that does not wait for it
+        one, of_one = trained(tmp_path / "1", 1, **changes)
     two, of_two = trained(tmp_path / "2", 2, **changes)
     for ours, theirs in zip(two, one, strict=True):
         assert ours.keys() == theirs.keys()
@@ -107,7 +108,7 @@ class Threads(Team):
     def __init__(self, rank: int, barrier: Barrier, held: list[Tensor]) -> None:
         self.rank, self._barrier, self._held = rank, barrier, held
 
-    def statistics(self, mine: Tensor) -> Tensor:
+    def stacked(self, mine: Tensor) -> Tensor:
         self._held[self.rank] = mine
         self._barrier.wait()
         found = torch.stack(self._held)

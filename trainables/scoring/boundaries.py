@@ -28,7 +28,7 @@ BOTH, TRUE, PREDICTED, TRUE_MET, TRUE_EDGE, PREDICTED_MET, PREDICTED_EDGE = rang
 
 
 class BoundaryCounts(Metric):
-    """(C, 7) int64 pixel counts, summed over updates and over processes; `boundary_scores` makes scores of them."""
+    """(C, 7) int64 pixel counts, summed over updates; `boundary_scores` makes scores of them."""
 
     is_differentiable = False
     higher_is_better = None
@@ -37,7 +37,7 @@ class BoundaryCounts(Metric):
 
     def __init__(self, num_classes: int, distance: float) -> None:
         """distance: share of each image's diagonal, above 0."""
-        super().__init__()
+        super().__init__(sync_on_compute=False)  # a process may hold trials that are distributed and others
         self.num_classes, self.distance = num_classes, distance
         self.add_state("counts", torch.zeros(num_classes, 7, dtype=torch.int64), dist_reduce_fx="sum")
 

@@ -51,7 +51,7 @@ def _no_class(noun: str, value: int, num_classes: int) -> ValueError:
 
 
 class ConfusionMatrix(Metric):
-    """`confusion_matrix` summed over updates and, where a trial is distributed, over processes.
+    """`confusion_matrix` summed over updates; over processes it is summed in loop.evaluate.
 
     Called like a function, it returns the matrix of that call alone and adds it to the sum.
     """
@@ -62,7 +62,7 @@ class ConfusionMatrix(Metric):
     confusion: Tensor
 
     def __init__(self, num_classes: int) -> None:
-        super().__init__()
+        super().__init__(sync_on_compute=False)  # a process may hold trials that are distributed and others
         self.num_classes = num_classes
         self.add_state("confusion", torch.zeros(num_classes, num_classes, dtype=torch.int64), dist_reduce_fx="sum")
 

@@ -91,7 +91,7 @@ def merged(images: Tensor, team: Team) -> tuple[Tensor, Tensor, Tensor]:
     wide = images if images.dtype == torch.float64 else images.float()
     variance, mean = torch.var_mean(wide, [0, *range(2, images.ndim)], correction=0)
     counts = mean.new_full((1,), 0 if team.idle else images.numel() // images.shape[1])
-    parts = team.statistics(torch.cat([mean, variance, counts]).double())
+    parts = team.stacked(torch.cat([mean, variance, counts]).double())
     means, variances, counts = torch.split(parts, [len(mean), len(mean), 1], dim=1)
     count = counts.sum()
     merged_mean = (counts * means).sum(0) / count
@@ -126,7 +126,7 @@ class _Normalise(torch.autograd.Function):
         fixed, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
             gradients[0], images, weight, mean, variance, None, None, False, ctx.eps, [True, True, True]
         )
-        by_value, by_mean = ctx.team.statistics(torch.stack([of_weight, of_bias])).sum(0) * share
+        by_value, by_mean = ctx.team.stacked(torch.stack([of_weight, of_bias])).sum(0) * share
         scale = torch.rsqrt(variance + ctx.eps) * (1 if weight is None else weight)
         moved = F.batch_norm(images, mean, variance, scale * by_value, scale * by_mean, eps=ctx.eps)
         affine = (of_weight, of_bias) if weight is not None else (None, None)

@@ -57,6 +57,7 @@ class Learner:
         """Learn with the others of `team` from here on, all in the state of the first."""
         self.team = team
         self.load_state_dict(team.told(self.state_dict()))
+        self.micro_batch = None  # shares of different sizes would be cut into different numbers of parts
         synchronise(self.model, team)
 
     @property

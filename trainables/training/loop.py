@@ -113,6 +113,7 @@ def evaluate(
             images.append(sparse(confusion(classes, label).numpy(force=True)))  # adds to the sum as well
             if boundaries is not None:
                 boundaries.update(classes, label)
-    scored = boundary_scores(boundaries.compute()) if boundaries is not None else {}
+    scored = boundary_scores(team.stacked(boundaries.counts).sum(0)) if boundaries is not None else {}
     costs, pixels, matrices = zip(*team.united(parts), strict=True)
-    return ScoredSplit(sum(costs) / max(sum(pixels), 1), confusion.compute().cpu(), tuple(chain(*matrices)), scored)
+    whole = team.stacked(confusion.confusion).sum(0).cpu()
+    return ScoredSplit(sum(costs) / max(sum(pixels), 1), whole, tuple(chain(*matrices)), scored)

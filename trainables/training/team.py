@@ -54,7 +54,7 @@ class Team:
         rounds = zip_longest(*self.gathered([(each,) for each in shares]))
         return [each for found in rounds for held in found if held is not None for each in held]
 
-    def statistics(self, mine: Tensor) -> Tensor:
+    def stacked(self, mine: Tensor) -> Tensor:
         """(size, *) of tensors of one shape, by rank; without gradient."""
         return mine[None]
 
@@ -92,7 +92,7 @@ class Processes(Team):
         dist.broadcast_object_list(message, src=0)
         return state if self.rank == 0 else torch.load(io.BytesIO(message[0]), map_location="cpu", weights_only=True)
 
-    def statistics(self, mine: Tensor) -> Tensor:
+    def stacked(self, mine: Tensor) -> Tensor:
         found = mine.new_empty(self.size, *mine.shape)
         dist.all_gather([*found], mine.contiguous())
         return found
