@@ -47,15 +47,16 @@ class Aim:
 LR: Mapping[Family, float] = {"cnn": 3e-3, "transformer": 1e-3}
 SET_LR = 7e-4  # of networks with a set loss
 AIMS: Mapping[str, Aim] = {
-    "eomt": Aim(SET_LR),
-    "mask2former": Aim(SET_LR),
-    "maskformer": Aim(SET_LR),
+    "dpt": Aim(steps=400),
+    "eomt": Aim(SET_LR, steps=400),
+    "mask2former": Aim(SET_LR, steps=400),
+    "maskformer": Aim(SET_LR, steps=400),
     "mobilevit": Aim(5e-3),  # narrow, and its convolutions begin small
     "mobilevitv2": Aim(5e-3),
-    "oneformer": Aim(SET_LR),
+    "oneformer": Aim(SET_LR, steps=400),
     "segnet": Aim(5e-3),
     "unet_2015": Aim(5e-3),
-    "utnet": Aim(5e-3),
+    "utnet": Aim(5e-3, steps=400),
 }
 """Of models that the usual aim does not fit."""
 
