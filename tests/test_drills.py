@@ -113,3 +113,19 @@ def _check_mlflow(folder: Path, state: SweepState) -> None:
             epoch: trial.value(epoch) for epoch in range(1, trial.epoch + 1)
         }
         assert len(points) == trial.epoch
+
+
+def test_a_signal_to_the_whole_process_group_ends_the_driver_at_once(tmp_path: Path) -> None:
+    """As `timeout` and batch systems send it: Ray's own processes die of it."""
+    (tmp_path / "drill.yaml").write_text(SPACE)
+    journal = tmp_path / "sweeps/drill-1/journal.jsonl"
+    command = [*SEGSWEEP, "launch", "drill.yaml"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True) as driver:
+        wait_until(lambda: any(isinstance(event, EpochDone) for event in events(journal)), "an epoch")
+        os.killpg(driver.pid, signal.SIGTERM)
+        began = time.monotonic()
+        _, err = driver.communicate(timeout=120)
+    assert driver.returncode == 130
+    assert time.monotonic() - began < 20
+    assert err.splitlines()[-1].endswith("Go on: segsweep resume drill-1"), err
+    assert not (journal.parent / "ray_token").exists()

@@ -5,14 +5,21 @@ from __future__ import annotations
 import os
 import secrets
 import socket
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from segsweep.orchestrator.errors import InputError, Mistake
+from rich.console import Console
+
+from segsweep.orchestrator.errors import ExitCode, InputError, Mistake
+from segsweep.orchestrator.next_step import resume_command
 
 LOOPBACK = "127.0.0.1"
+DAEMONS = {"raylet", "gcs_server"}  # without them nothing runs
+LOOKS_EVERY_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -72,11 +79,43 @@ def ray_session(
         )
     url = context.dashboard_url
     try:
-        yield RaySession(f"http://{url}" if url else "", token_file)
+        with _ending_with_its_daemons(folder, token_file):
+            yield RaySession(f"http://{url}" if url else "", token_file)
     finally:
         ray.shutdown()
         if token_file is not None:
             token_file.unlink(missing_ok=True)
+
+
+@contextmanager
+def _ending_with_its_daemons(folder: Path, token_file: Path | None) -> Iterator[None]:
+    """End this process when those that Ray started here have been killed, as by a signal to the whole process group.
+
+    Every call to Ray would wait for them for a minute, then end the process with a message of its own. The journal is
+    whole at any moment, so nothing is lost.
+    """
+    from ray._private import worker
+
+    node, done = worker._global_node, threading.Event()
+
+    def look() -> None:
+        while node is not None and not done.wait(LOOKS_EVERY_S):
+            if killed := DAEMONS & {kind for kind, _ in node.dead_processes()}:
+                if token_file is not None:
+                    token_file.unlink(missing_ok=True)
+                Console(stderr=True).show_cursor()  # the live panel hides it
+                names = " and ".join(sorted(killed))
+                print(f"{folder.name}: Ray's {names} was killed. Go on: {resume_command(folder)}", file=sys.stderr)
+                sys.stderr.flush()
+                os._exit(ExitCode.INTERRUPTED)
+
+    watcher = threading.Thread(target=look, name="segsweep-daemons", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
 
 
 def _use_token(folder: Path) -> Path:
