@@ -25,6 +25,7 @@ from ray.util.metrics import Gauge
 from ray.util.state import get_log
 
 from segsweep.orchestrator.backends import Steppable, TrialFactory, changes, failed, one_line
+from segsweep.orchestrator.backends._gauges import Gauges
 from segsweep.orchestrator.backends._hangs import Hangs
 from segsweep.orchestrator.backends._live import Live
 from segsweep.orchestrator.driving.sweep import Assignment, Sweep
@@ -61,6 +62,7 @@ class RayTune:
         for name in ("ray.tune.analysis", "ray.tune.execution.tune_controller", "ray.tune.tune"):
             # they miss the result files we switched off, and print the failures that the journal has
             logging.getLogger(name).setLevel(logging.CRITICAL)
+        sweep.listen(Gauges(sweep.state))
         resources = sweep.plan.spec.resources
         bridge = Bridge(sweep, waiting=int(self._growing))
         hangs = Hangs(sweep.plan.spec.max_epoch_minutes)

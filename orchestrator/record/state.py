@@ -235,6 +235,14 @@ class SweepState:
         """Those of the cell's trials that may rank."""
         return [trial for trial in self.cell(cell) if trial.status not in ("infeasible", "superseded")]
 
+    @property
+    def by_status(self) -> Counter[Status]:
+        """How many trials have each status; 0 for one that none has any more."""
+        counts: Counter[Status] = Counter()
+        for (_, status), trials in self._counts.items():
+            counts[status] += trials
+        return counts
+
     def count(self, cell: Cell, *statuses: Status) -> int:
         """How many of the cell's trials have one of these statuses."""
         return sum(self._counts[cell, status] for status in statuses)

@@ -1,0 +1,47 @@
+"""A sweep's progress as Prometheus gauges, through Ray's own metrics: what its agent on every node exports.
+
+`segsweep_trials` by status, `segsweep_epochs` trained, `segsweep_best` objective of each cell; workers export the
+`segsweep_objective` of their trials.
+"""
+
+from __future__ import annotations
+
+from ray.util.metrics import Gauge
+
+from segsweep.orchestrator.record.journal import AttemptEnded, AttemptStarted, EpochDone, Event, TrialCreated
+from segsweep.orchestrator.record.state import Cell, SweepState
+
+
+class Gauges:
+    """A listener of a sweep; how far it is already is exported at once."""
+
+    def __init__(self, state: SweepState) -> None:
+        self._state = state
+        self._sweep = {"sweep": state.created.sweep if state.created else ""}
+        self._trials = Gauge("segsweep_trials", "Trials by status", tag_keys=("sweep", "status"))
+        self._epochs = Gauge("segsweep_epochs", "Epochs trained", tag_keys=("sweep",))
+        self._best = Gauge("segsweep_best", "Best objective so far", tag_keys=("sweep", "dataset", "model"))
+        self._shown: dict[Cell, float] = {}  # the best of each cell
+        self._show_trials()
+        self._show_epochs()
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case TrialCreated() | AttemptStarted() | AttemptEnded():
+                self._show_trials()
+            case EpochDone():
+                self._show_epochs()
+                self._show_best(event)
+
+    def _show_trials(self) -> None:
+        for status, trials in self._state.by_status.items():
+            self._trials.set(trials, tags={**self._sweep, "status": status})
+
+    def _show_epochs(self) -> None:
+        self._epochs.set(self._state.epochs.total(), tags=self._sweep)
+
+    def _show_best(self, event: EpochDone) -> None:
+        trial = self._state.trials[event.trial]
+        if trial.best is not None and trial.config.objective.better(trial.best, self._shown.get(trial.cell)):
+            self._shown[trial.cell] = trial.best
+            self._best.set(trial.best, tags={**self._sweep, **trial.cell._asdict()})
