@@ -140,7 +140,10 @@ def test_the_leaderboard_is_all_that_stdout_gets(finished: Finished) -> None:
 
 def test_progress_goes_to_stderr_and_ends_with_the_next_command(finished: Finished) -> None:
     lines = finished.done.err.splitlines()
-    assert lines[:3] == ["streets: 8 train images", "streets: 4 val images", "Sweep tiny-1 in sweeps/tiny-1"]
+    assert lines[:3] == [
+        *(f"streets: {n} images at 48x80" for n in ("8 train", "4 val")),
+        "Sweep tiny-1 in sweeps/tiny-1",
+    ]
     assert [line.split(" ", 1)[1].split(";")[0] for line in lines[3:-1]] == [
         "tiny cross_entropy adamw #001 on streets: started",
         "tiny cross_entropy adamw #001 on streets: finished after epoch 1: epoch limit",

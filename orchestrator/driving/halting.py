@@ -29,7 +29,7 @@ FATES: dict[Verb, Fate] = {"pause": "save", "stop": "finish", "cancel": "stop"}
 class Halt:
     """Nothing new starts any more."""
 
-    reason: str
+    reason: str  # "" for Ctrl-C: whoever pressed it knows
     running: Fate = "stop"
     over_budget: bool = False
 

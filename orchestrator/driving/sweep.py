@@ -196,7 +196,7 @@ class Sweep:
 
     def interrupt(self) -> None:
         """Ctrl-C. Backends stop what runs and call `interrupted` for it."""
-        self.halt(Halt("it was interrupted"))
+        self.halt(Halt(""))
 
     def halt(self, halt: Halt) -> None:
         """Start nothing more. What ends at once outweighs what does not; of equals the first one counts."""

@@ -89,7 +89,11 @@ class View:
         if problem := self._tracking_problem():
             parts.append(Text(f"MLflow lags behind: {problem}", style="yellow"))
         halted = self._sweep.halted
-        hint = "Ctrl-C stops cleanly" if halted is None else f"ends early: {halted.reason}; Ctrl-C quits at once"
+        hint = (
+            "Ctrl-C stops cleanly"
+            if halted is None
+            else f"stopping{f': {halted.reason}' if halted.reason else ''}; Ctrl-C quits at once"
+        )
         return Group(*parts, Text(hint, style="dim"))
 
     def _headline(self, state: SweepState) -> str:
