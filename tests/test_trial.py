@@ -31,11 +31,12 @@ from segsweep.trainables.masked_loss import build_loss
 from segsweep.trainables.metric_names import METRICS
 from segsweep.trainables.scoring import metrics
 from segsweep.trainables.scoring.confusions import load_confusions
+from segsweep.trainables.training import checkpoint
 from segsweep.trainables.training import epoch as training
 from segsweep.trainables.training.batches import batches_per_epoch, eval_batches, shuffled, train_batches
 from segsweep.trainables.training.checkpoint import StaleAttemptError
 from segsweep.trainables.training.divergence import DivergedError
-from segsweep.trainables.training.epoch import ObjectiveError, checkpoint
+from segsweep.trainables.training.epoch import ObjectiveError
 from segsweep.trainables.training.experiment import PASSES, WARM_UPS, gmacs, latency_ms
 from segsweep.trainables.training.learner import Learner
 from segsweep.trainables.training.loop import evaluate, train_epoch
