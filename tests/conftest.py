@@ -13,6 +13,7 @@ os.environ.setdefault(
 )  # tests run in several processes; threads of each would wait for the others
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # albumentations looks for a newer version on the network
 os.environ["RAY_AUTH_MODE"] = "token"  # read while ray is imported, which some test may do before Ray is started
+os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # likewise: keeps it on loopback
 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 

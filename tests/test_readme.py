@@ -13,7 +13,7 @@ from segsweep.orchestrator.cli import cli
 from segsweep.orchestrator.space.source import read
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "cluster.yaml", "docs/team.md")
+PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "cluster.yaml", "docs/team.md", "docs/security.md")
 TEXT = {page: (ROOT / page).read_text() for page in PAGES}
 
 

@@ -191,7 +191,7 @@ class Decisions(Live, FIFOScheduler):
 
 
 def error_of(trial: Any) -> BaseException:
-    """Why a Tune trial failed: Tune leaves the exception in a file of this driver's scratch folder."""
+    """Why a Tune trial failed: Tune leaves the exception in Ray's session folder (launching.ray_session guards it)."""
     try:
         error = ray.cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
     except Exception as unreadable:  # the exception's class may not be importable here
@@ -205,7 +205,13 @@ def worker_log(error: BaseException) -> str:
     error: Ray's, of its actor.
     """
     try:
-        found = get_log(actor_id=getattr(error, "actor_id", None), suffix="err", tail=LOG_LINES, timeout=LOG_TIMEOUT_S)
+        found = get_log(
+            address=ray.get_runtime_context().gcs_address,  # else it looks for a Ray, and there may be several
+            actor_id=getattr(error, "actor_id", None),
+            suffix="err",
+            tail=LOG_LINES,
+            timeout=LOG_TIMEOUT_S,
+        )
         lines = "".join(found).splitlines()
     except Exception:  # the node may be gone, and half a dozen services in between may say so
         log.debug("no log of a dead worker", exc_info=True)

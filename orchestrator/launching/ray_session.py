@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import secrets
 import socket
+import stat
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,6 +71,7 @@ def ray_session(
     else:
         context = ray.init(
             address="local",  # never a leftover cluster of somebody else
+            _temp_dir=str(private_folder() / "ray"),
             num_cpus=cpus,
             num_gpus=gpus,
             include_dashboard=True,
@@ -118,8 +121,26 @@ def _ending_with_its_daemons(folder: Path, token_file: Path | None) -> Iterator[
         watcher.join()
 
 
+def private_folder() -> Path:
+    """Where Ray keeps sockets, logs and what failed trials raised, pickled; it would let everybody write there.
+
+    ray-UID in $RAY_TMPDIR or the system's temporary folder. Raises InputError if others may enter it.
+    """
+    folder = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()) / f"ray-{os.getuid()}"
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700, parents=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o077:
+        remedy = "remove it, or name a folder of your own in $RAY_TMPDIR"
+        raise InputError(
+            Mistake(str(folder), f"is not a folder that you alone may enter, as Ray's has to be; {remedy}")
+        )
+    return folder
+
+
 def _use_token(folder: Path) -> Path:
-    """Switch token authentication on, with a token of this sweep's own unless the user has set one."""
+    """Switch token authentication on, with a token of this sweep's own unless the user has set one; and stay local."""
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # all of Ray on loopback, its open metrics included
     os.environ["RAY_AUTH_MODE"] = "token"
     token = os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     path = folder / "ray_token"

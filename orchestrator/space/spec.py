@@ -21,7 +21,7 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 
 def sweep_name(text: str) -> str:
     """`text`, if a folder can have it as its name everywhere. Raises ValueError."""
-    if not re.match(NAME, text):
+    if not re.fullmatch(NAME, text):  # where `$` would let a line end pass
         raise ValueError("must be up to 100 letters, digits, '.', '_' or '-', the first a letter or digit")
     return text
 

@@ -190,13 +190,18 @@ def _experiment(client: MlflowClient, name: str, uri: str) -> str:
     if found := client.get_experiment_by_name(name):
         return str(found.experiment_id)
     path = sqlite_path(uri)
-    location = (path.parent / "mlruns" / records.metric_key(name).replace("/", "_")).as_uri() if path else None
+    location = artifact_folder(path.parent, name).as_uri() if path else None
     try:
         return str(client.create_experiment(name, artifact_location=location))
     except MlflowException:
         if found := client.get_experiment_by_name(name):  # another sweep was faster
             return str(found.experiment_id)
         raise
+
+
+def artifact_folder(beside: Path, experiment: str) -> Path:
+    """Where an experiment's artifacts lie: one folder of mlruns, whatever the name."""
+    return beside / "mlruns" / records.metric_key(experiment).replace("/", "_")
 
 
 def _is_of_best_epoch(confusions: Path, trial: TrialState) -> bool:

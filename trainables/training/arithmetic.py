@@ -5,8 +5,10 @@ Weights, their gradients and the optimizer's state are float32 in any case, and 
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -40,6 +42,8 @@ class Arithmetic:
         if self.channels_last:
             model.to(memory_format=torch.channels_last)
         if self.compiled:
+            # torch's own default lies in the shared /tmp, under a name that others can take first; it holds pickles
+            os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path.home() / ".cache/torchinductor"))
             model.compile()
 
     def scaler(self) -> GradScaler:
