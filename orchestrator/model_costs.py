@@ -55,9 +55,20 @@ def profile(model: Chosen, *, cpus: int, gpus: float) -> Profile:
     from segsweep.trainables.training import profiling
     from segsweep.trainables.training.experiment import pick_device
     from segsweep.trainables.training.isolation import cpu_threads
+    from segsweep.trainables.training.micro_batches import out_of_memory
 
     try:
+        device = pick_device(gpus)
+    except RuntimeError as error:
+        raise InputError(Mistake("--gpu", f"{error}; leave it out to measure on CPUs")) from None
+    try:
         with cpu_threads(cpus):
-            return profiling.profile(*model, pick_device(gpus))
+            return profiling.profile(*model, device)
     except WeightsError as error:
         raise InputError(Mistake("encoder_weights", str(error))) from None
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        height, width = model.task.image_size
+        what = f"memory does not hold a batch of {model.task.batch_size} at {height}x{width}"
+        raise InputError(Mistake("--size", f"{what}; give a smaller --size or --batch-size")) from None

@@ -280,7 +280,7 @@ def test_status_and_last_words_say_who_got_how_many(tmp_path: Path) -> None:
     sweep = run(tmp_path / "x-1", plan_of(space(4, 6)))
     found = status.facts(tmp_path / "x-1")
     assert [(cell["trials"], cell["planned"]) for cell in found["cells"]] == [(3, 3), (3, 3), (9, 9), (9, 9)]
-    first, *_, told, last = status.as_lines(found)
+    first, *_, told, _, last = status.as_lines(found)
     assert first == "x-1: created. 24 of 24 trials (24 finished), allotted adaptively"
     best = found["rounds"][0]["best"]
     assert told == (

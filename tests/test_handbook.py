@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from pydantic import Field
 
 from segsweep.orchestrator import handbook
+from segsweep.orchestrator.checking import recipes
 from segsweep.orchestrator.cli import cli
 from segsweep.orchestrator.errors import InputError
 from segsweep.trainables import catalog
@@ -112,3 +113,23 @@ def test_a_size_that_is_none_is_refused() -> None:
     found = run("profile", "unet", "--size", "512")
     assert found.exit_code == 2
     assert "512x1024" in found.output
+
+
+def test_recipes_are_listed_and_shown() -> None:
+    listed = run("recipes").output.splitlines()
+    assert [line.split()[0] for line in listed] == recipes.names()
+    shown = run("recipes", "segformer").output
+    assert "optimizers:" in shown
+    assert "Xie et al. 2021" in shown
+    assert json.loads(run("recipes", "segformer", "--json").output)["says"]["losses"] == ["cross_entropy"]
+    with pytest.raises(InputError, match=r"no recipe 'segformr'. Did you mean 'segformer'"):
+        run("recipes", "segformr")
+
+
+def test_encoders_are_found_by_a_part_of_their_name_or_a_pattern() -> None:
+    assert [line.split()[0] for line in run("encoders", "mit_").output.splitlines()] == [f"mit_b{i}" for i in range(6)]
+    found = json.loads(run("encoders", "tu-convnext_t*", "--json").output)
+    assert {"name": "tu-convnext_tiny", "family": "cnn", "weights": ["imagenet"]} in found
+    assert all(each["name"].startswith("tu-convnext_t") for each in found)
+    with pytest.raises(InputError, match=r"PATTERN: no encoder 'resnet43'. Did you mean 'resnet34'"):
+        run("encoders", "resnet43")

@@ -618,3 +618,29 @@ def test_a_sweep_whose_plugin_is_gone(run: Run, copied: Path) -> None:
             "sweeps/tiny-1/journal.jsonl: No module named 'plugin_that_is_gone'. "
             "Is the plug-in installed or on PYTHONPATH?"
         )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            "optimizers: [{type: timm, optimizer: adan, arguments: {speed: 3}}]",
+            "tiny.yaml:9: optimizers[0]: arguments of timm's adan: ",
+        ),
+        (
+            "models: [{architecture: unet, encoder: resnet18, weights: 'run:a'}]",
+            "models[0].weights: run 'a' cannot be looked up",
+        ),
+        ("models: [{architecture: unet, encoder: resnet18, weights: notes.pt}]", "not a readable file of torch.save"),
+    ],
+)
+def test_what_only_a_library_or_a_store_knows_is_refused_before_anything_is_written(
+    run: Run, tmp_path: Path, changes: str, message: str
+) -> None:
+    kept = [line for line in TINY.splitlines() if not line.startswith(changes.partition(":")[0])]
+    (tmp_path / "tiny.yaml").write_text("\n".join([*kept, "seeds: [0]", changes, ""]))
+    (tmp_path / "notes.pt").write_text("learned on monday")
+    done = run("launch", "tiny.yaml", "--in-process")
+    assert done.code == 2
+    assert message in done.err
+    assert not (tmp_path / "sweeps").exists()

@@ -31,7 +31,7 @@ TOP_LEVEL = (
     "name, datasets, models, losses, optimizers, lr_schedules, augmentations, seeds, trials, allocation, epochs, "
     "batch_size, image_size, patience, accumulation, clip_norm, ema, precision, channels_last, compile, "
     "steps_per_epoch, objective, more_objectives, constraints, evaluation, searcher, scheduler, "
-    "min_finished, max_failures, max_epoch_minutes, budget, resources, max_concurrent, tracking, plugins"
+    "warm_start, min_finished, max_failures, max_epoch_minutes, budget, resources, max_concurrent, tracking, plugins"
 )
 
 
@@ -718,3 +718,12 @@ def test_losses_of_different_scales_are_no_objective(line: str, losses: str) -> 
     ]
     assert mistakes(f"{BASE}{line}\nobjective: val_miou\n") == []
     assert mistakes(f"{BASE}losses: [dice]\nobjective: val_loss\n") == []
+
+
+@pytest.mark.parametrize("loss", ["{type: boundary, rise: 1}", "{dice: 1, boundary: {weight: 0.01, rise: 1}}"])
+def test_a_loss_that_grows_with_the_epochs_is_no_objective(loss: str) -> None:
+    space = f"datasets: [streets]\nmodels: [unet]\nlosses: [{loss}]\nepochs: 3\nimage_size: [64, 64]\n"
+    (found,) = mistakes(space + "objective: val_loss\n")
+    assert "val_loss grows with the epochs" in found
+    assert mistakes(space) == []
+    assert mistakes(space.replace("rise: 1", "rise: 0") + "objective: val_loss\n") == []

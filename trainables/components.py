@@ -158,7 +158,7 @@ class LossContext:
 
 
 class LossComponent(Protocol):
-    """May have `adds_up(options) -> bool` as well: see the function of that name."""
+    """May have `adds_up(options) -> bool` and `rises(options) -> bool` as well: see the functions of those names."""
 
     Options: ClassVar[type[ComponentOptions]]
 
@@ -185,6 +185,12 @@ def adds_up(component: LossComponent, options: ComponentOptions) -> bool:
     Then it is no matter to the gradient how many processes share a batch. False where the component does not say.
     """
     says = getattr(component, "adds_up", None)
+    return says is not None and bool(says(options))
+
+
+def rises(component: LossComponent, options: ComponentOptions) -> bool:
+    """Whether the loss of one and the same prediction grows from epoch to epoch. False where it does not say."""
+    says = getattr(component, "rises", None)
     return says is not None and bool(says(options))
 
 

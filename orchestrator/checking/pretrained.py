@@ -77,11 +77,14 @@ def absolute_weights(spec: SweepSpec, uri: str) -> SweepSpec:
         "weights": lambda text: _absolute_network(text, uri),
     }
 
-    def changed(model: ComponentSpec) -> ComponentSpec:
-        found = {key: _each(model.options[key], change) for key, change in absolute.items() if key in model.options}
+    def changed(number: int, model: ComponentSpec) -> ComponentSpec:
+        try:
+            found = {key: _each(model.options[key], change) for key, change in absolute.items() if key in model.options}
+        except WeightsError as error:
+            raise InputError(Mistake(f"models[{number}].weights", str(error))) from None
         return model.model_copy(update={"options": {**model.options, **found}})
 
-    return spec.model_copy(update={"models": tuple(map(changed, spec.models))})
+    return spec.model_copy(update={"models": tuple(changed(*each) for each in enumerate(spec.models))})
 
 
 def _each(value: JsonValue, change: Callable[[str], str]) -> Any:
@@ -106,8 +109,11 @@ def _absolute_network(text: str, uri: str) -> str:
 def _checkpoint(run: str, uri: str) -> str:
     from segsweep.orchestrator.tracking.reader import Reader
 
-    path = Reader(uri).checkpoint(run)
+    try:
+        path = Reader(uri).checkpoint(run)
+    except InputError as error:
+        raise WeightsError(f"run '{run}' cannot be looked up: {error}") from None
     if path is None:
-        message = f"{uri} knows no such run of a trial; `segsweep best` prints run ids, or name the trial's best.pt"
-        raise InputError(Mistake(f"weights: run:{run}", message))
+        store = f"{uri} (tracking.uri or MLFLOW_TRACKING_URI names another store)"
+        raise WeightsError(f"no run of a trial '{run}' in {store}; `segsweep best` prints run ids; or name its best.pt")
     return path

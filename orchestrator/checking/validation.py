@@ -26,7 +26,7 @@ from segsweep.orchestrator.space.own_losses import own_loss_problems
 from segsweep.orchestrator.space.source import KeyPath, Source
 from segsweep.orchestrator.space.spec import CROSSING, SETTINGS, ComponentSpec, SweepSpec
 from segsweep.trainables.catalog import DATASETS, LOSSES, LR_SCHEDULES, MODELS, did_you_mean, import_plugins
-from segsweep.trainables.components import DataError, DatasetCard, Task
+from segsweep.trainables.components import DataError, DatasetCard, Task, rises
 from segsweep.trainables.config import Objective
 from segsweep.trainables.metric_names import COSTS, OBJECTIVES, class_iou, is_class_iou, metric_named
 
@@ -194,9 +194,21 @@ class Checks:
             yield self._at(
                 (*path, "metric"), f"{why}; take a score such as val_miou, or one image_size for each dataset"
             )
+        elif metric in LOSS_METRICS and (rising := sorted(self._rising())):
+            why = f"{metric} grows with the epochs, since {', '.join(rising)} does, so the first epoch would be best"
+            yield self._at((*path, "metric"), f"{why}; take a score such as val_miou")
         elif metric in LOSS_METRICS and len(losses := self._losses()) > 1:
             why = f"{metric} compares nothing across different losses ({', '.join(losses)})"
             yield self._at((*path, "metric"), f"{why}; take a score such as val_miou, or one loss for all models")
+
+    def _rising(self) -> set[str]:
+        """The losses that grow with the epochs."""
+        return {
+            entry.name
+            for _, entry in self.spec.placed("losses")
+            for options in sampled_options(entry.options)
+            if rises(component := LOSSES.get(entry.type), component.Options.model_validate(options))
+        }
 
     def _losses(self) -> list[str]:
         """The losses that trials are trained with, one that is searched in as well counting twice."""

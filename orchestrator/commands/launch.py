@@ -30,7 +30,7 @@ def command(
     """Run the sweep that FILE describes, on this machine or on a Ray cluster.
 
     Ctrl-C once stops it cleanly; `segsweep resume` goes on with it. Exit codes: 0 done, 2 invalid input,
-    3 done but a cell has no finished trial, 130 interrupted.
+    3 done but a cell has no finished trial, 4 the budget is used up, 130 interrupted.
     """
     from segsweep.orchestrator.checking.validation import check
     from segsweep.orchestrator.commands._run import announcer, run_to_the_end

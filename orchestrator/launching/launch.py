@@ -32,6 +32,7 @@ from segsweep.orchestrator.launching.preflight import (
     unreachable,
     unusable,
     unusable_augmentations,
+    unusable_optimizers,
 )
 from segsweep.orchestrator.launching.provenance import provenance
 from segsweep.orchestrator.launching.ray_session import ray_session
@@ -102,7 +103,8 @@ def checked_here(
 ) -> tuple[SweepSpec, list[str]]:
     """The spec with absolute paths, and the fingerprints of its data. Raises InputError; also: what else is wrong."""
     mistakes = [*checked.missing, *_unfit(checked.spec, local_capacity(), machinery), *also]
-    InputError.raise_if([*mistakes, *unusable_augmentations(checked.spec, checked.source)])
+    libraries = (unusable_augmentations, unusable_optimizers)
+    InputError.raise_if([*mistakes, *(m for check in libraries for m in check(checked.spec, checked.source))])
     spec = absolute_weights(absolute_roots(checked.spec), tracking_uri)
     InputError.raise_if(list(unusable_weights(spec, checked.source, announce)))
     return spec, check_data(spec, announce, decode=machinery.address is None, quiet=machinery.quiet)

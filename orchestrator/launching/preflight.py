@@ -7,7 +7,7 @@ import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from segsweep.orchestrator.errors import InputError, Mistake
 from segsweep.orchestrator.forecasting.capacity import Capacity
@@ -18,7 +18,7 @@ from segsweep.orchestrator.record.state import SweepState
 from segsweep.orchestrator.space.domains import sampled_options
 from segsweep.orchestrator.space.source import Source
 from segsweep.orchestrator.space.spec import ComponentSpec, Resources, SweepSpec, sweep_name
-from segsweep.trainables.catalog import AUGMENTATIONS, did_you_mean
+from segsweep.trainables.catalog import AUGMENTATIONS, OPTIMIZERS, did_you_mean
 from segsweep.trainables.components import DataError, Dataset, Split
 from segsweep.trainables.data.splits import open_dataset
 
@@ -160,6 +160,24 @@ def unusable_augmentations(spec: SweepSpec, source: Source) -> Iterator[Mistake]
         for option, message in problems:
             inside = [int(part) if part.isdigit() else part for part in re.findall(r"[^.\[\]]+", option)]
             yield source.mistake((*path, *inside), message)
+
+
+def unusable_optimizers(spec: SweepSpec, source: Source) -> Iterator[Mistake]:
+    """What optimizers say against their options, tried on a few weights: timm's know only then what they take."""
+    import torch
+    from torch import nn
+
+    few = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    for path, entry in spec.placed("optimizers"):
+        component = OPTIMIZERS.get(entry.type)
+        searched: dict[str, Any] = {name: dict(domain) for name, domain in component.DOMAINS["cnn"].items()}
+        for options in sampled_options({**searched, **entry.options}):
+            try:
+                with torch.random.fork_rng(devices=[]):
+                    component.build(component.Options.model_validate(options), few)
+            except (ValueError, TypeError, AssertionError) as error:
+                yield source.mistake(path, str(error))
+                break
 
 
 def check_data(spec: SweepSpec, announce: Announce, *, decode: bool, quiet: bool = False) -> list[str]:

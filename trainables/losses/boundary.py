@@ -35,6 +35,10 @@ def check(options: Options, task: Task) -> Iterable[Problem]:
     return class_count_problems(task)
 
 
+def rises(options: Options) -> bool:
+    return options.rise > 0
+
+
 def build(options: Options, context: LossContext) -> nn.Module:
     from torch import nn
 

@@ -79,6 +79,10 @@ def adds_up(options: Terms) -> bool:
     return all(components.adds_up(component, term) for _, _, component, term in _terms(options))
 
 
+def rises(options: Terms) -> bool:
+    return any(components.rises(component, term) for _, _, component, term in _terms(options))
+
+
 def build(options: Terms, context: LossContext) -> nn.Module:
     from torch import nn
 

@@ -122,6 +122,8 @@ def _loaded(path: Path) -> Mapping[str, Any]:
         raise WeightsError(f"{path}: not a readable file of torch.save; {AGAIN}") from error
     except (RuntimeError, EOFError, zipfile.BadZipFile, ValueError) as error:
         raise WeightsError(f"{path}: damaged ({cause(error)}); {AGAIN}") from error
+    except LookupError as error:  # what the reader makes of a text that it takes for a pickle
+        raise WeightsError(f"{path}: not a readable file of torch.save; {AGAIN}") from error
     return loaded if isinstance(loaded, dict) else {}
 
 

@@ -6,6 +6,7 @@ those of the sweep (losses, optimizers, lr_schedules, augmentations) and single 
 
 from __future__ import annotations
 
+import itertools
 from importlib.resources import files
 
 from segsweep.orchestrator.space.source import Source, parse
@@ -22,3 +23,9 @@ def read(name: str) -> Source:
         known = names()
         raise UnknownComponentError(f"no recipe '{name}'.{did_you_mean(name, known)} Known: {', '.join(known)}")
     return parse(files(__name__).joinpath(f"{name}.yaml").read_text("utf-8"), f"recipe {name}")
+
+
+def head(recipe: Source) -> str:
+    """What the comment at its beginning says, on one line."""
+    lines = itertools.takewhile(lambda line: line.startswith("#"), recipe.text.splitlines())
+    return " ".join(line.removeprefix("#").strip() for line in lines)
