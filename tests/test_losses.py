@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from scipy.ndimage import distance_transform_edt
 
 from segsweep.trainables.catalog import LOSSES
 from segsweep.trainables.class_weights import WeightedOptions
@@ -20,6 +21,7 @@ from segsweep.trainables.losses import (
     focal_tversky,
     ohem,
 )
+from segsweep.trainables.losses._distances import distances_to
 from segsweep.trainables.losses.border_weighted_cross_entropy import border_weights
 from segsweep.trainables.masked_loss import MaskedLoss, build_loss
 
@@ -300,3 +302,14 @@ def test_lists_of_weights_have_to_fit_the_classes(name: str) -> None:
 def test_impossible_options_are_refused(component: Any, options: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         component.Options(**options)
+
+
+def test_distances_are_exact_and_the_same_at_every_call() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        mask = np.zeros(rng.integers(4, 80, 2), bool)
+        mask[0, 0] = True
+        for y, x, height, width in rng.integers(0, 20, (3, 4)):
+            mask[y : y + height + 1, x : x + width + 1] = True
+        expected = distance_transform_edt(~mask).astype(np.float32)
+        assert all(np.array_equal(distances_to(mask), expected) for _ in range(3))

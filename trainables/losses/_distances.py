@@ -21,8 +21,10 @@ def distances_to(mask: Mask) -> Distances:
     import cv2
     import numpy as np
 
-    distances: Distances = cv2.distanceTransform((~mask).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return distances
+    distances = cv2.distanceTransform((~mask).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    # its roots differ by some 1e-6 from call to call; what they are roots of are whole numbers
+    exact: Distances = np.sqrt(np.rint(np.square(distances, dtype=np.float64))).astype(np.float32)
+    return exact
 
 
 def signed_distances(maps: Tensor, valid: Tensor) -> Tensor:
