@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from segsweep.trainables.components import Outputs
 from segsweep.trainables.models._norms import LenientBatchNorm2d
 
+DROPOUT = 0.1  # of auxiliary heads of networks that have no such option: mmsegmentation's
+
 
 class EncoderDecoder(nn.Module):
     """head(decoder(encoder(images))); while training, also auxiliary heads on some of the encoder's maps.
@@ -52,7 +54,7 @@ class OnLast(nn.Sequential):
         return maps
 
 
-def fcn_head(in_channels: int, channels: int, num_classes: int, dropout: float = 0.1) -> nn.Sequential:
+def fcn_head(in_channels: int, channels: int, num_classes: int, dropout: float) -> nn.Sequential:
     """A 3x3 convolution, then the classifier: the auxiliary head of Zhao et al. 2017, and torchvision's FCN."""
     return nn.Sequential(
         nn.Conv2d(in_channels, channels, 3, padding=1, bias=False),
@@ -63,10 +65,10 @@ def fcn_head(in_channels: int, channels: int, num_classes: int, dropout: float =
     )
 
 
-def auxiliary_on(encoder: nn.Module, num_classes: int) -> dict[int, nn.Module]:
+def auxiliary_on(encoder: nn.Module, num_classes: int, dropout: float) -> dict[int, nn.Module]:
     """An FCN head on an encoder's last map but one, with a quarter of its channels."""
     channels: int = encoder.out_channels[-2]  # type: ignore[index, assignment]
-    return {-2: fcn_head(channels, channels // 4, num_classes)}
+    return {-2: fcn_head(channels, channels // 4, num_classes, dropout)}
 
 
 def with_auxiliary(network: nn.Module, num_classes: int, weight: float) -> nn.Module:
@@ -74,4 +76,4 @@ def with_auxiliary(network: nn.Module, num_classes: int, weight: float) -> nn.Mo
     if weight == 0:
         return network
     encoder, decoder, head = (network.get_submodule(part) for part in ("encoder", "decoder", "segmentation_head"))
-    return EncoderDecoder(encoder, decoder, head, auxiliary_on(encoder, num_classes), weight)
+    return EncoderDecoder(encoder, decoder, head, auxiliary_on(encoder, num_classes, DROPOUT), weight)

@@ -45,7 +45,8 @@ def build(options: Options, task: Task) -> nn.Module:
     from segsweep.trainables.models._encoder_decoder import EncoderDecoder, fcn_head
     from segsweep.trainables.models._sizes import AnySize
 
-    auxiliary = {at: fcn_head(channels, 128, task.num_classes) for at, channels in enumerate(SEMANTIC)}
+    sizes = enumerate(SEMANTIC)
+    auxiliary = {at: fcn_head(channels, 128, task.num_classes, options.dropout) for at, channels in sizes}
     head = fcn_head(CHANNELS, options.head_channels, task.num_classes, options.dropout)
     network = EncoderDecoder(Encoder(task.in_channels), Aggregation(), head, auxiliary, options.auxiliary_weight)
     return AnySize(network, STRIDE)

@@ -47,7 +47,8 @@ def build(options: Options, task: Task) -> nn.Module:
     from segsweep.trainables.models._sizes import AnySize
 
     decoder = nn.Sequential(Fusion(), separable(GLOBAL, GLOBAL), separable(GLOBAL, GLOBAL), nn.Dropout(options.dropout))
-    auxiliary = {0: fcn_head(SHARED, 32, task.num_classes), -1: fcn_head(GLOBAL, 32, task.num_classes)}
+    on = {0: SHARED, -1: GLOBAL}  # maps of the encoder, and their channels
+    auxiliary = {at: fcn_head(channels, 32, task.num_classes, options.dropout) for at, channels in on.items()}
     head = nn.Conv2d(GLOBAL, task.num_classes, 1)
     network = EncoderDecoder(Encoder(task.in_channels), decoder, head, auxiliary, options.auxiliary_weight)
     return AnySize(network, STRIDE)

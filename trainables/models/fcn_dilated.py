@@ -51,7 +51,7 @@ def build(options: Options, task: Task) -> nn.Module:
     *convolution, classifier = fcn_head(
         channels, options.decoder_channels or channels // 4, task.num_classes, options.dropout
     )
-    auxiliary = auxiliary_on(encoder, task.num_classes)
+    auxiliary = auxiliary_on(encoder, task.num_classes, options.dropout)
     decoder = OnLast(*convolution)
     network = EncoderDecoder(encoder, decoder, classifier, auxiliary, options.auxiliary_weight)
     return AnySize(network, options.output_stride)

@@ -58,5 +58,5 @@ def build(options: Options, task: Task) -> nn.Module:
         nn.Dropout(options.dropout),
     )
     head = nn.Conv2d(options.decoder_channels, task.num_classes, 1)
-    auxiliary = auxiliary_on(encoder, task.num_classes)
+    auxiliary = auxiliary_on(encoder, task.num_classes, options.dropout)
     return AnySize(EncoderDecoder(encoder, decoder, head, auxiliary, options.auxiliary_weight), options.output_stride)

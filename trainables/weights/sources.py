@@ -75,7 +75,9 @@ def file_of(source: Source) -> Path:
     """The file of a source on this machine. Raises WeightsError that says what to put where."""
     if source.kind == "file":
         if not source.path.is_file():
-            raise WeightsError(f"there is no file {source.path}; put the weights there, or set SEGSWEEP_DATA")
+            missing = f"there is no file {source.path}; put the weights there, or set SEGSWEEP_DATA"
+            hub = "" if source.path.suffix else ". A repository of the hub is named by encoder_weights"
+            raise WeightsError(f"{missing}{hub}")
         return source.path
     folder = source.path if source.kind == "folder" else _package(source.name)
     known = [folder / name for name in IN_FOLDER]
