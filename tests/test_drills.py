@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -12,8 +13,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from mlflow_books import check_books
 
-from segsweep.orchestrator.record.journal import AttemptEnded, AttemptStarted, EpochDone, Event, read_events
+from segsweep.orchestrator.record.journal import (
+    AttemptEnded,
+    AttemptStarted,
+    DriverStarted,
+    EpochDone,
+    Event,
+    read_events,
+)
 from segsweep.orchestrator.record.state import SweepState
 
 pytestmark = [
@@ -129,3 +138,43 @@ def test_a_signal_to_the_whole_process_group_ends_the_driver_at_once(tmp_path: P
     assert time.monotonic() - began < 20
     assert err.splitlines()[-1].endswith("Go on: segsweep resume drill-1"), err
     assert not (journal.parent / "ray_token").exists()
+
+
+SEEDS = range(20)  # one for each kill
+
+
+@pytest.mark.timeout(1500)
+def test_twenty_kills_of_the_driver_at_random_moments_end_like_an_undisturbed_sweep(tmp_path: Path) -> None:
+    (tmp_path / "drill.yaml").write_text(SPACE.replace("trials: 3", "trials: 5"))
+    run = [*SEGSWEEP, "launch", "drill.yaml", "--quiet", "--in-process", "--name"]
+    subprocess.run([*run, "calm"], cwd=tmp_path, check=True, timeout=600)
+    calm, journal = tmp_path / "sweeps/calm/journal.jsonl", tmp_path / "sweeps/killed/journal.jsonl"
+
+    for number, seed in enumerate(SEEDS):
+        command = [*run, "killed"] if number == 0 else [*SEGSWEEP, "resume", "killed", "--quiet", "--in-process"]
+        with subprocess.Popen(command, cwd=tmp_path) as driver:
+            wait_until(lambda n=number: drivers(journal) > n, f"driver {number + 1}")
+            time.sleep(random.Random(seed).uniform(0, 2))
+            assert driver.poll() is None, "the sweep was over too soon"
+            driver.kill()
+    subprocess.run([*SEGSWEEP, "resume", "killed", "--quiet", "--in-process"], cwd=tmp_path, check=True, timeout=600)
+
+    expected, state = SweepState.load(calm), SweepState.load(journal)
+    assert outcomes(state) == outcomes(expected)
+    assert state.drivers == len(SEEDS) + 1
+    recorded = Counter((e.trial, e.epoch) for e in events(journal) if isinstance(e, EpochDone) and not e.redone)
+    assert set(recorded.values()) == {1}
+    assert len(recorded) == sum(trial.epoch for trial in expected.trials.values())
+    assert check_books(journal) > 0
+
+
+def drivers(journal: Path) -> int:
+    return sum(isinstance(event, DriverStarted) for event in events(journal))
+
+
+def outcomes(state: SweepState) -> dict[str, object]:
+    """Every proposal, every stop and every score."""
+    return {
+        trial.id: (trial.values, trial.status, trial.stop, [metrics["val_miou"] for metrics in trial.metrics])
+        for trial in state.trials.values()
+    }
