@@ -15,7 +15,7 @@ from segsweep.orchestrator.forecasting.capacity import Capacity
 from segsweep.orchestrator.launching.launch import exit_code
 from segsweep.orchestrator.launching.preflight import no_gpu_hours
 from segsweep.orchestrator.planning.plan import SweepPlan
-from segsweep.orchestrator.record.journal import DriverStarted, Journal
+from segsweep.orchestrator.record.journal import DriverStarted, DriverStopped, Journal, SweepExtended
 from segsweep.orchestrator.record.state import SweepState
 from segsweep.orchestrator.space.source import parse
 
@@ -108,6 +108,10 @@ def test_the_time_between_two_drivers_is_nobodys(tmp_path: Path) -> None:
         sweep.record(DriverStarted(pid=2, host="here", backend="none"))
         now[0] = 5050.0
         assert sweep.next() is not None
+        sweep.record(DriverStopped(status="interrupted"))
+        now[0] = 9000.0  # the next day
+        sweep.record(SweepExtended(spec=sweep.plan.spec.model_dump(mode="json"), change="nothing"))
+        sweep.record(DriverStarted(pid=3, host="here", backend="none"))
     assert SweepState.load(tmp_path / "journal.jsonl").wall_s == pytest.approx(150.0)
 
 

@@ -291,8 +291,8 @@ class SweepState:
 
     def _clock(self, event: Event) -> None:
         """Time passes for a sweep from its driver's start to the last event before its end or death."""
-        was_dead = isinstance(event, AttemptEnded) and event.lost == "driver"
-        if not was_dead and not isinstance(event, SweepCreated | DriverStarted):
+        was_dead = self.ended is not None or (isinstance(event, AttemptEnded) and event.lost == "driver")
+        if not was_dead and not isinstance(event, SweepCreated | SweepExtended | DriverStarted):
             self.wall_s += max(0.0, event.time - self.last_time)  # a clock may be set back
         self.last_time = event.time
 
