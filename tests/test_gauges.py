@@ -51,16 +51,19 @@ def test_trials_epochs_and_best_values_are_exported(metrics: str, tmp_path: Path
     with Journal(tmp_path / "journal.jsonl", fsync=False) as journal:
         sweep = Sweep(SweepPlan.of(check(parse(SPACE, "space.yaml")).spec), journal)
         RayTune().run(sweep, scripted())
+    with Journal(tmp_path / "journal.jsonl", fsync=False) as journal:  # a later driver, whose one trial is no better
+        sweep = Sweep(SweepPlan.of(check(parse(SPACE.replace("trials: 3", "trials: 4"), "space.yaml")).spec), journal)
+        RayTune().run(sweep, scripted(lambda assignment, epoch: 0.01))
     found: dict[str, float] = {}
     deadline = time.monotonic() + WAITS_S
-    while time.monotonic() < deadline and found.get("epochs") != 12:
+    while time.monotonic() < deadline and found.get("epochs") != 16:
         time.sleep(1)
         with urlopen(Request(metrics), timeout=10) as page:
             lines = page.read().decode().splitlines()
         found = {key: value for line in lines for key, value in gauges(line)}
     best = max(trial.best or 0.0 for trial in sweep.state.trials.values())
-    assert found["epochs"] == 12
-    assert found["trials finished"] == 3
+    assert found["epochs"] == 16
+    assert found["trials finished"] == 4
     assert found["trials running"] == 0
     assert found["best streets unet/resnet18"] == pytest.approx(best)
 

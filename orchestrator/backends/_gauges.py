@@ -9,7 +9,7 @@ from __future__ import annotations
 from ray.util.metrics import Gauge
 
 from segsweep.orchestrator.record.journal import AttemptEnded, AttemptStarted, EpochDone, Event, TrialCreated
-from segsweep.orchestrator.record.state import Cell, SweepState
+from segsweep.orchestrator.record.state import Cell, SweepState, TrialState
 
 
 class Gauges:
@@ -24,6 +24,8 @@ class Gauges:
         self._shown: dict[Cell, float] = {}  # the best of each cell
         self._show_trials()
         self._show_epochs()
+        for trial in state.trials.values():  # of earlier drivers
+            self._show_best(trial)
 
     def __call__(self, event: Event) -> None:
         match event:
@@ -31,7 +33,7 @@ class Gauges:
                 self._show_trials()
             case EpochDone():
                 self._show_epochs()
-                self._show_best(event)
+                self._show_best(self._state.trials[event.trial])
 
     def _show_trials(self) -> None:
         for status, trials in self._state.by_status.items():
@@ -40,8 +42,7 @@ class Gauges:
     def _show_epochs(self) -> None:
         self._epochs.set(self._state.epochs.total(), tags=self._sweep)
 
-    def _show_best(self, event: EpochDone) -> None:
-        trial = self._state.trials[event.trial]
+    def _show_best(self, trial: TrialState) -> None:
         if trial.best is not None and trial.config.objective.better(trial.best, self._shown.get(trial.cell)):
             self._shown[trial.cell] = trial.best
             self._best.set(trial.best, tags={**self._sweep, **trial.cell._asdict()})

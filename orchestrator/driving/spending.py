@@ -65,8 +65,8 @@ class Spending:
 
     def needed(self, cell: Cell) -> list[TrialState]:
         """The trials of a cell, the best first, that have to finish so that it gets its min_finished."""
-        lacking = self._plan.spec.min_finished - self._state.count(cell, "finished")
-        if lacking <= 0:
+        lacking = self._lacking(cell)
+        if lacking == 0:
             return []
         alive = [
             t for t in self._state.cell(cell) if t.status not in ("finished", "failed", "infeasible", "superseded")
@@ -75,20 +75,23 @@ class Spending:
 
     def lacks(self, cell: Cell) -> bool:
         """The cell has fewer trials than have to finish."""
-        lacking = self._plan.spec.min_finished - self._state.count(cell, "finished")
-        return len(self.needed(cell)) < lacking
+        return len(self.needed(cell)) < self._lacking(cell)
+
+    def _lacking(self, cell: Cell) -> int:
+        """Finished trials that the cell still has to get."""
+        return max(0, self._plan.spec.min_finished - self._state.count(cell, "finished"))
 
     def _kept_back(self, limit: Limit, left: float) -> float:
         """What the cells need; looked at closely only where it may matter."""
-        least, epochs = self._plan.spec.min_finished, self._plan.spec.epochs
-        short = {cell: least - self._state.count(cell, "finished") for cell in self._plan.cells}
-        most = sum(max(0, lacking) * epochs * limit.epoch_cost[cell] for cell, lacking in short.items())
+        epochs = self._plan.spec.epochs
+        short = {cell: self._lacking(cell) for cell in self._plan.cells}
+        most = sum(lacking * epochs * limit.epoch_cost[cell] for cell, lacking in short.items())
         if most <= left:
             return most
         kept = 0.0
         for cell, lacking in short.items():
             needed = self.needed(cell)
-            to_go = sum(epochs - trial.epoch for trial in needed) + max(0, lacking - len(needed)) * epochs
+            to_go = sum(epochs - trial.epoch for trial in needed) + (lacking - len(needed)) * epochs
             kept += to_go * limit.epoch_cost[cell]
         return kept
 

@@ -164,7 +164,8 @@ def _torch() -> Finding:
     names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     for index in range(len(names)):  # a driver may list a GPU that nothing runs on
         ones = torch.ones(64, 64, device=f"cuda:{index}")
-        assert float((ones @ ones).sum()) == 64**3
+        if float((ones @ ones).sum()) != 64**3:
+            return Finding("torch", "fault", f"{built}: {names[index]} computes wrongly; check its driver and memory")
     return Finding("torch", "ok", f"{built}, CUDA {torch.version.cuda}, computed on {', '.join(names)}")
 
 
