@@ -244,8 +244,13 @@ def drivable(root: Path, **options: object) -> Dataset:
 
 def test_drivable_classes_have_the_published_names_and_colours() -> None:
     assert bdd100k_drivable.describe(bdd100k_drivable.Options()) == DatasetCard(
-        ("direct", "alternative", "background"), ((219, 94, 86), (86, 211, 219), (0, 0, 0)), scored=(0, 1)
+        ("direct", "alternative", "background"),
+        ((219, 94, 86), (86, 211, 219), (0, 0, 0)),
+        scored=(0, 1),
+        values=((0, 0), (1, 1), (2, 2)),
     )
+    old = bdd100k_drivable.describe(bdd100k_drivable.Options(encoding="maps_2018"))
+    assert old.values == ((0, 2), (1, 0), (2, 1))
     assert bdd100k_drivable.describe(bdd100k_drivable.Options(score="three_class")).scored is None
 
 

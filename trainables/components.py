@@ -60,6 +60,7 @@ class DatasetCard:
     classes: tuple[str, ...]
     colors: tuple[Color, ...]
     scored: tuple[int, ...] | None = None  # all are learned, these are scored: see metrics.scored_part; None: all
+    values: tuple[tuple[int, int], ...] = ()  # of its own masks, each with class or VOID; () where they are the classes
 
 
 class Pair(NamedTuple):

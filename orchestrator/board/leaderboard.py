@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import Protocol, TypeVar
 
 from segsweep.orchestrator.board.formats import as_table
 from segsweep.orchestrator.board.rows import SORTS, Board, make_board
@@ -49,21 +50,49 @@ def read_trials(uri: str, *, sweep: str | None = None, metric: str | None = None
     return rows, judged_by
 
 
+class Candidate(Protocol):
+    """What decides which trial is the best."""
+
+    @property
+    def dataset(self) -> str: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def status(self) -> str: ...
+    @property
+    def value(self) -> float | None: ...
+
+
+C = TypeVar("C", bound=Candidate)
+
+
 def best_trial(
-    uri: str, *, dataset: str, model: str | None = None, sweep: str | None = None, metric: str | None = None
+    uri: str, *, dataset: str | None, model: str | None = None, sweep: str | None = None, metric: str | None = None
 ) -> tuple[TrialRow, str]:
     """The best finished trial on a dataset, and the metric that says so. Raises InputError."""
     rows, metric = read_trials(uri, sweep=sweep, metric=metric)
-    _known("--dataset", dataset, {row.dataset for row in rows})
-    rows = [row for row in rows if row.dataset == dataset]
-    _known("--model", model, {row.model for row in rows})
-    rows = [row for row in rows if model in (None, row.model)]
-    ranked = [row for row in rows if row.status == "finished" and row.value is not None]
+    return best_finished(rows, metric, dataset=dataset, model=model), metric
+
+
+def best_finished(trials: Sequence[C], metric: str, *, dataset: str | None = None, model: str | None = None) -> C:
+    """The best of those on one dataset and perhaps of one model. Raises InputError.
+
+    dataset: need not be given where there is only one; values on two do not compare.
+    """
+    datasets = sorted({trial.dataset for trial in trials})
+    _known("--dataset", dataset, datasets)
+    if dataset is None and len(datasets) > 1:
+        raise InputError(Mistake("--dataset", f"has to name one of several: {', '.join(datasets)}"))
+    trials = [trial for trial in trials if dataset in (None, trial.dataset)]
+    _known("--model", model, {trial.model for trial in trials})
+    trials = [trial for trial in trials if model in (None, trial.model)]
+    ranked = [trial for trial in trials if trial.status == "finished" and trial.value is not None]
     if not ranked:
-        counts = ", ".join(f"{count} {status}" for status, count in Counter(row.status for row in rows).items())
-        raise InputError(Mistake(f"--dataset {dataset}", f"no trial has finished there with a {metric} yet ({counts})"))
+        counts = ", ".join(f"{count} {status}" for status, count in Counter(trial.status for trial in trials).items())
+        place = " ".join([f"--dataset {dataset or ', '.join(datasets)}", *([f"--model {model}"] if model else [])])
+        raise InputError(Mistake(place, f"no trial has finished there with a {metric} yet ({counts or 'none began'})"))
     sign = 1.0 if metric_named(metric).better == "max" else -1.0
-    return max(ranked, key=lambda row: sign * (row.value or 0.0)), metric
+    return max(ranked, key=lambda trial: sign * (trial.value or 0.0))
 
 
 def _uid_of(sweep: str, sweeps: Sequence[SweepRow]) -> str:

@@ -110,10 +110,6 @@ def _checkpoint(run: str, uri: str) -> str:
     from segsweep.orchestrator.tracking.reader import Reader
 
     try:
-        path = Reader(uri).checkpoint(run)
+        return Reader(uri).checkpoint(run)
     except InputError as error:
-        raise WeightsError(f"run '{run}' cannot be looked up: {error}") from None
-    if path is None:
-        store = f"{uri} (tracking.uri or MLFLOW_TRACKING_URI names another store)"
-        raise WeightsError(f"no run of a trial '{run}' in {store}; `segsweep best` prints run ids; or name its best.pt")
-    return path
+        raise WeightsError(str(error)) from None

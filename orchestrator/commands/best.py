@@ -9,13 +9,13 @@ from segsweep.orchestrator.commands._options import as_json, tracking_uri
 
 @click.command("best", short_help="The best configuration, ready to launch again.")
 @click.argument("sweep", required=False)
-@click.option("--dataset", required=True, help="Best on this dataset.")
+@click.option("--dataset", help="Best on this dataset; need not be given where there is only one.")
 @click.option("--model", help="Only this model, by its name on the leaderboard.")
 @click.option("--metric", help="Best by this metric. Default: the sweep's objective.")
 @tracking_uri
 @as_json
 def command(
-    sweep: str | None, dataset: str, model: str | None, metric: str | None, uri: str | None, as_json: bool
+    sweep: str | None, dataset: str | None, model: str | None, metric: str | None, uri: str | None, as_json: bool
 ) -> None:
     """Print the best finished trial, of SWEEP or of all sweeps, as a search space that runs just this configuration.
 

@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -93,15 +94,18 @@ class Reader:
         """All sweeps, the newest first."""
         return [_sweep_row(run) for run in self._runs("tags.`segsweep.kind` = 'sweep'")]
 
-    def checkpoint(self, run_id: str) -> str | None:
-        """The file of a trial's best epoch, on whatever machine trained it; None for a run that is no trial's."""
+    def checkpoint(self, run_id: str) -> str:
+        """The file of a trial's best epoch, on whatever machine trained it. Raises InputError for other runs."""
         from mlflow.exceptions import MlflowException
 
-        try:
-            tags: Mapping[str, str] = self._client.get_run(run_id).data.tags
-        except MlflowException:
-            return None
-        return tags.get("segsweep.checkpoint")
+        tags: Mapping[str, str] = {}
+        with suppress(MlflowException):
+            tags = self._client.get_run(run_id).data.tags
+        if "segsweep.checkpoint" not in tags:
+            store = f"{self.uri} (tracking.uri, --tracking-uri or MLFLOW_TRACKING_URI names another store)"
+            remedy = "`segsweep best` prints run ids; or name its best.pt"
+            raise InputError(f"no run of a trial '{run_id}' in {store}; {remedy}")
+        return tags["segsweep.checkpoint"]
 
     def trials(
         self,

@@ -53,6 +53,11 @@ class MaskCodes:
         known = {_packed(color): index for index, color in enumerate(colors.values())}
         return cls(tuple(colors), cls.of((), [_packed(color) for color in ignore], known).pairs, colored=True)
 
+    @property
+    def values(self) -> tuple[tuple[int, int], ...]:
+        """What a DatasetCard says of them."""
+        return () if self.colored else self.pairs
+
     @cached_property
     def digest(self) -> str:
         """Short, and another one for other codes: samples by the hundred thousand carry it in their stamps."""

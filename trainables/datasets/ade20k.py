@@ -26,7 +26,8 @@ class Options(DatasetOptions):
 def describe(options: Options) -> DatasetCard:
     """The 150 classes, each by the first of its names."""
     known = table("_ade20k")
-    return DatasetCard(tuple(known["names"]), tuple((red, green, blue) for red, green, blue in known["colors"]))
+    names, colors = tuple(known["names"]), tuple((red, green, blue) for red, green, blue in known["colors"])
+    return DatasetCard(names, colors, values=((0, VOID), *((index + 1, index) for index in range(len(names)))))
 
 
 def root(options: Options) -> Path:
@@ -36,8 +37,8 @@ def root(options: Options) -> Path:
 def build(options: Options) -> Dataset:
     """All pairs of both splits, or of the one that is there. Raises DataError."""
     card = describe(options)
-    pairs = ((0, VOID), *((index + 1, index) for index in range(len(card.classes))))
-    codes = MaskCodes(card.classes, pairs, remedy="give `root` the folder of SceneParse150, not of the full ADE20K")
+    remedy = "give `root` the folder of SceneParse150, not of the full ADE20K"
+    codes = MaskCodes(card.classes, card.values, remedy=remedy)
     folders: dict[Split, str] = {"train": "training", "val": "validation"}
     places = {split: (f"images/{name}/{{id}}.jpg", f"annotations/{name}/{{id}}.png") for split, name in folders.items()}
     return Dataset(card, split_folders(existing_root(options.root), places, codes))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -63,9 +64,12 @@ def root(options: Options) -> Path:
 
 
 def describe(options: Options) -> DatasetCard:
-    """Nothing is read."""
+    """Nothing is read; where the encoding is to be found and no folder is there, the values are those of 2020."""
     scored = (DIRECT, ALTERNATIVE) if options.score == "two_class" else None
-    return DatasetCard(tuple(CLASSES), tuple(CLASSES.values()), scored)
+    encoding: Encoding = "masks_2020"
+    with suppress(DataError):
+        encoding = _found(resolve_root(options.root)) if options.encoding == "auto" else options.encoding
+    return DatasetCard(tuple(CLASSES), tuple(CLASSES.values()), scored, tuple(enumerate(RELEASES[encoding].values)))
 
 
 def build(options: Options) -> Dataset:

@@ -82,7 +82,7 @@ class Options(DatasetOptions):
 def describe(options: Options) -> DatasetCard:
     """The 11 or 31 classes; nothing is read."""
     colors = SEGNET if options.variant == "segnet11" else ORIGINAL
-    return DatasetCard(tuple(colors), tuple(colors.values()))
+    return DatasetCard(tuple(colors), tuple(colors.values()), values=_codes(options).values)
 
 
 def root(options: Options) -> Path:

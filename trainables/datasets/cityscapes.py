@@ -70,13 +70,8 @@ def root(options: Options) -> Path:
 
 def describe(options: Options) -> DatasetCard:
     """Nothing is read."""
-    match options.classes:
-        case "trainable":
-            return DatasetCard(tuple(label.name for label in TRAINABLE), tuple(label.color for label in TRAINABLE))
-        case "categories":
-            return DatasetCard(tuple(CATEGORIES), tuple(CATEGORIES.values()))
-        case "categories_with_void":
-            return DatasetCard(("void", *CATEGORIES), ((0, 0, 0), *CATEGORIES.values()))
+    colors = _colors(options)
+    return DatasetCard(tuple(colors), tuple(colors.values()), values=_codes(options).values)
 
 
 def build(options: Options) -> Dataset:
@@ -93,9 +88,20 @@ def build(options: Options) -> Dataset:
     return Dataset(describe(options), found if options.split == "official" else _resplit(folder, found))
 
 
+def _colors(options: Options) -> Mapping[str, Color]:
+    """Of the classes, in their order."""
+    match options.classes:
+        case "trainable":
+            return {label.name: label.color for label in TRAINABLE}
+        case "categories":
+            return CATEGORIES
+        case "categories_with_void":
+            return {"void": (0, 0, 0), **CATEGORIES}
+
+
 def _codes(options: Options) -> MaskCodes:
     """License plates (-1) have no value: 255 in a file of ids is no label and shows that it holds trainIds."""
-    classes = describe(options).classes
+    classes = tuple(_colors(options))
     if options.labels == "ids":
         values = {label.id: _class(label, options, classes) for label in LABELS if label.id >= 0}
         remedy = "masks with 255 hold trainIds: give `labels: train_ids` for them, or put labelIds in their place"

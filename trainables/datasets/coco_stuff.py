@@ -40,8 +40,9 @@ class Options(DatasetOptions):
 
 def describe(options: Options) -> DatasetCard:
     """The 171 classes; the dataset brings no distinct colours, so they have Pascal VOC's."""
-    names = tuple(name for name in table("_coco_stuff")["names"] if name)
-    return DatasetCard(names, palette(len(names)))
+    named = [(value, name) for value, name in enumerate(table("_coco_stuff")["names"]) if name]
+    pairs = (*((value, index) for index, (value, _) in enumerate(named)), (VOID, VOID))
+    return DatasetCard(tuple(name for _, name in named), palette(len(named)), values=pairs)
 
 
 def root(options: Options) -> Path:
@@ -51,9 +52,8 @@ def root(options: Options) -> Path:
 def build(options: Options) -> Dataset:
     """All pairs of both splits, or of the one that is there. Raises DataError."""
     card = describe(options)
-    values = [value for value, name in enumerate(table("_coco_stuff")["names"]) if name]
-    pairs = (*((value, index) for index, value in enumerate(values)), (VOID, VOID))
-    codes = MaskCodes(card.classes, pairs, remedy="give `masks` the folder of stuffthingmaps, not of another COCO task")
+    remedy = "give `masks` the folder of stuffthingmaps, not of another COCO task"
+    codes = MaskCodes(card.classes, card.values, remedy=remedy)
     places = {
         split: (
             f"{options.images.replace('{split}', split)}/{{id}}.jpg",

@@ -21,7 +21,6 @@ from pydantic import Field, model_validator
 
 from segsweep.trainables.components import (
     SPLITS,
-    Color,
     Dataset,
     DatasetCard,
     Sample,
@@ -90,9 +89,9 @@ def root(options: Options) -> Path:
 
 def describe(options: Options) -> DatasetCard:
     """Classes from the options or the class file. Raises DataError."""
-    classes = _codes(options).classes
-    colors: tuple[Color, ...] = palette(len(classes)) if options.colors is None else tuple(options.colors.values())
-    return DatasetCard(classes, colors)
+    codes = _codes(options)
+    colors = palette(len(codes.classes)) if options.colors is None else tuple(options.colors.values())
+    return DatasetCard(codes.classes, colors, values=codes.values)
 
 
 def build(options: Options) -> Dataset:

@@ -66,8 +66,8 @@ def root(options: Options) -> Path | None:
 
 def describe(options: Options) -> DatasetCard:
     """Classes from the options or from a file; no row is read and nothing is fetched. Raises DataError."""
-    classes = _codes(options).classes
-    return DatasetCard(classes, palette(len(classes)))
+    codes = _codes(options)
+    return DatasetCard(codes.classes, palette(len(codes.classes)), values=codes.values)
 
 
 def build(options: Options) -> Dataset:

@@ -51,8 +51,10 @@ def root(options: Options) -> Path:
 
 
 def describe(options: Options) -> DatasetCard:
-    classes = _codes(options.classes, 1).classes
-    return DatasetCard(classes, palette(len(classes)))
+    """Masks know no breeds: where these are the classes, no value stands for one."""
+    codes = _codes(options.classes, 1)
+    values = () if options.classes == "breeds" else codes.values
+    return DatasetCard(codes.classes, palette(len(codes.classes)), values=values)
 
 
 def build(options: Options) -> Dataset:

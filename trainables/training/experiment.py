@@ -56,11 +56,11 @@ def build(config: TrialConfig, device: torch.device, *, pretrained: Pretrained |
     val = open_split(dataset, config.dataset.name, "val", config.image_size)
     for split in (train, val):
         split.map()  # so that whoever clears the cache by force does not end the trial
-    augmentation, augmentation_options = _chosen(catalog.AUGMENTATIONS, config.augmentation)
+    augmentation, augmentation_options = chosen(catalog.AUGMENTATIONS, config.augmentation)
     augment = augmentation.build(augmentation_options, config.image_size)
 
     classes = dataset.card.classes
-    architecture, model_options = _chosen(catalog.MODELS, config.model)
+    architecture, model_options = chosen(catalog.MODELS, config.model)
     task = Task(len(classes), config.image_size, config.batch_size)
     if pretrained:
         model = architecture.build(without_weights(model_options), task)
@@ -71,13 +71,13 @@ def build(config: TrialConfig, device: torch.device, *, pretrained: Pretrained |
 
     frozen = freezing(model_options.freeze if isinstance(model_options, ModelOptions) else None, model)
 
-    loss, loss_options = _chosen(catalog.LOSSES, config.loss)
+    loss, loss_options = chosen(catalog.LOSSES, config.loss)
     context = LossContext(len(classes), lambda: class_frequencies(train.class_counts))
     criterion = build_loss(loss, loss_options, context).to(device)
 
-    optimizer_component, optimizer_options = _chosen(catalog.OPTIMIZERS, config.optimizer)
+    optimizer_component, optimizer_options = chosen(catalog.OPTIMIZERS, config.optimizer)
     optimizer = optimizer_component.build(optimizer_options, model)
-    schedule, schedule_options = _chosen(catalog.LR_SCHEDULES, config.lr_schedule)
+    schedule, schedule_options = chosen(catalog.LR_SCHEDULES, config.lr_schedule)
     lr_schedule = schedule.build(schedule_options, optimizer, updates_per_epoch(config, len(train)), config.epochs)
     average = None if config.ema is None else averaged(model, config.ema)
     for network in (model, *([average.module] if average is not None else [])):
@@ -89,7 +89,7 @@ def build(config: TrialConfig, device: torch.device, *, pretrained: Pretrained |
 
 def least_batch(config: TrialConfig, num_classes: int) -> int:
     """How few images of the configuration's batches its network can be trained on at once: 1, or 2 of a few kinds."""
-    architecture, options = _chosen(catalog.MODELS, config.model)
+    architecture, options = chosen(catalog.MODELS, config.model)
     alone = Task(num_classes, config.image_size, batch_size=1)
     return 2 if config.batch_size > 1 and any(architecture.check(options, alone)) else 1
 
@@ -152,6 +152,6 @@ class _HasOptions(Protocol):
 _C = TypeVar("_C", bound=_HasOptions)
 
 
-def _chosen(components: catalog.Catalog[_C], entry: Entry) -> tuple[_C, ComponentOptions]:
+def chosen(components: catalog.Catalog[_C], entry: Entry) -> tuple[_C, ComponentOptions]:
     component = components.get(entry.type)
     return component, component.Options.model_validate(entry.options)

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Literal
 
 from segsweep.trainables.components import WeightsError
-from segsweep.trainables.places import data_folder
+from segsweep.trainables.places import BEST, data_folder
 
 Kind = Literal["none", "name", "file", "folder", "hub", "package", "run"]
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
-IN_FOLDER = ("model.safetensors", "pytorch_model.bin", "best.pt")
+IN_FOLDER = ("model.safetensors", "pytorch_model.bin", BEST)
 """The file that is meant where a folder or a repository is named."""
 HUB = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
 TRIAL = re.compile(r"(.+):#?(\w+)")
@@ -52,11 +52,15 @@ def network_source(text: str) -> Source:
     if text.startswith("run:"):
         return Source("run", text, name=text.removeprefix("run:"))
     if (found := TRIAL.fullmatch(text)) and located(found[1]).is_dir():
-        trials = located(found[1]) / "trials"
-        number = found[2] if (trials / found[2]).is_dir() else found[2].zfill(3)
-        return Source("file", text, trials / number / "best.pt")
+        return Source("file", text, checkpoint_of_trial(located(found[1]), found[2]))
     path = located(text)
     return Source("folder" if path.is_dir() else "file", text, path)
+
+
+def checkpoint_of_trial(sweep: Path, number: str) -> Path:
+    """The best.pt of a trial in the folder of its sweep; `number` as 017 or 17."""
+    trials = sweep / "trials"
+    return trials / (number if (trials / number).is_dir() else number.zfill(3)) / BEST
 
 
 def located(text: str) -> Path:

@@ -1,0 +1,1 @@
+"""From a trained network and any image to classes, pictures and explanations."""
