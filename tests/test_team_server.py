@@ -22,6 +22,7 @@ from urllib.parse import quote
 
 import pytest
 from mlflow_books import check_books, runs_by_trial
+from s3_endpoint import s3_endpoint
 
 from segsweep.orchestrator.launching.ray_session import free_port
 from segsweep.orchestrator.record.journal import SweepCreated, read_events
@@ -142,21 +143,8 @@ class Team:
 @pytest.fixture(scope="module")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A bucket `runs` behind an S3 endpoint of this machine."""
-    import boto3
-
-    port = free_port()
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    nowhere = subprocess.DEVNULL
-    with subprocess.Popen(command, stdout=nowhere, stderr=nowhere) as server:
-        try:
-            address = f"http://127.0.0.1:{port}"
-            wait_until(lambda: answers(f"{address}/moto-api/"), "the start of S3")
-            keys = {"aws_access_key_id": "key", "aws_secret_access_key": "s3cret-of-the-bucket"}
-            client = boto3.client("s3", endpoint_url=address, region_name="us-east-1", **keys)
-            client.create_bucket(Bucket="runs")
-            yield client
-        finally:
-            server.terminate()
+    with s3_endpoint("runs") as client:
+        yield client
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import torch
 
+    from segsweep.trainables.addresses import Root
+
     Uint8 = npt.NDArray[np.uint8]
 
 VOID = 255  # the only ignore value inside segsweep; every dataset maps its own to it
@@ -113,8 +115,8 @@ class DatasetComponent(Protocol):
     def describe(self, options: ComponentOptions) -> DatasetCard:
         """Classes and colours without reading images. Raises DataError."""
 
-    def root(self, options: ComponentOptions) -> Path | None:
-        """The folder that has to exist, or None for a dataset that needs none."""
+    def root(self, options: ComponentOptions) -> Root | None:
+        """The folder or address that has to exist, or None for a dataset that needs none. Raises DataError."""
 
     def build(self, options: ComponentOptions) -> Dataset:
         """List (not read) every sample of the dataset's own splits. Raises DataError."""

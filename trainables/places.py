@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from segsweep.trainables.addresses import Address, is_address
+
 DATA_VARIABLE = "SEGSWEEP_DATA"
 CACHE_VARIABLE = "SEGSWEEP_CACHE"
 CACHE_LIMIT_VARIABLE = "SEGSWEEP_CACHE_GIB"
@@ -12,8 +14,10 @@ CACHE_LIMIT_VARIABLE = "SEGSWEEP_CACHE_GIB"
 LAST, PREVIOUS, BEST = "last.pt", "last.prev.pt", "best.pt"
 
 
-def data_folder() -> Path:
-    """What relative dataset roots are relative to: $SEGSWEEP_DATA, else the current folder."""
+def data_folder() -> Path | Address:
+    """What relative dataset roots are relative to: $SEGSWEEP_DATA, else the current folder. Raises DataError."""
+    if is_address(given := os.environ.get(DATA_VARIABLE, "")):
+        return Address.of(given)
     return Path(os.environ.get(DATA_VARIABLE) or Path.cwd()).expanduser().resolve()
 
 

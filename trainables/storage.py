@@ -28,6 +28,9 @@ AWAY = frozenset(
 )
 
 
+STORAGE = "storage"  # the kind of a DataError that is no fault of the data's, nor of what reads them
+
+
 class StorageError(OSError):
     """Storage is full, or was away for too long: no fault of what wrote. Its text says where, and what to do."""
 
@@ -39,8 +42,9 @@ class StorageError(OSError):
 
 
 def is_storage_trouble(error: BaseException) -> bool:
-    """A StorageError, or any other sign of a full disk."""
-    return isinstance(error, StorageError) or (isinstance(error, OSError) and error.errno in FULL)
+    """A StorageError, any other sign of a full disk, or data that cannot be brought here."""
+    full_disk = isinstance(error, OSError) and error.errno in FULL
+    return isinstance(error, StorageError) or full_disk or getattr(error, "kind", "") == STORAGE
 
 
 def patiently(act: Callable[[], T], path: Path, needed: Callable[[], int] = int) -> T:

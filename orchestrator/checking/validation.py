@@ -16,6 +16,7 @@ from segsweep.orchestrator.checking.explanations import mistakes_of, shown, vali
 from segsweep.orchestrator.checking.pretrained import absent_weights
 from segsweep.orchestrator.checking.sections import SECTIONS
 from segsweep.orchestrator.checking.settings import mistake_in, sound_values
+from segsweep.orchestrator.data.roots import root_of
 from segsweep.orchestrator.errors import InputError, Mistake
 from segsweep.orchestrator.passwords import HOLDS_PASSWORD, without_password
 from segsweep.orchestrator.planning.allocation import no_choice
@@ -25,6 +26,7 @@ from segsweep.orchestrator.space.domains import DomainError, raw_domains, sample
 from segsweep.orchestrator.space.own_losses import own_loss_problems
 from segsweep.orchestrator.space.source import KeyPath, Source
 from segsweep.orchestrator.space.spec import CROSSING, SETTINGS, ComponentSpec, SweepSpec
+from segsweep.trainables.addresses import absence
 from segsweep.trainables.catalog import DATASETS, LOSSES, LR_SCHEDULES, MODELS, did_you_mean, import_plugins
 from segsweep.trainables.components import DataError, DatasetCard, Task, rises
 from segsweep.trainables.config import Objective
@@ -252,15 +254,16 @@ class Checks:
                 yield self._at(("budget", limit), message)
 
     def _card(self, index: int, dataset: ComponentSpec, mistakes: list[Mistake]) -> DatasetCard | None:
-        component = DATASETS.get(dataset.type)
-        options = component.Options(**dataset.options)
-        root = component.root(options)
-        missing = root is not None and not root.is_dir()
-        if missing:
-            message = f"there is no folder {root}; put the data there, give `root:`, or set SEGSWEEP_DATA"
-            self.missing.append(self._at(("datasets", index, "root"), f"{message} to the folder of your datasets"))
         try:
-            return component.describe(options)
+            root = root_of(dataset)
+        except DataError as error:
+            mistakes.append(self._at(("datasets", index, "root"), str(error)))
+            return None
+        if missing := absence(root):
+            self.missing.append(self._at(("datasets", index, "root"), missing))
+        component = DATASETS.get(dataset.type)
+        try:
+            return component.describe(component.Options(**dataset.options))
         except DataError as error:
             if not missing:
                 mistakes.append(self._at(("datasets", index), str(error)))

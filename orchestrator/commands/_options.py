@@ -33,12 +33,23 @@ def storage(command: F) -> F:
     """--storage DIR: where sweeps are kept."""
     return click.option(
         "--storage",
-        type=click.Path(path_type=Path),
+        callback=_storage_folder,
         envvar="SEGSWEEP_STORAGE",
-        default=Path("sweeps"),
+        default="sweeps",
         show_default=True,
         help="The folder that holds the sweeps.",
     )(command)
+
+
+def _storage_folder(context: click.Context, option: click.Parameter, given: str) -> Path:
+    """A Path would make a folder `s3:` here of an address. Raises InputError."""
+    from segsweep.orchestrator.errors import InputError, Mistake
+
+    if "://" in given:
+        why = "sweeps need a folder, as journals are locked and appended to; give one, on a shared file system where"
+        remedy = "several machines train (see docs/clusters.md). Data sets may lie at addresses: `root: s3://...`"
+        raise InputError(Mistake(f"--storage {given}", f"{why} {remedy}"))
+    return Path(given)
 
 
 def tracking_uri(command: F) -> F:

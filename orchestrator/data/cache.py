@@ -12,13 +12,14 @@ from segsweep.orchestrator.table import aligned
 from segsweep.trainables.cache.entries import GIB, Entry, entries
 from segsweep.trainables.cache.files import NotWholeError, read_log, whole
 from segsweep.trainables.cache.locks import is_used, remove
+from segsweep.trainables.cache.staged_files import StagedHeader, read_staged, whole_staged
 
 State = Literal["whole", "unfinished", "damaged"]
 COLUMNS = ("dataset", "split", "size", "images", "GiB", "last used", "")
 
 
 class Cached(TypedDict):
-    """One cached split, for programs."""
+    """One cached split, or the files of one address (split: `files`), for programs."""
 
     dataset: str
     split: str
@@ -46,7 +47,7 @@ def _facts(entry: Entry) -> Cached:
         "gib": entry.size / GIB,
         "last_used": datetime.fromtimestamp(entry.last_used, UTC).isoformat(timespec="seconds"),
         "in_use": is_used(entry.folder),
-        "state": _state(entry.folder),
+        "state": _staged_state(entry.folder) if isinstance(header, StagedHeader) else _state(entry.folder),
         "folder": str(entry.folder),
     }
 
@@ -60,6 +61,15 @@ def _state(folder: Path) -> State:
         except NotWholeError:
             return "damaged"
         return "damaged" if len(log.chunks) == log.header.chunks else "unfinished"
+    return "whole"
+
+
+def _staged_state(folder: Path) -> State:
+    try:
+        whole_staged(folder)
+    except NotWholeError:
+        log = read_staged(folder)
+        return "damaged" if len(log.copies) == log.header.files else "unfinished"
     return "whole"
 
 

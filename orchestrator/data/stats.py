@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
+from segsweep.orchestrator.data.roots import stage
 from segsweep.orchestrator.errors import InputError, Mistake
 from segsweep.orchestrator.progress import Progress
 from segsweep.orchestrator.space.spec import ComponentSpec
@@ -70,6 +71,7 @@ def open_all(datasets: Sequence[ComponentSpec]) -> list[Dataset]:
     opened, mistakes = [], []
     for dataset in datasets:
         try:
+            stage(dataset)
             opened.append(open_dataset(dataset.type, dataset.options))
         except DataError as error:
             mistakes.append(Mistake(dataset.name, str(error)))

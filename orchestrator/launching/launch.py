@@ -14,6 +14,7 @@ from types import FrameType
 from segsweep.orchestrator.backends import Backend, TrialFactory, train
 from segsweep.orchestrator.checking.pretrained import absolute_weights, unusable_weights
 from segsweep.orchestrator.checking.validation import Checked
+from segsweep.orchestrator.data.roots import root_of
 from segsweep.orchestrator.driving.collection import Collection
 from segsweep.orchestrator.driving.halting import heeding
 from segsweep.orchestrator.driving.recorded import recorded
@@ -46,7 +47,7 @@ from segsweep.orchestrator.tracking.store import resolve_uri
 from segsweep.orchestrator.tracking.writer import TrackingWriter
 from segsweep.orchestrator.watching.view import View
 from segsweep.trainables import places
-from segsweep.trainables.catalog import DATASETS
+from segsweep.trainables.addresses import Address
 
 
 @dataclass(frozen=True)
@@ -188,11 +189,12 @@ def absolute_roots(spec: SweepSpec) -> SweepSpec:
 
 
 def _absolute_root(dataset: ComponentSpec) -> ComponentSpec:
-    component = DATASETS.get(dataset.type)
-    root = component.root(component.Options(**dataset.options))
+    root = root_of(dataset)
     if root is None:
         return dataset
-    return dataset.model_copy(update={"options": {**dataset.options, "root": str(root.resolve())}})
+    return dataset.model_copy(
+        update={"options": {**dataset.options, "root": str(root if isinstance(root, Address) else root.resolve())}}
+    )
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from segsweep.orchestrator.data.roots import stage
 from segsweep.orchestrator.errors import InputError, Mistake
 from segsweep.orchestrator.forecasting.capacity import Capacity
 from segsweep.orchestrator.launching.ray_session import check_port
@@ -189,6 +190,7 @@ def check_data(spec: SweepSpec, announce: Announce, *, decode: bool, quiet: bool
     cached: list[tuple[str, CachedSplit]] = []  # all until the end: one that made room for another would be missed
     for i, dataset in enumerate(spec.datasets):
         try:
+            stage(dataset, quiet=quiet)
             built = open_dataset(dataset.type, dataset.options)
             if decode:
                 for size in spec.image_sizes(dataset):

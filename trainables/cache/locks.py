@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -74,7 +75,7 @@ def remove(place: Path, *, force: bool = False) -> bool:
 def discard(place: Path) -> None:
     """Remove a folder that the caller may write. Its log goes last: what a killed process leaves is still listed."""
     for path in sorted(place.iterdir(), key=lambda path: path.name == LOG):
-        path.unlink()
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
     place.rmdir()
 
 

@@ -11,6 +11,8 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from segsweep.trainables.addresses import Address, Root, is_address
+from segsweep.trainables.cache.staging import staged
 from segsweep.trainables.components import VOID, Color, DataError, Pair, Sample
 from segsweep.trainables.data.mask_borders import looks_interpolated
 from segsweep.trainables.datasets._problems import SHOWN
@@ -79,22 +81,32 @@ def _packed(color: Color) -> int:
     return red << 16 | green << 8 | blue
 
 
-def resolve_root(root: str) -> Path:
-    """An absolute root as it is; a relative one below $SEGSWEEP_DATA, else below the current folder."""
-    return data_folder() / Path(root).expanduser()
+def resolve_root(root: str) -> Root:
+    """Addresses and absolute roots as they are; others below $SEGSWEEP_DATA or the current folder. Raises DataError."""
+    if is_address(root):
+        return Address.of(root)
+    path = Path(root).expanduser()
+    return path if path.is_absolute() else data_folder() / path
 
 
 def existing_root(root: str) -> Path:
-    """The resolved root. Raises DataError where no folder is."""
+    """The resolved root; of an address, the folder that it is staged in. Raises DataError where nothing is."""
     path = resolve_root(root)
+    if isinstance(path, Address):
+        return staged(path)
     if not path.is_dir():
-        where = (
-            f"${DATA_VARIABLE}" if os.environ.get(DATA_VARIABLE) else f"the current folder (${DATA_VARIABLE} is unset)"
-        )
-        raise DataError(
-            f"{path}: no such folder. Relative roots are looked up in {where}; put the dataset there or give `root`"
-        )
+        here = f"the current folder (${DATA_VARIABLE} is unset)"
+        where = f"${DATA_VARIABLE}" if os.environ.get(DATA_VARIABLE) else here
+        raise DataError(f"{path}: no such folder. Relative roots are looked up in {where}; put it there or give `root`")
     return path
+
+
+def file_below(root: str, name: str) -> Path:
+    """One file of an existing root, for who needs no other: of an address, it is staged alone. Raises DataError."""
+    resolved = resolve_root(root)
+    if isinstance(resolved, Address) and not Path(name).is_absolute():
+        return staged(resolved / name) / Path(name).name
+    return existing_root(root) / name
 
 
 def file_sample(id_: str, image: Path, mask: Path, codes: MaskCodes, group: str = "") -> Sample:

@@ -8,8 +8,7 @@ classes, which is void here, and k for class k-1. Test labels are not public, so
 
 from __future__ import annotations
 
-from pathlib import Path
-
+from segsweep.trainables.addresses import Root
 from segsweep.trainables.components import VOID, Dataset, DatasetCard, Split
 from segsweep.trainables.dataset_options import DatasetOptions
 from segsweep.trainables.datasets._files import MaskCodes, existing_root, resolve_root
@@ -30,7 +29,7 @@ def describe(options: Options) -> DatasetCard:
     return DatasetCard(names, colors, values=((0, VOID), *((index + 1, index) for index in range(len(names)))))
 
 
-def root(options: Options) -> Path:
+def root(options: Options) -> Root:
     return resolve_root(options.root)
 
 

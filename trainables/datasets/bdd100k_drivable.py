@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from segsweep.trainables.addresses import Root, absence
 from segsweep.trainables.components import DataError, Dataset, DatasetCard, Pair, Sample, Split
 from segsweep.trainables.dataset_options import DatasetOptions
 from segsweep.trainables.datasets._files import MaskCodes, existing_root, resolve_root
@@ -59,7 +60,7 @@ class Options(DatasetOptions):
     score: Literal["two_class", "three_class"] = "two_class"
 
 
-def root(options: Options) -> Path:
+def root(options: Options) -> Root:
     return resolve_root(options.root)
 
 
@@ -89,9 +90,9 @@ def build(options: Options) -> Dataset:
     )
 
 
-def _found(folder: Path) -> Encoding:
+def _found(folder: Root) -> Encoding:
     """By the folders that are there and never by values: of a single mask, those prove nothing."""
-    there = [encoding for encoding, release in RELEASES.items() if (folder / release.folder).is_dir()]
+    there = [encoding for encoding, release in RELEASES.items() if not absence(folder / release.folder)]
     if len(there) != 1:
         new, old = (f"{release.folder} ({encoding})" for encoding, release in RELEASES.items())
         problem = f"holds both {new} and {old}" if there else f"holds neither {new} nor {old}"

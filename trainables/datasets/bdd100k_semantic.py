@@ -10,8 +10,7 @@ network that was trained on one set is not to be scored on the other. The test l
 
 from __future__ import annotations
 
-from pathlib import Path
-
+from segsweep.trainables.addresses import Root
 from segsweep.trainables.components import VOID, Dataset, DatasetCard, Split
 from segsweep.trainables.dataset_options import DatasetOptions
 from segsweep.trainables.datasets._files import MaskCodes, existing_root, resolve_root
@@ -25,7 +24,7 @@ class Options(DatasetOptions):
     root: str = "bdd100k"
 
 
-def root(options: Options) -> Path:
+def root(options: Options) -> Root:
     return resolve_root(options.root)
 
 

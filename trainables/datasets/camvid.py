@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from segsweep.trainables.addresses import Root
 from segsweep.trainables.components import SPLITS, DataError, Dataset, DatasetCard, Sample
 from segsweep.trainables.dataset_options import DatasetOptions
 from segsweep.trainables.datasets._files import MaskCodes, existing_root, file_sample, resolve_root
@@ -85,7 +86,7 @@ def describe(options: Options) -> DatasetCard:
     return DatasetCard(tuple(colors), tuple(colors.values()), values=_codes(options).values)
 
 
-def root(options: Options) -> Path:
+def root(options: Options) -> Root:
     return resolve_root(options.root)
 
 

@@ -18,6 +18,7 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
+from segsweep.trainables.addresses import Root
 from segsweep.trainables.components import VOID, Color, DataError, Dataset, DatasetCard, Sample, Split
 from segsweep.trainables.dataset_options import DatasetOptions
 from segsweep.trainables.datasets._files import MaskCodes, existing_root, resolve_root
@@ -64,7 +65,7 @@ class Options(DatasetOptions):
         return self
 
 
-def root(options: Options) -> Path:
+def root(options: Options) -> Root:
     return resolve_root(options.root)
 
 

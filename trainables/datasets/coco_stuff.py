@@ -9,11 +9,11 @@ for unlabelled; classes are numbered here in that order without the gaps. There 
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator
 
+from segsweep.trainables.addresses import Root
 from segsweep.trainables.components import VOID, Dataset, DatasetCard, Split
 from segsweep.trainables.dataset_options import DatasetOptions
 from segsweep.trainables.datasets._files import MaskCodes, existing_root, resolve_root
@@ -45,7 +45,7 @@ def describe(options: Options) -> DatasetCard:
     return DatasetCard(tuple(name for _, name in named), palette(len(named)), values=pairs)
 
 
-def root(options: Options) -> Path:
+def root(options: Options) -> Root:
     return resolve_root(options.root)
 
 

@@ -19,6 +19,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
+from segsweep.trainables.addresses import Root
 from segsweep.trainables.components import (
     SPLITS,
     Dataset,
@@ -27,7 +28,7 @@ from segsweep.trainables.components import (
     Split,
 )
 from segsweep.trainables.datasets._classes import check_names, read_classes
-from segsweep.trainables.datasets._files import MaskCodes, existing_root, file_sample, resolve_root
+from segsweep.trainables.datasets._files import MaskCodes, existing_root, file_below, file_sample, resolve_root
 from segsweep.trainables.datasets._groups import GroupOptions, group_of
 from segsweep.trainables.datasets._pairing import Fractions, Layout, Pairs, fractions, lists, pair_up
 from segsweep.trainables.datasets._palette import palette
@@ -83,7 +84,7 @@ class Options(ValueOptions):
         return self
 
 
-def root(options: Options) -> Path:
+def root(options: Options) -> Root:
     return resolve_root(options.root)
 
 
@@ -135,5 +136,5 @@ def _names(options: Options) -> tuple[tuple[str, ...], int | None]:
     """The classes and the class file's value for void."""
     if not isinstance(options.classes, str):
         return options.classes, None
-    read = read_classes(existing_root(options.root) / options.classes)
+    read = read_classes(file_below(options.root, options.classes))
     return read.names, read.ignore_index

@@ -13,14 +13,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache, partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
+from segsweep.trainables.addresses import Address, Root
 from segsweep.trainables.components import SPLITS, DataError, Dataset, DatasetCard, Pair, Sample, Split
 from segsweep.trainables.datasets._classes import read_classes, saved_names
-from segsweep.trainables.datasets._files import MaskCodes, existing_root, raw_mask, resolve_root, rgb, to_label
+from segsweep.trainables.datasets._files import (
+    MaskCodes,
+    existing_root,
+    file_below,
+    raw_mask,
+    resolve_root,
+    rgb,
+    to_label,
+)
 from segsweep.trainables.datasets._palette import palette
 from segsweep.trainables.datasets._values import ValueOptions, value_codes
 
@@ -60,7 +68,7 @@ class Options(ValueOptions):
         return self
 
 
-def root(options: Options) -> Path | None:
+def root(options: Options) -> Root | None:
     return None if options.root is None else resolve_root(options.root)
 
 
@@ -191,12 +199,14 @@ def _codes(options: Options) -> MaskCodes:
 def _names(options: Options) -> tuple[str, ...]:
     if isinstance(options.classes, tuple):
         return options.classes
-    if options.root is None and options.classes is not None:
-        return read_classes(resolve_root(options.classes)).names
+    if options.classes is not None:
+        return read_classes(file_below(options.root or "", options.classes)).names
     if options.root is not None:
+        if isinstance(resolve_root(options.root), Address):  # they may be anywhere among its gigabytes
+            raise DataError(f"{options.root}: give `classes:` as well, names or a file below, where root is an address")
         folder = existing_root(options.root)
-        if options.classes is not None or (folder / LABELS).is_file():
-            return read_classes(folder / (options.classes or LABELS)).names
+        if (folder / LABELS).is_file():
+            return read_classes(folder / LABELS).names
         if names := saved_names(folder, options.label):
             return names
     raise DataError(

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from segsweep.trainables.addresses import Root
 from segsweep.trainables.components import VOID, DataError, Dataset, DatasetCard, Sample
 from segsweep.trainables.dataset_options import DatasetOptions
 from segsweep.trainables.datasets._files import MaskCodes, existing_root, file_sample, resolve_root
@@ -46,7 +47,7 @@ class Options(DatasetOptions):
     classes: Classes = "border_as_pet"
 
 
-def root(options: Options) -> Path:
+def root(options: Options) -> Root:
     return resolve_root(options.root)
 
 

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from segsweep.trainables.addresses import Root
 from segsweep.trainables.components import VOID, DataError, Dataset, DatasetCard, Sample
 from segsweep.trainables.dataset_options import DatasetOptions
 from segsweep.trainables.datasets._files import MaskCodes, existing_root, file_sample, resolve_root
@@ -41,7 +42,7 @@ def describe(options: Options) -> DatasetCard:
     return DatasetCard(CLASSES, palette(len(CLASSES)))
 
 
-def root(options: Options) -> Path:
+def root(options: Options) -> Root:
     return resolve_root(options.root)
 
 

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
+from segsweep.trainables.addresses import Address
 from segsweep.trainables.components import WeightsError
 from segsweep.trainables.places import BEST, data_folder
 
@@ -65,8 +66,10 @@ def checkpoint_of_trial(sweep: Path, number: str) -> Path:
 
 def located(text: str) -> Path:
     """A relative path is one in the current folder, else one below $SEGSWEEP_DATA, as datasets are."""
-    path = Path(text).expanduser()
-    return path.absolute() if path.is_absolute() or path.exists() else data_folder() / path
+    path, data = Path(text).expanduser(), data_folder()
+    if path.is_absolute() or path.exists() or isinstance(data, Address):  # weights are not fetched from an address
+        return path.absolute()
+    return data / path
 
 
 def unnamed(text: str) -> str:

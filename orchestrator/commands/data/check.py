@@ -27,6 +27,7 @@ def command(file: Path, names: tuple[str, ...], assignments: tuple[str, ...], as
 
     from segsweep.orchestrator.commands._options import checked, chosen_datasets
     from segsweep.orchestrator.data.check import as_facts, as_lines
+    from segsweep.orchestrator.data.roots import stage
     from segsweep.orchestrator.errors import ExitCode, InputError, Mistake
     from segsweep.orchestrator.progress import Progress
     from segsweep.trainables.components import DataError
@@ -35,6 +36,7 @@ def command(file: Path, names: tuple[str, ...], assignments: tuple[str, ...], as
     facts, faults = [], 0
     for dataset in chosen_datasets(checked(file, assignments).spec, names):
         try:
+            stage(dataset)
             with Progress(f"{dataset.name}: reading") as progress:
                 found = audit(dataset.type, dataset.options, None if as_json else SHOWN, progress)
         except DataError as error:

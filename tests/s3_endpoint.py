@@ -1,0 +1,45 @@
+"""An S3 endpoint of this machine, for tests: moto's own server."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from segsweep.orchestrator.launching.ray_session import free_port
+
+KEYS = {"aws_access_key_id": "key", "aws_secret_access_key": "s3cret-of-the-bucket"}
+
+
+@contextmanager
+def s3_endpoint(bucket: str) -> Iterator[Any]:
+    """A client of it, as boto3 makes them, and a bucket there."""
+    import boto3
+
+    port = free_port()
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    nowhere = subprocess.DEVNULL
+    with subprocess.Popen(command, stdout=nowhere, stderr=nowhere) as server:
+        try:
+            address = f"http://127.0.0.1:{port}"
+            _wait_for(f"{address}/moto-api/")
+            client = boto3.client("s3", endpoint_url=address, region_name="us-east-1", **KEYS)
+            client.create_bucket(Bucket=bucket)
+            yield client
+        finally:
+            server.terminate()
+
+
+def _wait_for(url: str) -> None:
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            urllib.request.urlopen(url, timeout=2).close()
+            return
+        except OSError:
+            assert time.monotonic() < deadline, "S3 did not start"
+            time.sleep(0.2)
