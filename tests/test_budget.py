@@ -11,7 +11,7 @@ from segsweep.orchestrator.backends.simulated import Simulated
 from segsweep.orchestrator.checking.validation import check
 from segsweep.orchestrator.driving.sweep import Sweep
 from segsweep.orchestrator.errors import InputError
-from segsweep.orchestrator.forecasting.capacity import Capacity
+from segsweep.orchestrator.forecasting.capacity import Capacity, Share
 from segsweep.orchestrator.launching.launch import exit_code
 from segsweep.orchestrator.launching.preflight import no_gpu_hours
 from segsweep.orchestrator.planning.plan import SweepPlan
@@ -119,7 +119,8 @@ def test_an_epoch_that_outlasts_the_budget_is_seen_while_it_runs(tmp_path: Path)
     now = [0.0]
     plan = SweepPlan.of(check(parse(SPACE + "budget: {gpu_hours: 1}", "space.yaml")).spec)
     with Journal(tmp_path / "journal.jsonl", clock=lambda: now[0], fsync=False) as journal:
-        sweep = Sweep(plan, journal, gpus=0.5)
+        sweep = Sweep(plan, journal, gpus=1.0)
+        sweep.grant(Share(gpus=0.5))
         sweep.record(DriverStarted(pid=1, host="here", backend="none"))
         assert sweep.next() is not None
         assert sweep.next() is not None

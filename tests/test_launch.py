@@ -480,7 +480,7 @@ def test_a_cluster_that_does_not_answer(run: Run, tmp_path: Path, address: str, 
 def test_on_a_cluster_the_gpus_of_a_trial_are_said(run: Run, tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(TINY)
     message = refused(run, "launch", "tiny.yaml", "--address", "auto")
-    assert message.startswith("resources.gpus: say how many GPUs a trial gets (0, 1 ...)")
+    assert message.startswith("resources.gpus: say how many GPUs a trial gets (0, 1 ... or auto)")
 
 
 def test_ctrl_c_before_the_sweep_exists_is_130_too(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -170,7 +170,7 @@ def test_the_summary_says_what_fits_at_once() -> None:
     assert summary(plan, Capacity(cpus=4, gpus=2))["concurrency"] == 2
     assert summary(plan_of(f"{BASE}max_concurrent: 3\n"), Capacity(cpus=16, gpus=0))["concurrency"] == 3
     auto = summary(plan_of(BASE), Capacity(cpus=16, gpus=2))
-    assert (auto["resources"], auto["concurrency"]) == ({"cpus": 1, "gpus": 1.0}, 2)
+    assert (auto["resources"], auto["concurrency"]) == ({"cpus": 1, "gpus": 1.0, "memory_gib": 0.0}, 2)
 
 
 def test_plan_tells_the_same_to_people_and_programs(tmp_path: Path) -> None:

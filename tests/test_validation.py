@@ -61,7 +61,10 @@ def spec_of(text: str) -> SweepSpec:
         # unknown keys, at every depth
         ("epoch: 3", f"epoch: unknown key. Did you mean 'epochs'? Known: {TOP_LEVEL}"),
         ("storage: here", f"storage: unknown key. Known: {TOP_LEVEL}"),
-        ("resources: {gpu: 1}", "resources.gpu: unknown key. Did you mean 'gpus'? Known: cpus, gpus, processes"),
+        (
+            "resources: {gpu: 1}",
+            "resources.gpu: unknown key. Did you mean 'gpus'? Known: cpus, gpus, memory_gib, processes",
+        ),
         ("tracking: {url: x}", "tracking.url: unknown key. Did you mean 'uri'? Known: uri, experiment"),
         (
             "losses: [{type: dice, smoth: 3}]",
@@ -625,7 +628,7 @@ def test_what_the_spec_says_when_the_file_says_nothing() -> None:
     assert (spec["name"], spec["seeds"], spec["trials"], spec["batch_size"]) == ("x", (0,), 8, 8)
     assert (spec["min_finished"], spec["max_failures"], spec["patience"], spec["max_concurrent"]) == (1, 0, None, None)
     assert spec["objective"] == {"metric": "val_miou", "mode": "max"}
-    assert spec["resources"] == {"cpus": 1, "gpus": "auto", "processes": None}
+    assert spec["resources"] == {"cpus": 1, "gpus": None, "memory_gib": "auto", "processes": None}
     assert spec["tracking"] == {"uri": None, "experiment": "segsweep"}
     types = {key: [entry["type"] for entry in spec[key]] for key in ("losses", "optimizers", "lr_schedules")}
     assert types == {"losses": ["cross_entropy"], "optimizers": ["adamw"], "lr_schedules": ["poly"]}

@@ -29,6 +29,8 @@ from segsweep.orchestrator.backends._gauges import Gauges
 from segsweep.orchestrator.backends._hangs import Hangs
 from segsweep.orchestrator.backends._live import Live
 from segsweep.orchestrator.driving.sweep import Assignment, Sweep
+from segsweep.orchestrator.forecasting.capacity import GIB, Capacity, Share
+from segsweep.orchestrator.space.spec import Resources
 from segsweep.trainables.parallel import ProcessLostError
 
 log = logging.getLogger(__name__)
@@ -68,7 +70,7 @@ class RayTune:
         hangs = Hangs(sweep.plan.spec.max_epoch_minutes)
         trainable = tune.with_resources(
             tune.with_parameters(RayTrial, factory=factory, facts_first=bool(sweep.plan.spec.constraints)),
-            {"cpu": resources.cpus, "gpu": sweep.gpus},
+            {"cpu": resources.cpus, "gpu": sweep.share.gpus, "memory": _bytes(sweep.share)},
         )
         with tempfile.TemporaryDirectory(prefix="segsweep-tune-") as scratch:
             tuner = tune.Tuner(
@@ -122,18 +124,20 @@ class Bridge:
     def capacity(self) -> int:
         """Attempts that fit at once; looked up now and then, since nodes come and go."""
         if time.monotonic() - self._looked_at > CAPACITY_TTL_S:
-            cpus = self.sweep.plan.spec.resources.cpus
-            self._capacity = concurrency(ray.cluster_resources(), cpus, self.sweep.gpus) + self._waiting
+            resources = self.sweep.plan.spec.resources
+            self._capacity = concurrency(ray.cluster_resources(), resources, self.sweep.share) + self._waiting
             self._looked_at = time.monotonic()
         return min(self._capacity, self.sweep.plan.spec.max_concurrent or self._capacity)
 
 
-def concurrency(resources: Mapping[str, float], cpus: int, gpus: float) -> int:
+def concurrency(found: Mapping[str, float], resources: Resources, share: Share) -> int:
     """How many trials fit, at least one: a cluster may still be growing, and Ray says what it waits for."""
-    fit = int(resources.get("CPU", 0) // cpus)
-    if gpus:
-        fit = min(fit, int(resources.get("GPU", 0) / gpus + 1e-9))
-    return max(1, fit)
+    capacity = Capacity(int(found.get("CPU", 0)), int(found.get("GPU", 0)), found.get("memory", 0) / GIB)
+    return max(1, capacity.concurrency(resources, share))
+
+
+def _bytes(share: Share) -> int:
+    return int(share.memory_gib * GIB)
 
 
 class Proposals(Live, Searcher):

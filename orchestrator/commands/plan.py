@@ -18,7 +18,9 @@ from segsweep.orchestrator.commands._options import as_json, overrides, search_s
     metavar="SWEEP",
     help="Take times from this earlier sweep (name, folder, journal).",
 )
-@click.option("--measure", is_flag=True, help="Time a few steps of every cell on this machine.")
+@click.option(
+    "--measure", is_flag=True, help="Time a few steps of every cell on this machine, and measure their memory."
+)
 @overrides
 @storage
 @as_json
@@ -30,10 +32,13 @@ def command(
     With --measure, or --times SWEEP (may be given several times), also how long it takes and what it costs.
     """
     import json
+    from functools import partial
 
     from segsweep.orchestrator.commands._options import checked, journal_of
     from segsweep.orchestrator.errors import InputError, Mistake
     from segsweep.orchestrator.forecasting.capacity import local_capacity
+    from segsweep.orchestrator.forecasting.fits import fit
+    from segsweep.orchestrator.forecasting.memory_probe import known, measured
     from segsweep.orchestrator.forecasting.paces import measured_paces, recorded_paces
     from segsweep.orchestrator.forecasting.summary import as_lines, summary
     from segsweep.orchestrator.launching.preflight import check_data
@@ -41,6 +46,7 @@ def command(
 
     if sweeps and measure:
         raise InputError(Mistake("--measure", "and --times answer the same question; give one of them"))
+    announce = partial(click.echo, err=True)
     result = checked(file, assignments)
     plan, capacity, paces = SweepPlan.of(result.spec), local_capacity(), None
     if sweeps:
@@ -48,9 +54,14 @@ def command(
         paces = recorded_paces(plan, journals, capacity.gpus_per_trial(plan.spec.resources))
     elif measure:
         InputError.raise_if(result.missing)
-        check_data(plan.spec, lambda line: click.echo(line, err=True), decode=True)
-        paces = measured_paces(plan, capacity, lambda line: click.echo(line, err=True))
-    facts = summary(plan, capacity, paces)
+        check_data(plan.spec, announce, decode=True)
+        paces = measured_paces(plan, capacity, announce)
+    resources = plan.spec.resources
+    gpus = capacity.gpus_per_trial(resources)
+    probe = (
+        partial(measured, cpus=resources.cpus, gpus=gpus, announce=announce) if measure else partial(known, gpus=gpus)
+    )
+    facts = summary(plan, capacity, paces, fit(plan, capacity, probe))
     if as_json:
         click.echo(json.dumps({**facts, "warnings": [str(mistake) for mistake in result.missing]}))
         return

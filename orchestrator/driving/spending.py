@@ -23,10 +23,10 @@ class Limit(NamedTuple):
 
 class Spending:
     def __init__(self, plan: SweepPlan, state: SweepState, gpus: float) -> None:
-        """gpus: what one trial gets."""
+        """gpus: what one trial gets; may be set anew."""
         self._plan = plan
         self._state = state
-        self._gpus = gpus
+        self.gpus = gpus
 
     def refusal(self, what: TrialState | Combination) -> str:
         """Why one more epoch may not begin, of a trial or of a new one of a combination; "" if it may.
@@ -59,7 +59,7 @@ class Spending:
             return f"the budget of {budget.wall_hours:g} hours is used up"
         if budget.gpu_hours is not None:
             under_way_s = sum(max(0.0, trial.seconds_until(now) - trial.seconds) for trial in state.running)
-            if (state.seconds.total() + under_way_s) * self._gpus >= 3600 * budget.gpu_hours:
+            if (state.seconds.total() + under_way_s) * self.gpus >= 3600 * budget.gpu_hours:
                 return f"the budget of {budget.gpu_hours:g} GPU-hours is used up"
         return ""
 
@@ -102,8 +102,8 @@ class Spending:
                 f"{budget.epochs} epochs", budget.epochs - state.epochs.total(), dict.fromkeys(self._plan.cells, 1)
             )
         if budget.gpu_hours is not None:
-            spent_s = state.seconds.total() * self._gpus
-            costs = {cell: self._epoch_s(cell) * self._gpus for cell in self._plan.cells}
+            spent_s = state.seconds.total() * self.gpus
+            costs = {cell: self._epoch_s(cell) * self.gpus for cell in self._plan.cells}
             yield Limit(f"{budget.gpu_hours:g} GPU-hours", 3600 * budget.gpu_hours - spent_s, costs)
         if budget.wall_hours is not None:
             at_once = max(1, len(state.running))

@@ -19,6 +19,7 @@ from segsweep.orchestrator.driving.halting import Halt
 from segsweep.orchestrator.driving.missing import MissingTrials
 from segsweep.orchestrator.driving.spending import Spending
 from segsweep.orchestrator.driving.verdicts import Verdict, explain_stop, verdict_on
+from segsweep.orchestrator.forecasting.capacity import Share
 from segsweep.orchestrator.planning.allocation import Allotment, falls_short
 from segsweep.orchestrator.planning.plan import Combination, SweepPlan, key_of
 from segsweep.orchestrator.record.journal import (
@@ -74,14 +75,14 @@ class Sweep:
     ) -> None:
         """Take up the sweep where its journal ends (an empty one: at the beginning).
 
-        journal: <sweep folder>/journal.jsonl; gpus: what one trial gets, "auto" already settled.
+        journal: <sweep folder>/journal.jsonl; gpus: what one trial gets, until `grant` says otherwise.
         """
         self.plan = plan
         self.journal = journal
         self.folder = journal.path.parent.resolve()  # workers have another current folder
         self.state = SweepState()
         self.halted: Halt | None = None
-        self.gpus = gpus
+        self.share = Share(gpus)
         self._listeners = listeners
         self._scheduler, self._searcher = _build_search(plan)
         self.allotment = Allotment(plan)
@@ -96,6 +97,11 @@ class Sweep:
     def listen(self, listener: Listener) -> None:
         """It is told every event from now on, once `state` has it."""
         self._listeners += (listener,)
+
+    def grant(self, share: Share) -> None:
+        """What every trial gets from now on."""
+        self.share = share
+        self.spending.gpus = share.gpus
 
     # -- what a backend asks ------------------------------------------------------------------------------------
 
@@ -245,7 +251,7 @@ class Sweep:
         self.record(AttemptStarted(trial=trial.id, attempt=trial.attempt + 1, cause=cause))
         folder = self.folder / "trials" / trial.id
         resources = self.plan.spec.resources
-        place = resources.cpus, self.gpus, resources.processes
+        place = resources.cpus, self.share.gpus, resources.processes
         return Assignment(trial.config, trial.attempt, trial.epoch, folder, *place)
 
     def _waiting(self) -> Iterator[TrialState]:

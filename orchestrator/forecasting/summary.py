@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from segsweep.orchestrator.durations import duration
-from segsweep.orchestrator.forecasting.capacity import Capacity
+from segsweep.orchestrator.forecasting.capacity import Capacity, Share
+from segsweep.orchestrator.forecasting.fits import Fit
 from segsweep.orchestrator.forecasting.paces import Paces
 from segsweep.orchestrator.forecasting.rehearsal import Expected, rehearse
 from segsweep.orchestrator.planning.allocation import limits
@@ -17,20 +18,21 @@ from segsweep.orchestrator.space.own_losses import has_own_loss
 from segsweep.orchestrator.space.spec import SweepSpec
 
 
-def concurrency(spec: SweepSpec, capacity: Capacity) -> int:
-    """Trials at once; 0 if not even one fits."""
-    fit = capacity.concurrency(spec.resources)
+def concurrency(spec: SweepSpec, capacity: Capacity, share: Share | None = None) -> int:
+    """Trials at once; 0 if not even one fits. share: see `Capacity.concurrency`."""
+    fit = capacity.concurrency(spec.resources, share)
     return min(fit, spec.max_concurrent or fit)
 
 
-def summary(plan: SweepPlan, capacity: Capacity, paces: Paces | None = None) -> dict[str, Any]:
+def summary(plan: SweepPlan, capacity: Capacity, paces: Paces | None = None, fit: Fit | None = None) -> dict[str, Any]:
     """JSON-able facts: cells with their trials, epochs at most and expected, resources and concurrency.
 
-    With `paces` also wall time and device hours (of GPUs, or of CPUs on a CPU); without, the makespan counts epochs.
+    fit: what a trial gets, as far as memory decides. With `paces` also wall time and device hours (of GPUs, or of CPUs
+    on a CPU); without, the makespan counts epochs.
     """
     spec = plan.spec
-    at_once = concurrency(spec, capacity)
-    gpus = capacity.gpus_per_trial(spec.resources)
+    share = fit.share if fit else capacity.asked(spec.resources)
+    at_once, gpus = concurrency(spec, capacity, share), share.gpus
     trials = limits(plan).values()
     rehearsal = rehearse(plan, max(1, at_once), paces.cells if paces else None)
     return {
@@ -62,7 +64,8 @@ def summary(plan: SweepPlan, capacity: Capacity, paces: Paces | None = None) -> 
         "searcher": spec.searcher.type,
         "min_finished": spec.min_finished,
         "budget": spec.budget and spec.budget.model_dump(exclude_none=True),
-        "resources": {"cpus": spec.resources.cpus, "gpus": gpus},
+        "resources": {"cpus": spec.resources.cpus, "gpus": gpus, "memory_gib": round(share.memory_gib, 2)},
+        "memory": list(fit.lines) if fit else [],
         "capacity": {"cpus": capacity.cpus, "gpus": capacity.gpus},
         "concurrency": at_once,
     }
@@ -119,7 +122,9 @@ def as_lines(facts: dict[str, Any]) -> Iterator[str]:
     if facts["budget"]:
         yield f"  budget        {Budget(**facts['budget'])}{_too_little(facts)}"
     resources, capacity = facts["resources"], facts["capacity"]
-    yield f"  a trial gets  {_count(resources['cpus'], 'CPU')}, {_count(resources['gpus'], 'GPU')}"
+    yield f"  a trial gets  {_count(resources['cpus'], 'CPU')}, {_count(resources['gpus'], 'GPU')}{_memory(resources)}"
+    for line in facts["memory"]:
+        yield f"    {line}"
     yield (
         f"  at once       {_count(facts['concurrency'], 'trial')} on {_count(capacity['cpus'], 'CPU')} "
         f"and {_count(capacity['gpus'], 'GPU')}"
@@ -164,6 +169,10 @@ def _per_cell(facts: dict[str, Any]) -> str:
     most = max(cell["trials_at_most"] for cell in facts["cells"])
     counts = str(most) if fewest == most else f"{fewest} to {most}"
     return f"adaptively {counts}" if facts["allocation"] == "adaptive" else counts
+
+
+def _memory(resources: dict[str, Any]) -> str:
+    return f", {resources['memory_gib']:.2g} GiB of memory" if resources["memory_gib"] else ""
 
 
 def _count(number: float, noun: str) -> str:

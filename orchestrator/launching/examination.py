@@ -17,7 +17,7 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from segsweep.orchestrator.errors import InputError
-from segsweep.orchestrator.forecasting.capacity import local_capacity
+from segsweep.orchestrator.forecasting.capacity import local_capacity, memory_gib
 from segsweep.orchestrator.tracking.store import check as check_store
 from segsweep.orchestrator.tracking.store import sqlite_path
 from segsweep.trainables.places import CACHE_VARIABLE, cache_folder
@@ -91,9 +91,8 @@ def _packages() -> Finding:
 
 def _machine() -> Finding:
     capacity = local_capacity()
-    memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     gpus = f"{capacity.gpus} GPU{'s' * (capacity.gpus != 1)}" if capacity.gpus else "no GPU: trials run on CPUs"
-    return Finding("machine", "ok", f"{capacity.cpus} CPUs that may be used, {memory_gib:.0f} GiB of memory, {gpus}")
+    return Finding("machine", "ok", f"{capacity.cpus} CPUs that may be used, {memory_gib():.0f} GiB of memory, {gpus}")
 
 
 def _shared_memory() -> Finding:

@@ -7,7 +7,8 @@ import signal
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -20,7 +21,9 @@ from segsweep.orchestrator.driving.halting import heeding
 from segsweep.orchestrator.driving.recorded import recorded
 from segsweep.orchestrator.driving.sweep import Sweep
 from segsweep.orchestrator.errors import ExitCode, InputError, Mistake
-from segsweep.orchestrator.forecasting.capacity import Capacity, local_capacity
+from segsweep.orchestrator.forecasting.capacity import Capacity, Share, local_capacity
+from segsweep.orchestrator.forecasting.fits import fit
+from segsweep.orchestrator.forecasting.memory_probe import measured
 from segsweep.orchestrator.forecasting.summary import summary
 from segsweep.orchestrator.launching.preflight import (
     check_data,
@@ -103,7 +106,7 @@ def checked_here(
     checked: Checked, tracking_uri: str, machinery: Machinery, announce: Announce, also: Iterable[Mistake] = ()
 ) -> tuple[SweepSpec, list[str]]:
     """The spec with absolute paths, and the fingerprints of its data. Raises InputError; also: what else is wrong."""
-    mistakes = [*checked.missing, *_unfit(checked.spec, local_capacity(), machinery), *also]
+    mistakes = [*checked.missing, *_unfit(checked.spec, _capacity(machinery), machinery), *also]
     libraries = (unusable_augmentations, unusable_optimizers)
     InputError.raise_if([*mistakes, *(m for check in libraries for m in check(checked.spec, checked.source))])
     spec = absolute_weights(absolute_roots(checked.spec), tracking_uri)
@@ -115,7 +118,7 @@ def run(folder: Path, machinery: Machinery, announce: Announce, factory: TrialFa
     """Run the sweep in `folder` until it is over or interrupted: from the beginning, or from where it stands."""
     os.environ.update(places.variables())  # workers have another current folder
     spec, created = recorded(folder)
-    capacity = local_capacity()
+    capacity = _capacity(machinery)
     gpus = capacity.gpus_per_trial(spec.resources)
     with ExitStack() as stack:
         journal = stack.enter_context(Journal(folder / "journal.jsonl"))
@@ -133,10 +136,33 @@ def run(folder: Path, machinery: Machinery, announce: Announce, factory: TrialFa
                 if machinery.in_process and spec.max_epoch_minutes:
                     announce("warning: max_epoch_minutes is not kept: only a worker of Ray can be ended while it hangs")
                 backend = stack.enter_context(_backend(folder, capacity, machinery, announce))
+                sweep.grant(_share(sweep.plan, capacity, machinery, announce))
                 _drive(sweep, backend, factory, view)
         finally:
             unsent = writer.close(timeout_s=30.0)
     return Outcome(exit_code(sweep), folder, created.tracking_uri, unsent)
+
+
+def _capacity(machinery: Machinery) -> Capacity:
+    """This machine's. What a cluster has only Ray knows; whoever lets its trials share GPUs says that it has some."""
+    here = local_capacity()
+    return here if machinery.address is None else replace(here, gpus=max(1, here.gpus))
+
+
+def _share(plan: SweepPlan, capacity: Capacity, machinery: Machinery, announce: Announce) -> Share:
+    """What every trial gets. Needs Ray, unless trials run in this process."""
+    if machinery.in_process:
+        return capacity.asked(plan.spec.resources)
+    cpus, gpus = plan.spec.resources.cpus, capacity.gpus_per_trial(plan.spec.resources)
+    if machinery.address is None:
+        found = fit(plan, capacity, partial(measured, cpus=cpus, gpus=gpus, announce=announce))
+    else:
+        from segsweep.orchestrator.backends._nodes import cluster_capacity, measured_on_nodes
+
+        found = fit(plan, cluster_capacity(), partial(measured_on_nodes, cpus=cpus, gpus=gpus))
+    for line in found.lines:
+        announce(line)
+    return found.share
 
 
 def _unfit(spec: SweepSpec, capacity: Capacity, machinery: Machinery) -> Iterator[Mistake]:
@@ -148,8 +174,9 @@ def _unfit(spec: SweepSpec, capacity: Capacity, machinery: Machinery) -> Iterato
         yield from unfit_precision(spec, capacity)
         return
     yield from unreachable(machinery.address)
-    if spec.resources.gpus == "auto":
-        yield Mistake("resources.gpus", "say how many GPUs a trial gets (0, 1 ...): a cluster may have to start them")
+    if spec.resources.gpus is None:
+        what = "say how many GPUs a trial gets (0, 1 ... or auto): a cluster may have to start them"
+        yield Mistake("resources.gpus", what)
     else:
         yield from unfit_precision(spec, capacity)
 
@@ -208,6 +235,7 @@ def _backend(folder: Path, capacity: Capacity, machinery: Machinery, announce: A
         folder,
         cpus=capacity.cpus,
         gpus=capacity.gpus,
+        memory_gib=capacity.memory_gib,
         address=machinery.address,
         dashboard_port=machinery.dashboard_port,
     ) as session:

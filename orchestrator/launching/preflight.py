@@ -33,8 +33,11 @@ ANSWER_TIMEOUT_S = 10.0
 def too_large(resources: Resources, capacity: Capacity) -> Iterator[Mistake]:
     """Why not even one trial fits this machine."""
     if capacity.concurrency(resources) < 1:
-        wanted = f"{resources.cpus} CPUs and {capacity.gpus_per_trial(resources):g} GPUs"
+        share = capacity.asked(resources)
+        wanted = f"{resources.cpus} CPUs and {share.gpus:g} GPUs"
         have = f"{capacity.cpus} CPUs and {capacity.gpus} GPUs"
+        if share.memory_gib > capacity.memory_gib:
+            wanted, have = f"{share.memory_gib:g} GiB of memory", f"{capacity.memory_gib:.1f} GiB left"
         yield Mistake("resources", f"a trial needs {wanted}, this machine has {have}; ask for less")
 
 

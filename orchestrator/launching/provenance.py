@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import socket
 import subprocess
@@ -12,7 +11,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from segsweep.orchestrator.forecasting.capacity import Capacity
+from segsweep.orchestrator.forecasting.capacity import Capacity, memory_gib
 from segsweep.orchestrator.passwords import without_password
 
 PACKAGES = (
@@ -41,7 +40,7 @@ def provenance(capacity: Capacity) -> dict[str, JsonValue]:
         "cpu": _cpu_model(),
         "cpus": capacity.cpus,
         "gpus": capacity.gpus,
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "memory_gib": round(memory_gib(), 1),
         "command": " ".join(["segsweep", *map(without_password, sys.argv[1:])]),
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import socket
@@ -50,11 +51,18 @@ def free_port() -> int:
 
 @contextmanager
 def ray_session(
-    folder: Path, *, cpus: int, gpus: int, address: str | None = None, dashboard_port: int | None = None
+    folder: Path,
+    *,
+    cpus: int,
+    gpus: int,
+    memory_gib: float = math.inf,
+    address: str | None = None,
+    dashboard_port: int | None = None,
 ) -> Iterator[RaySession]:
     """Start Ray, or join the cluster at `address`; ends with it.
 
-    folder: the sweep's, where the dashboard's token is written with owner-only rights.
+    memory_gib: for trials; inf: as much as Ray finds. folder: the sweep's, where the dashboard's token is written with
+    owner-only rights.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 starves trials on a machine that does anything else
@@ -74,6 +82,7 @@ def ray_session(
             _temp_dir=str(private_folder() / "ray"),
             num_cpus=cpus,
             num_gpus=gpus,
+            _memory=int(memory_gib * 2**30) if math.isfinite(memory_gib) else None,
             include_dashboard=True,
             dashboard_host=LOOPBACK,
             dashboard_port=dashboard_port or free_port(),

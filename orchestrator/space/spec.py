@@ -47,6 +47,7 @@ def as_size(value: Any) -> Any:
 
 PositiveInt = Annotated[int, Field(ge=1)]
 GPUShare = Annotated[float, AfterValidator(gpu_share), Field(json_schema_extra={"minimum": 0})]
+Memory = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Sought = Annotated[Objective, BeforeValidator(as_objective, json_schema_input_type=Objective | str)]
 Domain = dict[str, JsonValue]  # in the YAML's notation
 Count = PositiveInt | Domain
@@ -81,7 +82,8 @@ class Resources(Frozen):
     """What one trial gets, all of it on one machine. Several GPUs or processes share the images of every batch."""
 
     cpus: PositiveInt = 1  # of all its processes together
-    gpus: GPUShare | Literal["auto"] = "auto"  # auto: one if the machine has any
+    gpus: GPUShare | Literal["auto"] | None = None  # None: one if there are any; auto: a share that memory allows
+    memory_gib: Memory | Literal["auto"] = "auto"  # of the host; auto: what a trial was measured to take; 0: no limit
     processes: PositiveInt | None = None  # that train it together; without GPUs only, which have one each
 
     @model_validator(mode="after")
@@ -95,7 +97,7 @@ class Resources(Frozen):
     @property
     def team(self) -> int:
         """How many processes train a trial together."""
-        return self.processes or (1 if self.gpus == "auto" else max(1, int(self.gpus)))
+        return self.processes or (1 if self.gpus in (None, "auto") else max(1, int(self.gpus)))
 
 
 class Tracking(Frozen):
