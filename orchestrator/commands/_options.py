@@ -47,7 +47,7 @@ def _storage_folder(context: click.Context, option: click.Parameter, given: str)
 
     if "://" in given:
         why = "sweeps need a folder, as journals are locked and appended to; give one, on a shared file system where"
-        remedy = "several machines train (see docs/clusters.md). Data sets may lie at addresses: `root: s3://...`"
+        remedy = "several machines train (see docs/addresses.md). Data sets may lie at addresses: `root: s3://...`"
         raise InputError(Mistake(f"--storage {given}", f"{why} {remedy}"))
     return Path(given)
 
