@@ -1,0 +1,1 @@
+"""What `segsweep predict` is asked for, done and told."""
