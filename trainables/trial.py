@@ -207,7 +207,7 @@ class Trial:
                     "model": model,
                     **pretrained,
                 },
-                Confusions(it.val.ids, it.classes, self.epoch, tuple(images)),
+                Confusions(it.val.ids, it.classes, self.epoch, tuple(images), it.val_groups, it.scored),
             )
         self._folder.save_last({"config": config, "history": self._history, **it.learner.state_dict(), **pretrained})
         if self._verdict(self.epoch)[0]:

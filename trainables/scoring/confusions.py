@@ -12,6 +12,8 @@ import numpy.typing as npt
 
 Matrix = npt.NDArray[np.int64]
 
+_ALL = [-1]  # how a file says that all classes are scored
+
 
 class SparseMatrix(NamedTuple):
     """The cells of one (C, C) matrix that are not 0. Few are: an image shows few classes, confused with few others."""
@@ -28,6 +30,8 @@ class Confusions:
     classes: tuple[str, ...]
     epoch: int  # after which they were made: the trial's best
     matrices: tuple[SparseMatrix, ...]
+    groups: tuple[str, ...] = ()  # of the N images, see `Sample.group`; empty where nobody knows
+    scored: tuple[int, ...] | None = None  # see `DatasetCard.scored`
 
     def matrix(self, index: int) -> Matrix:
         """(C, C) int64 of one image; all 0 where everything is void."""
@@ -56,6 +60,8 @@ def save_confusions(file: IO[bytes], confusions: Confusions) -> None:
         file,
         ids=np.array(confusions.ids, np.str_),
         classes=np.array(confusions.classes, np.str_),
+        groups=np.array(confusions.groups, np.str_),
+        scored=np.array(_ALL if confusions.scored is None else confusions.scored, np.int64),
         epoch=np.array(confusions.epoch),
         lengths=np.array([len(matrix.cells) for matrix in matrices], np.int64),
         cells=_joined((matrix.cells for matrix in matrices), np.uint16),
@@ -73,7 +79,10 @@ def load_confusions(path: Path) -> Confusions:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             ends = np.cumsum(stored["lengths"])[:-1]
             split = zip(np.split(stored["cells"], ends), np.split(stored["counts"], ends), strict=True)
+            scored = stored["scored"].tolist() if "scored" in stored else _ALL  # older files have neither
             return Confusions(
+                groups=tuple(stored["groups"].tolist()) if "groups" in stored else (),
+                scored=None if scored == _ALL else tuple(scored),
                 ids=tuple(stored["ids"].tolist()),
                 classes=tuple(stored["classes"].tolist()),
                 epoch=int(stored["epoch"]),

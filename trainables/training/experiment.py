@@ -40,6 +40,7 @@ class Experiment:
     scored: tuple[int, ...] | None  # see DatasetCard
     train: CachedSplit
     val: CachedSplit
+    val_groups: tuple[str, ...]  # see `Sample.group`
     augment: Augmentation
     learner: Learner
     pretrained: Pretrained
@@ -56,6 +57,7 @@ def build(config: TrialConfig, device: torch.device, *, pretrained: Pretrained |
     val = open_split(dataset, config.dataset.name, "val", config.image_size)
     for split in (train, val):
         split.map()  # so that whoever clears the cache by force does not end the trial
+    groups = tuple(sample.group for sample in dataset.splits["val"])
     augmentation, augmentation_options = chosen(catalog.AUGMENTATIONS, config.augmentation)
     augment = augmentation.build(augmentation_options, config.image_size)
 
@@ -84,7 +86,7 @@ def build(config: TrialConfig, device: torch.device, *, pretrained: Pretrained |
         computed.settle(network)  # last, so that nothing before has it compiled
     loop = config.accumulation, config.clip_norm, computed
     learner = Learner(model, criterion, optimizer, lr_schedule, frozen, average, *loop)
-    return Experiment(classes, dataset.card.scored, train, val, augment, learner, pretrained)
+    return Experiment(classes, dataset.card.scored, train, val, groups, augment, learner, pretrained)
 
 
 def least_batch(config: TrialConfig, num_classes: int) -> int:
