@@ -31,7 +31,8 @@ TOP_LEVEL = (
     "name, datasets, models, losses, optimizers, lr_schedules, augmentations, seeds, trials, allocation, epochs, "
     "batch_size, image_size, patience, accumulation, clip_norm, ema, precision, channels_last, compile, "
     "steps_per_epoch, objective, more_objectives, constraints, evaluation, searcher, scheduler, "
-    "warm_start, min_finished, max_failures, max_epoch_minutes, budget, resources, max_concurrent, tracking, plugins"
+    "warm_start, min_finished, max_failures, max_epoch_minutes, confirm, budget, resources, max_concurrent, "
+    "tracking, plugins"
 )
 
 

@@ -107,6 +107,7 @@ class TrialConfig(Frozen):
     channels_last: AutoOr = "auto"  # layout of images in memory; auto: on a GPU, for convolutional networks
     compile: bool = False  # the network, by torch.compile
     steps_per_epoch: Annotated[int, Field(ge=1)] | None = None  # updates; None: until every image was seen once
+    test: bool = False  # score the test split too, once, with the weights of the best epoch
     plugins: tuple[str, ...] = ()
 
     @property

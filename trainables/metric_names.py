@@ -8,6 +8,8 @@ from typing import Literal, NamedTuple
 
 Mode = Literal["min", "max"]
 
+TEST = "test_"  # how scores of the test split begin; a val_ in its place names the same of the validation split
+
 
 class MetricName(NamedTuple):
     better: Mode = "max"
@@ -47,6 +49,7 @@ METRICS: Mapping[str, MetricName] = {
     "micro_batch": MetricName(unit="images", per_trial=True),  # trained on at once: batch_size, if memory holds it
     "train_images": MetricName(per_trial=True),
     "val_images": MetricName(per_trial=True),
+    "test_images": MetricName(per_trial=True),  # of trials that score the test split
     "gpus": MetricName("min", per_trial=True),
     "cpus": MetricName("min", per_trial=True),
     "processes": MetricName("min", per_trial=True),
@@ -57,6 +60,8 @@ COSTS = tuple(name for name, metric in METRICS.items() if metric.costs)
 
 def metric_named(name: str) -> MetricName:
     """What is known of a metric. Of one that a plug-in reports: nothing, so that more is better."""
+    if name.startswith(TEST):  # measured once, at the end, so any way over the epochs finds it
+        return metric_named("val_" + name.removeprefix(TEST))._replace(judges=False, over_epochs="max")
     return MetricName(judges=True) if is_class_iou(name) else METRICS.get(name, MetricName())
 
 

@@ -48,9 +48,17 @@ from segsweep.trainables.config import Objective, TrialConfig
 from segsweep.trainables.parallel.followers import followers
 from segsweep.trainables.places import BEST
 from segsweep.trainables.scoring.confusions import Confusions, SparseMatrix
-from segsweep.trainables.training.checkpoint import CONFUSIONS, CheckpointFolder, Last
-from segsweep.trainables.training.epoch import Metrics, Place, images_of, micro_batch_facts, train_and_score
-from segsweep.trainables.training.experiment import build, gmacs, latency_ms, least_batch, pick_device
+from segsweep.trainables.training.checkpoint import CONFUSIONS, TEST_CONFUSIONS, CheckpointFolder, Last
+from segsweep.trainables.training.epoch import (
+    Metrics,
+    Place,
+    Scored,
+    images_of,
+    micro_batch_facts,
+    score_test,
+    train_and_score,
+)
+from segsweep.trainables.training.experiment import Test, build, gmacs, latency_ms, least_batch, pick_device
 from segsweep.trainables.training.horizon import same_course
 from segsweep.trainables.training.isolation import cpu_threads, seeded
 from segsweep.trainables.training.micro_batches import free, halving
@@ -181,7 +189,7 @@ class Trial:
         self._save(images)
         metrics["epoch_s"] = time.perf_counter() - began  # now with the time that saving took
 
-    def _attempt(self, at_once: int, *, again: bool) -> tuple[Metrics, Sequence[SparseMatrix]]:
+    def _attempt(self, at_once: int, *, again: bool) -> Scored:
         """The next epoch; again: after memory did not hold more images at once, from where the epoch began."""
         if again:
             self._release()
@@ -209,9 +217,19 @@ class Trial:
                 },
                 Confusions(it.val.ids, it.classes, self.epoch, tuple(images), it.val_groups, it.scored),
             )
+        if it.test is not None and self._verdict(self.epoch)[0]:
+            self._test(it.test)
         self._folder.save_last({"config": config, "history": self._history, **it.learner.state_dict(), **pretrained})
         if self._verdict(self.epoch)[0]:
             self._folder.drop_previous()
+
+    def _test(self, test: Test) -> None:
+        """Adds the scores of the test split to those of the last epoch, so that they are made once."""
+        it, best = self._experiment, self._folder.load_best()
+        metrics, images = score_test(it, self.config, self._place, best["model"])
+        self._history[-1] |= metrics
+        confusions = Confusions(test.split.ids, it.classes, best["epoch"], tuple(images), test.groups, it.scored)
+        self._folder.save_test(confusions)
 
     def _last(self) -> Last | None:
         """What an earlier attempt left. Raises ValueError if it is another trial's."""
@@ -258,7 +276,14 @@ class Trial:
             "checkpoint": str(self._folder.path / BEST),
             **({"damaged_checkpoint": self._folder.damage} if self._folder.damage else {}),
             "confusions": str(self._folder.path / CONFUSIONS),
+            **self._test_facts(),
         }
+
+    def _test_facts(self) -> dict[str, float | str]:
+        if (test := self._experiment.test) is None:
+            return {}
+        path = str(self._folder.path / TEST_CONFUSIONS)
+        return {"test_images": float(len(test.split)), "test_confusions": path}
 
     def _latency_ms(self) -> float:
         learner = self._experiment.learner

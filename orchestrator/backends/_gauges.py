@@ -24,7 +24,7 @@ class Gauges:
         self._shown: dict[Cell, float] = {}  # the best of each cell
         self._show_trials()
         self._show_epochs()
-        for trial in state.trials.values():  # of earlier drivers
+        for trial in state.searched:  # of earlier drivers
             self._show_best(trial)
 
     def __call__(self, event: Event) -> None:
@@ -43,6 +43,10 @@ class Gauges:
         self._epochs.set(self._state.epochs.total(), tags=self._sweep)
 
     def _show_best(self, trial: TrialState) -> None:
-        if trial.best is not None and trial.config.objective.better(trial.best, self._shown.get(trial.cell)):
+        if (
+            trial.best is not None
+            and not trial.confirms
+            and trial.config.objective.better(trial.best, self._shown.get(trial.cell))
+        ):
             self._shown[trial.cell] = trial.best
             self._best.set(trial.best, tags={**self._sweep, **trial.cell._asdict()})

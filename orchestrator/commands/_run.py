@@ -66,7 +66,8 @@ def result(folder: Path, code: ExitCode, unsent: int | None) -> dict[str, Any]:
         "folder": str(folder),
         "status": code.name.lower(),  # done, failed_cells, interrupted
         "code": int(code),
-        "trials": dict(Counter(trial.status for trial in state.trials.values())),
+        "trials": dict(Counter(trial.status for trial in state.searched)),
+        "confirmations": dict(Counter(trial.status for trial in state.trials.values() if trial.confirms)),
         "best": {dataset: _best(trial) for dataset, trial in winners(state).items()},
         "tracking_uri": state.created.tracking_uri,
         "unsent": unsent,

@@ -57,7 +57,7 @@ class MissingTrials:
                 for old in (self._state.trials[id_] for id_ in event.anew):
                     self._created[key_of(old.config)] -= 1
                     self._anew.setdefault(key_of(old.config), []).append(old)
-            case TrialCreated():
+            case TrialCreated() if not event.confirms:
                 key = key_of(event.config)
                 self._created[key] += 1
                 if event.anew:

@@ -6,11 +6,15 @@ Everything is a function of the journal, times included: a resumed sweep decides
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
+from segsweep.orchestrator.driving.confirmation import Repeat
 from segsweep.orchestrator.planning.plan import Combination, SweepPlan
 from segsweep.orchestrator.record.state import Cell, SweepState, TrialState, ranked
 from segsweep.orchestrator.space.budget import Budget
+
+Startable: TypeAlias = TrialState | Combination | Repeat
+"""What an attempt can begin with: a trial that there is, or a new one."""
 
 
 class Limit(NamedTuple):
@@ -28,7 +32,7 @@ class Spending:
         self._state = state
         self.gpus = gpus
 
-    def refusal(self, what: TrialState | Combination) -> str:
+    def refusal(self, what: Startable) -> str:
         """Why one more epoch may not begin, of a trial or of a new one of a combination; "" if it may.
 
         An epoch under way costs as much as epochs of its cell did on average. What the cells need for min_finished

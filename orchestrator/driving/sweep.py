@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from segsweep.orchestrator.driving.confirmation import Confirmation, Repeat
 from segsweep.orchestrator.driving.groups import Groups
 from segsweep.orchestrator.driving.halting import Halt
 from segsweep.orchestrator.driving.missing import MissingTrials
-from segsweep.orchestrator.driving.spending import Spending
+from segsweep.orchestrator.driving.spending import Spending, Startable
 from segsweep.orchestrator.driving.verdicts import Verdict, explain_stop, verdict_on
 from segsweep.orchestrator.forecasting.capacity import Share
 from segsweep.orchestrator.planning.allocation import Allotment, falls_short
@@ -87,6 +88,7 @@ class Sweep:
         self._scheduler, self._searcher = _build_search(plan)
         self.allotment = Allotment(plan)
         self._missing = MissingTrials(self.allotment, self.state)
+        self._confirmation = Confirmation(self.allotment, self.state)
         self._verdicts: dict[str, Verdict] = {}  # ends that are due but not journalled yet
         self._due: dict[str, TrialState] = {}  # trials that shall be tried again
         self._groups = Groups(self.allotment, self.state, self._scheduler.rungs)
@@ -135,7 +137,7 @@ class Sweep:
             return not self.running
         paused = any(self.state.count(cell, "paused") for cell in self.plan.cells)
         open_trials = paused or self._missing.next() is not None or bool(self._due)
-        open_trials = open_trials or self._needed_by_its_cell() is not None
+        open_trials = open_trials or self._needed_by_its_cell() is not None or self._confirmation.next() is not None
         return not (open_trials or any(self.allotment.due(self.state)))
 
     @property
@@ -218,7 +220,7 @@ class Sweep:
 
     # -- how it decides -----------------------------------------------------------------------------------------
 
-    def _candidates(self) -> Iterator[tuple[TrialState | Combination, Cause]]:
+    def _candidates(self) -> Iterator[tuple[Startable, Cause]]:
         """What could start, the most urgent first. All but the first matter only where the budget refuses it."""
         for trial in self._waiting():
             yield trial, "retry" if trial.status == "failed" else "resume"
@@ -232,20 +234,37 @@ class Sweep:
             yield promoted, "promote"
         if (needed := self._needed_by_its_cell()) is not None:
             yield needed, "continue"
+        if (repeat := self._confirmation.next()) is not None:
+            yield repeat, "new"
+
+    def _repeat(self, repeat: Repeat) -> TrialState:
+        trial_id = self._next_id()
+        config, values = repeat.config(trial_id), repeat.of.values
+        self.record(TrialCreated(trial=trial_id, config=config, values=values, confirms=repeat.of.id))
+        return self.state.trials[trial_id]
+
+    def _next_id(self) -> str:
+        return f"{len(self.state.trials) + 1:03d}"
 
     def _create(self, combination: Combination) -> TrialState:
         index = len(self.state.trials)
         old = self._missing.replaced(combination)
         given = old.values if old else self._missing.known(combination)
         values = self._searcher.propose(combination, index) if given is None else given
-        trial_id = f"{index + 1:03d}"
+        trial_id = self._next_id()
         config = combination.config(trial_id, values)
         self.record(TrialCreated(trial=trial_id, config=config, values=dict(values), anew=old.id if old else ""))
         return self.state.trials[trial_id]
 
-    def _begin(self, what: TrialState | Combination, cause: Cause) -> Assignment:
+    def _begin(self, what: Startable, cause: Cause) -> Assignment:
         with self.journal.together():
-            return self._start(what if isinstance(what, TrialState) else self._create(what), cause)
+            match what:
+                case TrialState():
+                    return self._start(what, cause)
+                case Repeat():
+                    return self._start(self._repeat(what), cause)
+                case Combination():
+                    return self._start(self._create(what), cause)
 
     def _start(self, trial: TrialState, cause: Cause) -> Assignment:
         self.record(AttemptStarted(trial=trial.id, attempt=trial.attempt + 1, cause=cause))
@@ -336,7 +355,7 @@ class Sweep:
                 self._verdicts.clear()  # as far as a longer limit changes them, the next epoch gives new ones
                 for trial in self.state.trials.values():
                     self._note(trial)
-            case TrialCreated():
+            case TrialCreated() if not event.confirms:
                 self._searcher.recall(self.plan.by_key[key_of(event.config)], event.trial, event.values)
             case RoundClosed():
                 self.allotment.absorb(event)
@@ -347,7 +366,7 @@ class Sweep:
             case AttemptEnded():
                 self._verdicts.pop(event.trial, None)
                 trial = self.state.trials[event.trial]
-                if not trial.due_again(self.plan.spec.max_failures):
+                if not trial.confirms and not trial.due_again(self.plan.spec.max_failures):
                     self._searcher.observe(trial)
 
     def _note(self, trial: TrialState) -> None:

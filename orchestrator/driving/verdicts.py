@@ -22,6 +22,8 @@ class Verdict(NamedTuple):
 
 def verdict_on(trial: TrialState, event: TrialFacts | EpochDone, scheduler: Scheduler, aim: Aim) -> Verdict | None:
     """None: it goes on. A trial may be infeasible by its facts, before its first epoch."""
+    if trial.confirms:
+        return _verdict_on_repeat(trial, event)
     if outside := aim.outside(trial):
         return Verdict("infeasible", outside)
     if isinstance(event, TrialFacts):
@@ -31,13 +33,28 @@ def verdict_on(trial: TrialState, event: TrialFacts | EpochDone, scheduler: Sche
     return _verdict_on_epoch(trial, event, scheduler)
 
 
+def _verdict_on_repeat(trial: TrialState, event: TrialFacts | EpochDone) -> Verdict | None:
+    """Nothing but its own end stops a confirmation."""
+    if isinstance(event, TrialFacts):
+        return None
+    if event.done:
+        return Verdict("finished", event.done)
+    return _without_objective(trial, event)
+
+
+def _without_objective(trial: TrialState, event: EpochDone) -> Verdict | None:
+    if trial.value(event.epoch) is not None:
+        return None
+    return Verdict("failed", f"{trial.config.objective.metric} is not a number in epoch {event.epoch}")
+
+
 def _verdict_on_epoch(trial: TrialState, event: EpochDone, scheduler: Scheduler) -> Verdict | None:
     """A scheduler judges every epoch once, also of trials that it may not stop."""
     stop = None if event.redone else scheduler.judge(trial)
     if event.done:
         return Verdict("finished", event.done)
-    if trial.value(event.epoch) is None:
-        return Verdict("failed", f"{trial.config.objective.metric} is not a number in epoch {event.epoch}")
+    if broken := _without_objective(trial, event):
+        return broken
     if stop is None or trial.continued:  # a continued trial is one that its cell needs
         return None
     if isinstance(stop, Pause):

@@ -60,7 +60,7 @@ class Recording:
         self.curves: dict[Cell, list[Curve]] = {cell: [] for cell in plan.cells}
         mistakes: dict[Cell, Mistake] = {}
         for source in map(_journal, sources):
-            for trial in SweepState.load(source).trials.values():
+            for trial in SweepState.load(source).searched:
                 if trial.cell in self.curves and trial.status != "created":
                     if (mistake := self._unjudged(source, trial)) is None:
                         self._add(source, trial)

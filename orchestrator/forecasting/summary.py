@@ -63,6 +63,7 @@ def summary(plan: SweepPlan, capacity: Capacity, paces: Paces | None = None, fit
         "scheduler": spec.scheduler.type,
         "searcher": spec.searcher.type,
         "min_finished": spec.min_finished,
+        "confirm": spec.confirm and {**spec.confirm.model_dump(), "trials": plan.confirmations},
         "budget": spec.budget and spec.budget.model_dump(exclude_none=True),
         "resources": {"cpus": spec.resources.cpus, "gpus": gpus, "memory_gib": round(share.memory_gib, 2)},
         "memory": list(fit.lines) if fit else [],
@@ -114,6 +115,9 @@ def as_lines(facts: dict[str, Any]) -> Iterator[str]:
         yield f"  losses        {', '.join(facts['own_losses'])}: own, instead of the sweep's"
     yield f"  combinations  {facts['combinations']}, of {', '.join(facts['searched']) or 'no searched parameter'}"
     yield f"  trials        {facts['trials']} ({_per_cell(facts)} a cell, at least {facts['min_finished']} finished)"
+    if confirm := facts["confirm"]:
+        more = f"{confirm['trials']} trials at most, scored on test"
+        yield f"  then confirm  the best {confirm['top']} of each cell with {confirm['seeds']} fresh seeds each: {more}"
     share = facts["epochs_expected"] / facts["epochs_at_most"]
     yield (
         f"  epochs        {facts['epochs_at_most']} at most, about {facts['epochs_expected']:.0f} expected "

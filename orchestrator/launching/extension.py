@@ -76,7 +76,7 @@ def _extension(before: SweepSpec, after: SweepSpec, state: SweepState) -> SweepE
             continue
         if _goes_on(trial.config, after.epochs):
             continues.append(trial.id)
-        elif trial.status in ("stopped", "failed", "infeasible"):
+        elif trial.confirms or trial.status in ("stopped", "failed", "infeasible"):
             dropped.append(trial.id)
         else:
             anew.append(trial.id)
@@ -104,6 +104,8 @@ def _changes(before: SweepSpec, after: SweepSpec) -> Iterator[str]:
             yield f"{key} + {', '.join(new)}"
     if new := [str(seed) for seed in after.seeds if seed not in before.seeds]:
         yield f"seeds + {', '.join(new)}"
+    if before.confirm != after.confirm:
+        yield f"confirm {before.confirm or 'none'} -> {after.confirm or 'none'}"
     if before.budget != after.budget:
         yield f"budget {before.budget or 'none'} -> {after.budget or 'none'}"
 

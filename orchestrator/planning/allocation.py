@@ -57,6 +57,10 @@ class Allotment:
         again = any(trial.due_again(self.plan.spec.max_failures) for trial in state.cell(cell))
         return not again and not falls_short(cell, self.plan, state)
 
+    def is_settled(self, cell: Cell, state: SweepState) -> bool:
+        """Nothing more happens in the cell, and no round is left that could give it further trials."""
+        return self._is_over(cell, state) and not any(cell in cells for _, cells in self.open_rounds())
+
     def open_rounds(self) -> Iterator[tuple[str, list[Cell]]]:
         """Datasets with a round to decide, and the cells that are in it."""
         for dataset, cells in self._left.items():

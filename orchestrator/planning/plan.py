@@ -168,8 +168,15 @@ class SweepPlan:
         return len(self.order)
 
     @property
+    def confirmations(self) -> int:
+        """Trials that follow the search, at most."""
+        if (confirm := self.spec.confirm) is None:
+            return 0
+        return sum(min(confirm.top, self.trials_of(cell)) * confirm.seeds for cell in self.cells)
+
+    @property
     def epochs_at_most(self) -> int:
-        return self.trials * self.spec.epochs
+        return (self.trials + self.confirmations) * self.spec.epochs
 
     def too_tight(self) -> Iterator[tuple[str, str]]:
         """Limits of the budget that cannot give each cell its finished trials, and why."""

@@ -27,7 +27,7 @@ def known_values(plan: SweepPlan, earlier: Mapping[str, SweepState]) -> Iterator
     finished = [
         (f"{name}/{trial.id}", trial)
         for name, state in earlier.items()
-        for trial in state.trials.values()
+        for trial in state.searched
         if trial.status == "finished" and trial.best is not None
     ]
     for combination in plan.combinations:

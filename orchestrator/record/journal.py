@@ -101,6 +101,7 @@ class TrialCreated(_Event):
     config: TrialConfig
     values: dict[str, JsonValue]  # what the searcher chose, by dotted path
     anew: str = ""  # the trial that it replaces, with the same values and more epochs
+    confirms: str = ""  # the trial that it repeats with another seed
 
 
 class AttemptStarted(_Event):

@@ -73,6 +73,7 @@ class TrialState:
     _seconds_before: float = 0.0
     _bests: list[float] = field(default_factory=list)  # [epoch - 1]: the best until then
     _used: dict[Unit, list[float]] = field(default_factory=lambda: {"iterations": [], "seconds": []})  # likewise
+    confirms: str = ""  # the trial that it repeats with another seed: it takes no part in the search
     continued: bool = False  # taken up again after a stop, because its cell needs a finished trial
 
     @property
@@ -212,7 +213,8 @@ class SweepState:
     dropped: Counter[Cell] = field(default_factory=Counter)  # superseded trials that are not trained anew
     wall_s: float = 0.0  # while a driver ran, until the last event
     _cells: dict[Cell, list[TrialState]] = field(default_factory=dict)
-    _counts: Counter[tuple[Cell, Status]] = field(default_factory=Counter)
+    _confirmations: dict[str, list[TrialState]] = field(default_factory=dict)
+    _counts: Counter[tuple[Cell | None, Status]] = field(default_factory=Counter)  # None: of confirmations
     _running: dict[str, TrialState] = field(default_factory=dict)
 
     @classmethod
@@ -227,8 +229,17 @@ class SweepState:
         with _uncollected():
             return cls.replay(event for event, _ in read_events(journal))
 
+    @property
+    def searched(self) -> list[TrialState]:
+        """All trials but confirmations, in the order of their creation; a copy, since a view may look meanwhile."""
+        return [trial for trial in list(self.trials.values()) if not trial.confirms]
+
+    def confirmations(self, trial: str) -> list[TrialState]:
+        """The repetitions of a trial with other seeds, as far as they count."""
+        return [repeat for repeat in self._confirmations.get(trial, ()) if repeat.status != "superseded"]
+
     def cell(self, cell: Cell) -> list[TrialState]:
-        """The cell's trials in the order of their creation; a copy, since a view may look meanwhile."""
+        """The trials that searched the cell, in the order of their creation; a copy, as in `searched`."""
         return list(self._cells.get(cell, ()))
 
     def feasible(self, cell: Cell) -> list[TrialState]:
@@ -287,7 +298,7 @@ class SweepState:
             trial = self.trials[id_]
             trial.reason = f"its LR schedule ended with epoch {trial.config.epochs}; the sweep now has {epochs}"
             self._set_status(trial, "superseded")
-            self.dropped[trial.cell] += id_ in event.dropped
+            self.dropped[trial.cell] += id_ in event.dropped and not trial.confirms
 
     def _clock(self, event: Event) -> None:
         """Time passes for a sweep from its driver's start to the last event before its end or death."""
@@ -297,11 +308,18 @@ class SweepState:
         self.last_time = event.time
 
     def _add(self, event: TrialCreated) -> None:
-        self.trials[event.trial] = trial = TrialState(event.config, event.values, len(self.trials))
+        index = len(self.trials)
+        self.trials[event.trial] = trial = TrialState(event.config, event.values, index, confirms=event.confirms)
+        self._counts[self._counted_in(trial), trial.status] += 1
+        if trial.confirms:
+            self._confirmations.setdefault(trial.confirms, []).append(trial)
+            return
         in_cell = self._cells.setdefault(trial.cell, [])
         trial.index_in_cell = len(in_cell)
         in_cell.append(trial)
-        self._counts[trial.cell, trial.status] += 1
+
+    def _counted_in(self, trial: TrialState) -> Cell | None:
+        return None if trial.confirms else trial.cell
 
     def _apply_to(self, trial: TrialState, event: TrialEvent) -> None:
         before, epoch, seconds = trial.status, trial.epoch, trial.seconds
@@ -315,8 +333,8 @@ class SweepState:
         before, trial.status = trial.status, status
         if status == before:
             return
-        self._counts[trial.cell, before] -= 1
-        self._counts[trial.cell, trial.status] += 1
+        self._counts[self._counted_in(trial), before] -= 1
+        self._counts[self._counted_in(trial), trial.status] += 1
         if trial.status == "running":
             self._running[trial.id] = trial
         else:

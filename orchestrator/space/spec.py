@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, model_va
 
 from segsweep.orchestrator.space.aims import Aim, Bounds
 from segsweep.orchestrator.space.budget import Budget
+from segsweep.orchestrator.space.confirm import Confirm
 from segsweep.orchestrator.space.domains import sampled_options
 from segsweep.orchestrator.space.own_losses import OWN, has_own_loss
 from segsweep.orchestrator.space.source import KeyPath
@@ -137,6 +138,7 @@ class SweepSpec(Frozen):
     min_finished: PositiveInt = 1  # per cell
     max_failures: Annotated[int, Field(ge=0)] = 0  # how often a crashed trial is tried again
     max_epoch_minutes: Annotated[Minutes | None, Field(examples=[30])] = None  # then a trial hangs: it is ended, failed
+    confirm: Annotated[Confirm | None, Field(examples=[{"top": 2, "seeds": 3}])] = None
     budget: Annotated[Budget | None, Field(examples=[{"wall_hours": 8}])] = None
     resources: Resources = Resources()
     max_concurrent: PositiveInt | None = None

@@ -14,7 +14,7 @@ from segsweep.orchestrator.errors import InputError, Mistake
 from segsweep.orchestrator.tracking import records
 from segsweep.orchestrator.tracking.store import check, connect, sqlite_path
 from segsweep.trainables.config import Objective, TrialConfig
-from segsweep.trainables.metric_names import metric_named, over_epochs
+from segsweep.trainables.metric_names import TEST, metric_named, over_epochs
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -67,6 +67,7 @@ class TrialRow:
     params: Mapping[str, str]
     config: TrialConfig | None  # None if another version wrote it
     allocation: str = "even"  # of its sweep's trials
+    confirms: str = ""  # the trial of its sweep that it repeats with another seed
 
     @property
     def evaluation(self) -> str:
@@ -156,13 +157,14 @@ class Reader:
             params=dict(run.data.params),
             config=_config(tags),
             allocation=tags.get("segsweep.allocation", "even"),
+            confirms=tags.get("segsweep.confirms", ""),
         )
 
     def _value(self, run: Run, metric: str, best_epoch: float | None) -> float | None:
         """The trial's value of the metric. Class IoUs and the costs of epochs are looked up in the run's history."""
         metrics: dict[str, Any] = run.data.metrics
         key = records.metric_key(metric)
-        if metric_named(metric).per_trial:
+        if metric_named(metric).per_trial or metric.startswith(TEST):
             return _number(metrics.get(key))
         if f"best_{key}" in metrics:
             return _number(metrics[f"best_{key}"])

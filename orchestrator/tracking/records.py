@@ -143,10 +143,12 @@ def encoder(model: Entry) -> str:
         return str(model.options.get("encoder") or model.name.partition("/")[2])
 
 
-def trial_tags(config: TrialConfig, created: SweepCreated) -> dict[str, str]:
+def trial_tags(trial: TrialState, created: SweepCreated) -> dict[str, str]:
     """What never changes: who it is, copies to filter by, and the configuration itself."""
+    config = trial.config
     return {
-        "segsweep.kind": "trial",
+        "segsweep.kind": "confirm" if trial.confirms else "trial",
+        **({"segsweep.confirms": trial.confirms} if trial.confirms else {}),
         "segsweep.sweep": created.sweep,
         "segsweep.sweep_uid": sweep_uid(created),
         "segsweep.trial_id": config.trial_id,

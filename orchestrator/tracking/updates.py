@@ -92,7 +92,7 @@ class Updates:
         for id_ in (*event.continues, *event.anew, *event.dropped):
             trial = self.state.trials[id_]
             if created is not None and trial.attempt:
-                self._of(id_, event).tags |= records.trial_tags(trial.config, created) | records.status_tags(trial)
+                self._of(id_, event).tags |= records.trial_tags(trial, created) | records.status_tags(trial)
 
     def _sweep_status(self, event: DriverStarted | DriverStopped, status: str) -> None:
         update = self._of(PARENT, event)
@@ -107,7 +107,7 @@ class Updates:
         created = self.state.created
         if event.attempt == 1 and created is not None:
             update.params = records.trial_params(trial.config)
-            update.tags |= records.trial_tags(trial.config, created)
+            update.tags |= records.trial_tags(trial, created)
         update.tags |= records.status_tags(trial)
 
     def _end(self, event: AttemptEnded) -> None:
@@ -116,8 +116,7 @@ class Updates:
         update.status, update.end_ms = records.RUN_STATUS[trial.status], int(event.time * 1000)
         update.tags |= records.status_tags(trial)
         update.points += records.end_points(trial, event)
-        if confusions := str(trial.facts.get("confusions", "")):
-            update.files = [confusions]
+        update.files = [str(trial.facts[name]) for name in ("confusions", "test_confusions") if trial.facts.get(name)]
 
 
 def texts(created: SweepCreated) -> dict[str, str]:

@@ -31,9 +31,10 @@ def facts(folder: Path) -> dict[str, Any]:
         "state": phase,
         "reason": state.ended.reason if state.ended and phase != "running" else "",
         "budget": None if spec.budget is None else str(spec.budget),
-        "trials": len(trials),
+        "trials": len(state.searched),
         "planned": plan.trials,
-        "by_status": dict(Counter(_shown(trial, phase) for trial in trials)),
+        "by_status": dict(Counter(_shown(trial, phase) for trial in state.searched)),
+        "confirmations": dict(Counter(_shown(trial, phase) for trial in trials if trial.confirms)),
         "epochs": sum(trial.epoch for trial in trials),
         "busy_s": round(sum(trial.seconds for trial in trials), 1),
         "redone_s": round(sum(trial.redone_s for trial in trials), 1),
@@ -100,6 +101,8 @@ def as_lines(found: dict[str, Any]) -> Iterator[str]:
     why = f" ({found['reason']})" if found["reason"] else ""
     trials = f"{found['trials']} of {found['planned']} trials ({counts}){adaptively}"
     yield f"{found['sweep']}: {found['state']}{why}. {trials}"
+    if repeats := found["confirmations"]:
+        yield f"  {sum(repeats.values())} confirmations ({', '.join(f'{n} {status}' for status, n in repeats.items())})"
     width = max(len(f"{cell['dataset']} {cell['model']}") for cell in found["cells"])
     for cell in found["cells"]:
         value = f"{cell['best']:.4f} (#{cell['trial']})" if cell["best"] is not None else "-"

@@ -70,6 +70,8 @@ class View:
             return None
         trial = self._sweep.state.trials[event.trial]
         who = f"{_clock(event)} {trial.config.label} on {trial.cell.dataset}"
+        if trial.confirms:
+            who += f" (confirms #{trial.confirms})"
         match event:
             case AttemptStarted(cause="promote") | AttemptEnded(status="paused"):
                 return None  # every trial pauses at every rung: nothing to watch
@@ -99,14 +101,15 @@ class View:
     def _headline(self, state: SweepState) -> str:
         assert self._sweep is not None
         plan = self._sweep.plan
-        trials = list(state.trials.values())
+        trials, confirming = state.searched, len(state.trials) - len(state.searched)
         counts = {status: sum(t.status == status for t in trials) for status in _SHOWN}
         shown = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
         done = epochs_done(state) - self._epochs_before
         elapsed_s = time.monotonic() - self._began
         rate = f", {60 * done / elapsed_s:.1f} epochs/min" if done else ""
         return (
-            f"{plan.spec.name}: {len(trials)} of {plan.trials} trials ({shown or 'none yet'})  "
+            f"{plan.spec.name}: {len(trials)} of {plan.trials} trials ({shown or 'none yet'})"
+            f"{f', {confirming} confirmations' if confirming else ''}  "
             f"{duration(elapsed_s)}{rate}{self._time_left(state, done, elapsed_s)}"
         )
 
@@ -152,7 +155,7 @@ def _number(value: float | None) -> str:
 def winners(state: SweepState) -> dict[str, TrialState]:
     """The best finished trial of every dataset that has one."""
     cells: dict[str, list[TrialState]] = {}
-    for trial in state.trials.values():
+    for trial in state.searched:
         if trial.status == "finished" and trial.best is not None:
             cells.setdefault(trial.cell.dataset, []).append(trial)
     return {dataset: best_of(trials) for dataset, trials in cells.items()}
@@ -161,7 +164,7 @@ def winners(state: SweepState) -> dict[str, TrialState]:
 def last_words(state: SweepState, code: int, folder: Path) -> str:
     """The last line of a run: what came out, and the next command."""
     assert state.created is not None
-    name, trials = state.created.sweep, list(state.trials.values())
+    name, trials = state.created.sweep, state.searched
     why = f": {state.ended.reason}" if state.ended and state.ended.reason else ""
     if code == ExitCode.INTERRUPTED:
         return f"{name} stopped after {len(trials)} trials{why}. Go on: {resume_command(folder)}"

@@ -1,5 +1,6 @@
 """A trial's folder on disk: `last.pt` (all that exact resume needs), `best.pt` (all that prediction needs),
-`confusions.npz` (the matrix of every image, of the epoch in best.pt), `attempt`.
+`confusions.npz` (the matrix of every validation image, of the epoch in best.pt), `test_confusions.npz` (likewise, of a
+trial that scores the test split), `attempt`.
 
 Files are replaced atomically, so a kill at any moment leaves the old or the new one, never half of one. The `last.pt`
 before the present one is kept as `last.prev.pt`: should storage lose the newest, one epoch is lost and not the trial.
@@ -29,7 +30,7 @@ from segsweep.trainables.weights.loading import Saved
 
 logger = logging.getLogger(__name__)
 
-ATTEMPT, CONFUSIONS = "attempt", "confusions.npz"
+ATTEMPT, CONFUSIONS, TEST_CONFUSIONS = "attempt", "confusions.npz", "test_confusions.npz"
 
 
 class Learned(TypedDict):
@@ -110,6 +111,14 @@ class CheckpointFolder:
         """Replace confusions.npz, then best.pt, durably. Raises StaleAttemptError, StorageError."""
         self._replace(CONFUSIONS, lambda file: save_confusions(file, confusions))
         self._replace(BEST, lambda file: torch.save(state, file))
+
+    def save_test(self, confusions: Confusions) -> None:
+        """Durably, of the epoch in best.pt. Raises StaleAttemptError, StorageError."""
+        self._replace(TEST_CONFUSIONS, lambda file: save_confusions(file, confusions))
+
+    def load_best(self) -> Best:
+        """Raises FileNotFoundError, CheckpointError, StorageError."""
+        return cast(Best, patiently(partial(load, self.path / BEST), self.path / BEST))
 
     def load_last(self) -> Last | None:
         """The newest readable state to resume from; None if there is none. `damage` tells what was passed over.

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
+from segsweep.trainables.cache.cached_split import CachedSplit
 from segsweep.trainables.config import Objective, TrialConfig
 from segsweep.trainables.scoring.confusions import SparseMatrix
 from segsweep.trainables.scoring.metrics import scores
@@ -21,12 +23,20 @@ from segsweep.trainables.training.isolation import seeded
 from segsweep.trainables.training.loop import ScoredSplit, evaluate, train_epoch
 from segsweep.trainables.training.memory import peak_gib, reset_peak
 from segsweep.trainables.training.micro_batches import free, halving, normalizes_batches
+from segsweep.trainables.training.team import ALONE, Team
 
 Metrics = dict[str, float]
 
 
 class ObjectiveError(RuntimeError):
     """An epoch gave no usable value of the objective, so the trial cannot be compared with others."""
+
+
+class Scored(NamedTuple):
+    """A split, scored."""
+
+    metrics: Metrics
+    images: Sequence[SparseMatrix]  # the confusion matrix of every image
 
 
 class Place(NamedTuple):
@@ -50,9 +60,7 @@ def micro_batch_facts(it: Experiment, config: TrialConfig) -> dict[str, float | 
     return {"micro_batch": float(it.learner.micro_batch), "smaller_batches_for": ", ".join(changed)}
 
 
-def train_and_score(
-    it: Experiment, config: TrialConfig, epoch: int, place: Place
-) -> tuple[Metrics, Sequence[SparseMatrix]]:
+def train_and_score(it: Experiment, config: TrialConfig, epoch: int, place: Place) -> Scored:
     """One epoch (1, 2 ...): its metrics, and the confusion matrix of every validation image.
 
     Every process of a team calls it at once, and all get the same, but for what the clock says.
@@ -66,7 +74,7 @@ def train_and_score(
     metrics["peak_memory_gib"] = max(it.learner.team.gathered(peak_gib(place.device)))
     check_objective(metrics, config.objective, epoch)
     it.learner.observe(config.objective.goodness(metrics))
-    return metrics, images
+    return Scored(metrics, images)
 
 
 def _trained(it: Experiment, config: TrialConfig, epoch: int, place: Place) -> Metrics:
@@ -88,9 +96,38 @@ def _trained(it: Experiment, config: TrialConfig, epoch: int, place: Place) -> M
     }
 
 
-def _scored(it: Experiment, config: TrialConfig, epoch: int, place: Place) -> tuple[Metrics, Sequence[SparseMatrix]]:
+def score_test(it: Experiment, config: TrialConfig, place: Place, best: Mapping[str, Tensor]) -> Scored:
+    """The test split by the weights `best`, those of the best epoch; afterwards the learner has its own again.
+
+    Process by process of a team, on its own: it is done once. Raises DoesNotFitError.
+    """
+    assert it.test is not None
+    model = it.learner.scored
+    own = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
+    model.load_state_dict(dict(best))
+    try:
+        found = _evaluated(it, config, place, it.test.split, ALONE)
+    finally:
+        model.load_state_dict(own)
+    return Scored(_named(it, found, "test_"), found.images)
+
+
+def _scored(it: Experiment, config: TrialConfig, epoch: int, place: Place) -> Scored:
+    scored = _evaluated(it, config, place, it.val, it.learner.team)
+    if not math.isfinite(scored.loss):
+        steps, broken = updates_per_epoch(config, len(it.train)), first_broken(it.learner.scored)
+        raise DivergedError(scored.loss, epoch, steps, it.learner.lr, broken=broken, split="val")
+    return Scored(_named(it, scored, "val_"), scored.images)
+
+
+def _named(it: Experiment, scored: ScoredSplit, prefix: str) -> Metrics:
+    boundaries = {f"{prefix}{name}": value for name, value in scored.boundaries.items()}
+    named = scores(scored.confusion, it.classes, prefix, scored=it.scored)
+    return {f"{prefix}loss": scored.loss, **named, **boundaries}
+
+
+def _evaluated(it: Experiment, config: TrialConfig, place: Place, split: CachedSplit, team: Team) -> ScoredSplit:
     """Memory decides how many images are scored at once, which changes no score."""
-    team = it.learner.team
 
     def score(at_once: int) -> ScoredSplit:
         if at_once < first:
@@ -99,7 +136,7 @@ def _scored(it: Experiment, config: TrialConfig, epoch: int, place: Place) -> tu
         return evaluate(
             it.learner.scored,
             it.learner.loss,
-            it.val,
+            split,
             config.evaluation,
             batch_size=at_once,
             device=place.device,
@@ -108,17 +145,12 @@ def _scored(it: Experiment, config: TrialConfig, epoch: int, place: Place) -> tu
             team=team,
         )
 
-    first = it.learner.scoring_batch or min(config.batch_size, len(it.val))
+    first = it.learner.scoring_batch or min(config.batch_size, len(split))
     # several processes would have to agree on fewer
     scored, at_once = halving(score, first, images_of(config, place.device), lambda: 1 if team.size == 1 else first)
     if at_once < first:
         it.learner.scoring_batch = at_once
-    if not math.isfinite(scored.loss):
-        steps, broken = updates_per_epoch(config, len(it.train)), first_broken(it.learner.scored)
-        raise DivergedError(scored.loss, epoch, steps, it.learner.lr, broken=broken, split="val")
-    boundaries = {f"val_{name}": value for name, value in scored.boundaries.items()}
-    named = scores(scored.confusion, it.classes, scored=it.scored)
-    return {"val_loss": scored.loss, **named, **boundaries}, scored.images
+    return scored
 
 
 def check_objective(metrics: Metrics, objective: Objective, epoch: int) -> None:

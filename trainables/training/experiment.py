@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, TypeVar
+from typing import ClassVar, NamedTuple, Protocol, TypeVar
 
 import torch
 from timm.utils import ModelEmaV3
@@ -32,6 +32,13 @@ PASSES = 3, 15  # at least and at most how many are timed
 ENOUGH_MS = 200.0  # no further ones after so long: a large image on a CPU takes seconds
 
 
+class Test(NamedTuple):
+    """The split that a trial is scored on once, when it has finished."""
+
+    split: CachedSplit
+    groups: tuple[str, ...]
+
+
 @dataclass
 class Experiment:
     """All that a configuration stands for, built and ready to train."""
@@ -41,6 +48,7 @@ class Experiment:
     train: CachedSplit
     val: CachedSplit
     val_groups: tuple[str, ...]  # see `Sample.group`
+    test: Test | None  # None: not asked for, or the dataset has none
     augment: Augmentation
     learner: Learner
     pretrained: Pretrained
@@ -55,7 +63,11 @@ def build(config: TrialConfig, device: torch.device, *, pretrained: Pretrained |
     dataset = open_dataset(config.dataset.type, config.dataset.options)
     train = open_split(dataset, config.dataset.name, "train", config.image_size)
     val = open_split(dataset, config.dataset.name, "val", config.image_size)
-    for split in (train, val):
+    test = None
+    if config.test and dataset.splits.get("test"):
+        split = open_split(dataset, config.dataset.name, "test", config.image_size)
+        test = Test(split, tuple(sample.group for sample in dataset.splits["test"]))
+    for split in (train, val, *([test.split] if test else [])):
         split.map()  # so that whoever clears the cache by force does not end the trial
     groups = tuple(sample.group for sample in dataset.splits["val"])
     augmentation, augmentation_options = chosen(catalog.AUGMENTATIONS, config.augmentation)
@@ -86,7 +98,7 @@ def build(config: TrialConfig, device: torch.device, *, pretrained: Pretrained |
         computed.settle(network)  # last, so that nothing before has it compiled
     loop = config.accumulation, config.clip_norm, computed
     learner = Learner(model, criterion, optimizer, lr_schedule, frozen, average, *loop)
-    return Experiment(classes, dataset.card.scored, train, val, groups, augment, learner, pretrained)
+    return Experiment(classes, dataset.card.scored, train, val, groups, test, augment, learner, pretrained)
 
 
 def least_batch(config: TrialConfig, num_classes: int) -> int:
