@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 Mode = Literal["min", "max"]
 
-TEST = "test_"  # how scores of the test split begin; a val_ in its place names the same of the validation split
+VAL, TEST = "val_", "test_"  # how the scores of these splits begin
 
 
 class MetricName(NamedTuple):
@@ -61,7 +61,7 @@ COSTS = tuple(name for name, metric in METRICS.items() if metric.costs)
 def metric_named(name: str) -> MetricName:
     """What is known of a metric. Of one that a plug-in reports: nothing, so that more is better."""
     if name.startswith(TEST):  # measured once, at the end, so any way over the epochs finds it
-        return metric_named("val_" + name.removeprefix(TEST))._replace(judges=False, over_epochs="max")
+        return metric_named(VAL + name.removeprefix(TEST))._replace(judges=False, over_epochs="max")
     return MetricName(judges=True) if is_class_iou(name) else METRICS.get(name, MetricName())
 
 

@@ -8,11 +8,17 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from segsweep.orchestrator.board.confirmed import Confirmations, Confirmed, Tie
 from segsweep.orchestrator.board.rows import Board, Line, Score
 from segsweep.orchestrator.durations import duration
+from segsweep.orchestrator.statistics.comparisons import MOST_SEEDS
 from segsweep.trainables.metric_names import metric_named
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 PADDING = 2  # between two columns
 NARROWEST = 60
@@ -54,6 +60,11 @@ def as_table(board: Board, width: int | None = None, color: bool | None = None) 
             table.add_row(Text(name), *cells)
         console.print(table)
     console.print(legend(board), style="dim")
+    if board.confirmed.rows:
+        console.print()
+        console.print(_confirmed_table(board))
+        for line in confirmed_notes(board.confirmed):
+            console.print(line, style="dim")
     for warning in board.warnings:
         console.print(Text(f"warning: {warning}"), style="yellow")
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
@@ -69,6 +80,59 @@ def _blocks(first: int, columns: list[Column], width: int) -> Iterator[list[Colu
     yield block
 
 
+def _confirmed_table(board: Board) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    headers, *rows = confirmed_cells(board)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, PADDING - 1, 0, 0))
+    for number, header in enumerate(headers):
+        table.add_column(header, justify="left" if number < 2 else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def confirmed_cells(board: Board) -> Iterator[list[str]]:
+    """Headers, then a row for every cell that was confirmed."""
+    rows = board.confirmed.rows
+    metrics = " or ".join(dict.fromkeys(row.metric for row in rows))
+    luck = f"{board.metric} by search", "by fresh seeds"
+    yield ["dataset", "confirmed", metrics, "95 % interval", "place", "seeds", *luck]
+    for row in rows:
+        known = row.low is not None and row.high is not None
+        interval = f"{row.low:.4f} to {row.high:.4f}" if known else "-"
+        values = f"{row.searched:.4f}", f"{row.fresh:.4f}"
+        yield [row.dataset, row.model, f"{row.value:.4f}", interval, _place(row), str(row.seeds), *values]
+
+
+def _place(row: Confirmed) -> str:
+    if row.ranks is None:
+        return "-"
+    first, last = row.ranks[0], row.ranks[-1]
+    return str(first) if first == last else f"{first} to {last}"
+
+
+def confirmed_notes(found: Confirmations) -> Iterator[str]:
+    """What the rows mean, as sentences."""
+    yield "mean over fresh seeds; intervals are about other seeds and other images; rows that tie share their places"
+    for tie in found.ties:
+        yield (
+            f"{tie.dataset}: {tie.better} and {tie.other} cannot be told apart "
+            f"({tie.difference:.4f} +- {tie.half_width:.4f}){_what_would(tie)}"
+        )
+    if found.luck is not None:
+        yield f"by search, the confirmed trials look {100 * found.luck:.1f} points better than by fresh seeds"
+
+
+def _what_would(tie: Tie) -> str:
+    ways = [f"{tie.seeds} seeds each"] * (tie.seeds is not None)
+    ways += [f"{tie.images} images"] * (tie.images is not None)
+    if not ways:
+        return f"; more than {MOST_SEEDS} seeds each would be needed"
+    return f"; {' or '.join(ways)} would, if that is what they differ by"
+
+
 def legend(board: Board) -> str:
     """What the numbers are, in one line."""
     kind = "lowest" if board.mode == "min" else "highest"
@@ -82,9 +146,17 @@ def as_markdown(board: Board) -> str:
     columns = _columns(board)
     rows = [[c.header for c in columns], ["---", *["---:"] * (len(columns) - 1)]]
     rows += [[c.cells[i] for c in columns] for i in range(len(board.lines))]
-    table = "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows)
+    table = "\n".join(map(_markdown_row, rows))
     notes = [legend(board).replace("*", chr(92) + "*"), *(f"Warning: {warning}" for warning in board.warnings)]
+    if board.confirmed.rows:
+        headers, *confirmed = confirmed_cells(board)
+        notes += ["\n".join(map(_markdown_row, [headers, ["---"] * len(headers), *confirmed]))]
+        notes += confirmed_notes(board.confirmed)
     return "\n\n".join([table, *notes])
+
+
+def _markdown_row(cells: list[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
 def as_csv(board: Board) -> str:
@@ -101,6 +173,8 @@ def as_json(board: Board) -> str:
     cells = list(_records(board))
     means = {line.model: line.mean(board.datasets) for line in board.lines}
     found = {"metric": board.metric, "mode": board.mode, "datasets": board.datasets, "means": means, "cells": cells}
+    confirmed = [asdict(row) | {"ranks": row.ranks and [row.ranks[0], row.ranks[-1]]} for row in board.confirmed.rows]
+    found |= {"confirmed": confirmed, "ties": [asdict(tie) for tie in board.confirmed.ties]}
     return json.dumps({**found, "warnings": board.warnings}, indent=2)
 
 
@@ -115,13 +189,17 @@ FORMATS: dict[str, Callable[[Board], str]] = {
 def _records(board: Board) -> Iterator[dict[str, Any]]:
     for line in board.lines:
         for dataset in board.datasets:
-            score = line.scores.get(dataset, Score(None))
+            score, confirmed = line.scores.get(dataset, Score(None)), board.confirmed.of(dataset, line.model)
             best = score.best
             yield {
                 "model": line.model,
                 "dataset": dataset,
                 board.metric: score.value,
                 "best": score.leads,
+                "confirmed": confirmed.value if confirmed else None,
+                "confirmed_low": confirmed.low if confirmed else None,
+                "confirmed_high": confirmed.high if confirmed else None,
+                "seeds": confirmed.seeds if confirmed else None,
                 "trials": score.trials,
                 "finished": score.finished,
                 "stopped": score.stopped,

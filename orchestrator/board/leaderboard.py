@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Protocol, TypeVar
 
+from segsweep.orchestrator.board.confirmed import confirmations
 from segsweep.orchestrator.board.formats import as_table
 from segsweep.orchestrator.board.rows import SORTS, Board, make_board
 from segsweep.orchestrator.errors import InputError, Mistake
@@ -30,7 +32,10 @@ def read_board(
     datasets = {row.dataset for row in rows}
     _known("--dataset", dataset, datasets)
     _known("--sort", sort, {*SORTS, *datasets})
-    return make_board((row for row in rows if dataset in (None, row.dataset)), metric, sort)
+    rows, reader = [row for row in rows if dataset in (None, row.dataset)], Reader(uri)
+    repeats = reader.trials(metric=metric, kind="confirm", dataset=dataset)
+    confirmed = confirmations(rows, repeats, metric, reader.confusions)
+    return replace(make_board(rows, metric, sort), confirmed=confirmed)
 
 
 def read_trials(uri: str, *, sweep: str | None = None, metric: str | None = None) -> tuple[list[TrialRow], str]:

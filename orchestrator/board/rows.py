@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from statistics import median
 
+from segsweep.orchestrator.board.confirmed import Confirmations
 from segsweep.orchestrator.tracking.reader import TrialRow
 from segsweep.trainables.metric_names import Mode, metric_named
 
@@ -66,6 +68,7 @@ class Board:
     datasets: tuple[str, ...]
     lines: tuple[Line, ...]
     warnings: tuple[str, ...] = ()  # why numbers in it may not compare, or are missing
+    confirmed: Confirmations = field(default_factory=Confirmations)
 
 
 def make_board(rows: Iterable[TrialRow], metric: str, sort: str = "value") -> Board:
@@ -82,7 +85,9 @@ def make_board(rows: Iterable[TrialRow], metric: str, sort: str = "value") -> Bo
         for model in sorted({model for model, _ in cells})
     ]
     ordered = sorted(lines, key=_sort_key(sort, datasets, mode))
-    return Board(metric, mode, datasets, tuple(ordered), (*_warnings(rows, datasets), *_infeasible(cells)))
+    return Board(
+        metric, mode, datasets, tuple(ordered), (*_warnings(rows, datasets), *_undertuned(scores), *_infeasible(cells))
+    )
 
 
 def _warnings(rows: Sequence[TrialRow], datasets: Sequence[str]) -> Iterator[str]:
@@ -113,6 +118,15 @@ def _uneven(rows: Sequence[TrialRow]) -> Iterator[str]:
             f"{', '.join(sweeps)} allotted its trials adaptively: models that were better early got more (see trials), "
             "so the others may have more in them than they show"
         )
+
+
+def _undertuned(scores: Mapping[tuple[str, str], Score]) -> Iterator[str]:
+    """One warning for every cell with less than half as many trials as its dataset's cells have at the median."""
+    for (model, dataset), score in sorted(scores.items()):
+        usual = median(other.trials for (_, where), other in scores.items() if where == dataset)
+        if score.trials < usual / 2:
+            rivals = f"{score.trials} trials, they {usual:g} at the median"
+            yield f"{model} on {dataset}: tuned less than its rivals ({rivals})"
 
 
 def _infeasible(cells: Mapping[tuple[str, str], list[TrialRow]]) -> Iterator[str]:

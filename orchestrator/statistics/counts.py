@@ -35,15 +35,23 @@ def counted(confusions: Confusions) -> Counts:
     Where only some classes are scored (see `DatasetCard.scored`), truth of another class is void, and classes that the
     whole split lacks in truth do not count.
     """
-    dense = np.stack([confusions.matrix(index) for index in range(len(confusions.ids))]).astype(np.float64)
+    matrices, classes = confusions.matrices, len(confusions.classes)
+    image = np.repeat(np.arange(len(matrices)), [len(matrix.cells) for matrix in matrices])
+    truth, prediction = divmod(np.concatenate([np.zeros(0, np.int64), *(one.cells for one in matrices)]), classes)
+    pixels = np.concatenate([np.zeros(0), *(one.counts for one in matrices)])
+    kept: npt.NDArray[np.intp] = np.arange(classes)
     if confusions.scored is not None:
-        total = dense.sum(0)
-        kept = [index for index in confusions.scored if total[index].any()]
-        dense = dense[:, kept]  # truth of the scored classes alone
-        hits, truth, predicted = dense[:, range(len(kept)), kept], dense.sum(2), dense.sum(1)[:, kept]
-    else:
-        hits, truth, predicted = np.diagonal(dense, axis1=1, axis2=2), dense.sum(2), dense.sum(1)
-    return Counts(np.ascontiguousarray(hits), truth + predicted - hits)
+        kept = np.intersect1d(confusions.scored, truth)
+        inside = np.isin(truth, kept)
+        image, truth, prediction, pixels = image[inside], truth[inside], prediction[inside], pixels[inside]
+
+    def per_class(of: npt.NDArray[np.int64], which: npt.NDArray[np.bool_] | slice = slice(None)) -> Floats:
+        cells = image[which] * classes + of[which]
+        summed = np.bincount(cells, pixels[which], minlength=len(matrices) * classes)
+        return summed.reshape(len(matrices), classes)[:, kept].astype(np.float64)
+
+    hits = per_class(truth, truth == prediction)
+    return Counts(hits, per_class(truth) + per_class(prediction) - hits)
 
 
 def score(hits: Floats, unions: Floats, of: Score) -> Floats:

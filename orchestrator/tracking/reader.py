@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import logging
 import math
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segsweep.orchestrator.errors import InputError, Mistake
 from segsweep.orchestrator.tracking import records
 from segsweep.orchestrator.tracking.store import check, connect, sqlite_path
 from segsweep.trainables.config import Objective, TrialConfig
-from segsweep.trainables.metric_names import TEST, metric_named, over_epochs
+from segsweep.trainables.metric_names import TEST, VAL, metric_named, over_epochs
+from segsweep.trainables.scoring.confusions import Confusions, load_confusions
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PAGE = 1000
+MATRICES = {"val": "segsweep.confusions", "test": "segsweep.test_confusions"}  # tags
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,8 @@ class TrialRow:
     config: TrialConfig | None  # None if another version wrote it
     allocation: str = "even"  # of its sweep's trials
     confirms: str = ""  # the trial of its sweep that it repeats with another seed
+    test: float | None = None  # the asked metric on the test split
+    matrices: Mapping[str, str] = field(default_factory=dict)  # split -> where its worker wrote the images' matrices
 
     @property
     def evaluation(self) -> str:
@@ -107,6 +113,23 @@ class Reader:
             remedy = "`segsweep best` prints run ids; or name its best.pt"
             raise InputError(f"no run of a trial '{run_id}' in {store}; {remedy}")
         return tags["segsweep.checkpoint"]
+
+    def confusions(self, row: TrialRow, split: str) -> Confusions | None:
+        """Of every image of val or test: the worker's file, else the artifact; None if neither can be had."""
+        from mlflow.exceptions import MlflowException
+
+        if (path := row.matrices.get(split)) is None:
+            return None
+        try:
+            return load_confusions(Path(path))
+        except (OSError, ValueError):
+            logger.debug("%s is not here", path, exc_info=True)
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                return load_confusions(Path(self._client.download_artifacts(row.run_id, Path(path).name, folder)))
+        except (MlflowException, OSError, ValueError) as error:
+            logger.debug("run %s: %s", row.run_id, error)
+            return None
 
     def trials(
         self,
@@ -158,6 +181,8 @@ class Reader:
             config=_config(tags),
             allocation=tags.get("segsweep.allocation", "even"),
             confirms=tags.get("segsweep.confirms", ""),
+            test=self._value(run, TEST + metric.removeprefix(VAL), None) if metric.startswith(VAL) else None,
+            matrices={split: tags[tag] for split, tag in MATRICES.items() if tag in tags},
         )
 
     def _value(self, run: Run, metric: str, best_epoch: float | None) -> float | None:
