@@ -1,4 +1,4 @@
-"""Several hosts on one machine: network namespaces with their own addresses, names and disks, behind one switch."""
+"""Several hosts on one machine: network namespaces with their own addresses, disks and processes."""
 
 from __future__ import annotations
 
@@ -11,15 +11,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
+from types import MappingProxyType
+
+OWN = ("unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc")
+ASIDE = "/mnt"  # where a host holds what it is shown until its disks are mounted
+
+TOOLS = {"ip": "iproute2", "unshare": "util-linux", "nsenter": "util-linux"}  # and the Debian package of each
 
 
-def why_not() -> str:
-    """Why no hosts can be made here; "" if they can."""
+def why_not(**also: str) -> str:
+    """Why no hosts can be made here; "" if they can. also: further tools, each with its Debian package."""
     if os.geteuid() != 0:
         return "network namespaces need root"
-    missing = [tool for tool in ("ip", "unshare", "nsenter") if shutil.which(tool) is None]
-    if missing:
-        return f"{', '.join(missing)} is not installed (Debian: iproute2, util-linux)"
+    tools = {**TOOLS, **also}
+    if missing := [tool for tool in tools if shutil.which(tool) is None]:
+        return f"{', '.join(missing)} is not installed (Debian: {', '.join(sorted({tools[t] for t in missing}))})"
     name = f"try{os.getpid()}"
     made = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True, check=False)
     subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
@@ -30,16 +37,26 @@ def why_not() -> str:
 class Host:
     name: str
     address: str
-    disk: Path  # its own: nobody else sees what is below
+    disks: Sequence[Path]
+    shows: Mapping[Path, Path]
     environment: Mapping[str, str]
     _processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def start(self, *command: str, log: Path) -> subprocess.Popen[bytes]:
-        """Run a command on the host; what it prints goes to `log`."""
-        private = f'hostname {self.name}; mount --make-rprivate /; mount -t tmpfs tmpfs "{self.disk}"; exec "$@"'
+        """Switch the host on with a command that runs until it is lost; what it prints goes to `log`."""
+        assert not self._processes, f"{self.name} is on; run further commands with `also`"
         with log.open("ab") as out:
             process = subprocess.Popen(
-                ["ip", "netns", "exec", self.name, "unshare", "-m", "-u", "sh", "-c", private, "--", *command],
+                # bash is the host's first process: it buries the orphans of all others
+                [
+                    *("ip", "netns", "exec", self.name),
+                    *OWN,
+                    "bash",
+                    "-ec",
+                    f'{self._boot()}; "$@" & wait $!',
+                    "--",
+                    *command,
+                ],
                 env={**os.environ, **self.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -49,10 +66,24 @@ class Host:
         self._processes.append(process)
         return process
 
+    def _boot(self) -> str:
+        """Mount the host's own disks, and on them what it is shown; a disk may hide the places where that lies."""
+        steps = [f"hostname {self.name}", "mount --make-rprivate /"]
+        if self.shows:
+            steps.append(f"mount -t tmpfs tmpfs {ASIDE}")
+        for number, source in enumerate(self.shows.values()):
+            steps += [f"mkdir {ASIDE}/{number}", f"mount --bind {quote(str(source))} {ASIDE}/{number}"]
+        for disk in self.disks:
+            steps += [f"mkdir -p {quote(str(disk))}", f"mount -t tmpfs -o mode=755 tmpfs {quote(str(disk))}"]
+        for number, place in enumerate(map(str, self.shows)):
+            steps += [f"mkdir -p {quote(place)}", f"mount --bind {ASIDE}/{number} {quote(place)}"]
+        return " && ".join(steps)
+
     def also(self, *command: str, cwd: Path) -> Sequence[str]:
-        """The command line of a process that shares the host's disk and name with the first one that it runs."""
-        first = str(self._processes[0].pid)
-        return ["nsenter", "-t", first, "-n", "-m", "-u", f"--wd={cwd}", *command]
+        """The command line of a process on the host while it is on."""
+        first = self._processes[0].pid
+        processes = f"--pid=/proc/{first}/ns/pid_for_children"
+        return ["nsenter", "-t", str(first), "-n", "-m", "-u", processes, f"--wd={cwd}", *command]
 
     def lose(self) -> None:
         """Cut its power: every process dies at once."""
@@ -66,12 +97,18 @@ class Host:
 
 
 @contextmanager
-def hosts(names: Sequence[str], disk: Path, environment: Mapping[str, str]) -> Iterator[list[Host]]:
+def hosts(
+    names: Sequence[str],
+    disks: Sequence[Path],
+    environment: Mapping[str, str] = MappingProxyType({}),
+    shows: Mapping[Path, Path] = MappingProxyType({}),
+) -> Iterator[list[Host]]:
     """Hosts that reach each other and nobody else; all that runs on them ends with the block.
 
-    disk: a folder that is another disk on every host.
+    disks: folders that are another disk, empty at first, on every host. What they hide of this machine is only there
+    if it is shown.
+    shows: folders of this machine, by the place where every host has them.
     """
-    disk.mkdir(parents=True, exist_ok=True)
     tag = f"{os.getpid() % 100000}"
     switch = f"sw{tag}"
     with ExitStack() as undo:
@@ -80,7 +117,7 @@ def hosts(names: Sequence[str], disk: Path, environment: Mapping[str, str]) -> I
         _ip("link", "set", switch, "up")
         made: list[Host] = []
         for number, name in enumerate(names, start=1):
-            host = Host(name, f"10.77.0.{number}", disk, environment)
+            host = Host(name, f"10.77.0.{number}", disks, shows, environment)
             _ip("netns", "add", name)
             undo.callback(_ip, "netns", "del", name)
             undo.callback(host.lose)
@@ -90,6 +127,7 @@ def hosts(names: Sequence[str], disk: Path, environment: Mapping[str, str]) -> I
             _ip("-n", name, "addr", "add", f"{host.address}/24", "dev", "eth0")
             for device in ("eth0", "lo"):
                 _ip("-n", name, "link", "set", device, "up")
+            _ip("-n", name, "route", "add", "default", "dev", "eth0")  # by it Ray knows a host's own address
             made.append(host)
         yield made
 

@@ -49,6 +49,7 @@ def ray_on(host: Host, head: Host | None, logs: Path) -> subprocess.Popen[bytes]
 def test_a_lost_host_costs_its_running_trial_some_time_and_nothing_else(tmp_path: Path) -> None:
     token = secrets.token_hex(32)
     disk = tmp_path / "disk"
+    disk.mkdir()
     environment = {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": token,
@@ -60,7 +61,7 @@ def test_a_lost_host_costs_its_running_trial_some_time_and_nothing_else(tmp_path
     (tmp_path / "hosts.yaml").write_text(SPACE)
     sweep = tmp_path / "sweeps" / "hosts-1"
     journal = sweep / "journal.jsonl"
-    with hosts(["seg-a", "seg-b", "seg-c"], disk, environment) as (head, stays, leaves):
+    with hosts(["seg-a", "seg-b", "seg-c"], [disk], environment) as (head, stays, leaves):
         ray_on(head, None, tmp_path)
         wait_until(lambda: says(tmp_path / "seg-a.log", "Ray runtime started"), 120, "the head is up")
         for worker in (stays, leaves):

@@ -25,6 +25,7 @@ from segsweep.orchestrator.forecasting.capacity import Capacity, Share, local_ca
 from segsweep.orchestrator.forecasting.fits import fit
 from segsweep.orchestrator.forecasting.memory_probe import measured
 from segsweep.orchestrator.forecasting.summary import summary
+from segsweep.orchestrator.launching.outliving import lost_with_head
 from segsweep.orchestrator.launching.preflight import (
     check_data,
     claim_folder,
@@ -32,6 +33,7 @@ from segsweep.orchestrator.launching.preflight import (
     no_gpu_hours,
     occupied,
     too_large,
+    uncounted_gpus,
     unfit_precision,
     unreachable,
     unusable,
@@ -135,6 +137,9 @@ def run(folder: Path, machinery: Machinery, announce: Announce, factory: TrialFa
                 InputError.raise_if(_unfit(spec, capacity, machinery))
                 if machinery.in_process and spec.max_epoch_minutes:
                     announce("warning: max_epoch_minutes is not kept: only a worker of Ray can be ended while it hangs")
+                if machinery.address is not None:
+                    for line in lost_with_head(folder, created.tracking_uri):
+                        announce(f"warning: {line}")
                 backend = stack.enter_context(_backend(folder, capacity, machinery, announce))
                 sweep.grant(_share(sweep.plan, capacity, machinery, announce))
                 _drive(sweep, backend, factory, view)
@@ -174,10 +179,8 @@ def _unfit(spec: SweepSpec, capacity: Capacity, machinery: Machinery) -> Iterato
         yield from unfit_precision(spec, capacity)
         return
     yield from unreachable(machinery.address)
-    if spec.resources.gpus is None:
-        what = "say how many GPUs a trial gets (0, 1 ... or auto): a cluster may have to start them"
-        yield Mistake("resources.gpus", what)
-    else:
+    yield from (uncounted := list(uncounted_gpus(spec)))
+    if not uncounted:
         yield from unfit_precision(spec, capacity)
 
 

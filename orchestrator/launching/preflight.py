@@ -61,6 +61,13 @@ def unfit_precision(spec: SweepSpec, capacity: Capacity) -> Iterator[Mistake]:
         yield Mistake(place, "fp16 needs a GPU, and trials get none here; choose auto, bf16 or float32")
 
 
+def uncounted_gpus(spec: SweepSpec) -> Iterator[Mistake]:
+    """Why a cluster cannot know what a trial needs."""
+    if spec.resources.gpus is None:
+        what = "say how many GPUs a trial gets (0, 1 ... or auto): a cluster may have to start them"
+        yield Mistake("resources.gpus", what)
+
+
 def occupied(port: int | None) -> Iterator[Mistake]:
     """Why the dashboard cannot have the port; None means any."""
     try:
