@@ -76,7 +76,7 @@ def _feature_maps(model: nn.Module) -> list[Tensor]:
         return found
     device = next(model.parameters()).device
     training = {name: module.training for name, module in model.named_modules()}
-    hook = encoder.register_forward_hook(lambda _module, _inputs, output: found.extend(_tensors(output)))
+    hook = encoder.register_forward_hook(lambda _module, _inputs, output: found.extend(tensors_of(output)))
     try:
         with torch.enable_grad():
             model.eval()(torch.zeros(1, 3, SIDE, SIDE, device=device))
@@ -87,7 +87,7 @@ def _feature_maps(model: nn.Module) -> list[Tensor]:
     return found
 
 
-def _tensors(output: Tensor | Iterable[Tensor] | Mapping[str, object]) -> Iterable[Tensor]:
+def tensors_of(output: Tensor | Iterable[Tensor] | Mapping[str, object]) -> Iterable[Tensor]:
     """SMP returns a list, for its DPT with a list of further tokens beside it, transformers an output object."""
     import torch
 

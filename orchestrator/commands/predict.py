@@ -21,6 +21,38 @@ class FedSize(ImageSize):
         return "original" if value == "original" else super().convert(value, param, ctx)
 
 
+class Head(click.ParamType[tuple[int, int]]):
+    """3:2 -> (3, 2), 3:mean -> (3, 0)."""
+
+    name = "LAYER:HEAD"
+
+    def convert(
+        self, value: str | tuple[int, int], param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value
+        layer, _, head = value.partition(":")
+        if not (layer.isdecimal() and int(layer) and (head == "mean" or (head.isdecimal() and int(head)))):
+            self.fail(f"{value!r} must be LAYER:HEAD, both from 1, or LAYER:mean", param, ctx)
+        return int(layer), 0 if head == "mean" else int(head)
+
+
+class Pixel(click.ParamType[tuple[int, int]]):
+    """120,40 -> (120, 40)."""
+
+    name = "X,Y"
+
+    def convert(
+        self, value: str | tuple[int, int], param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value
+        x, _, y = value.partition(",")
+        if not (x.isdecimal() and y.isdecimal()):
+            self.fail(f"{value!r} must be x,y: pixels from the left and from the top", param, ctx)
+        return int(x), int(y)
+
+
 @click.command("predict", short_help="Segment images and videos with a trained network.")
 @of_run
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...", type=click.Path(path_type=Path))
@@ -43,6 +75,9 @@ class FedSize(ImageSize):
 @click.option("--overlap", type=float, help="Share of a window that the next one covers again.")
 @click.option("--flip/--no-flip", default=None, help="Average with the mirrored image.")
 @click.option("--scales", metavar="A,B", help="Average over these multiples of the size, e.g. 0.75,1,1.25.")
+@click.option("--grad-cam", multiple=True, metavar="CLASS", help="Where the encoder saw this class; repeatable.")
+@click.option("--attention", multiple=True, type=Head(), help="What a head attends to from --pixel; repeatable.")
+@click.option("--pixel", type=Pixel(), help="Of the image, for --attention and, if you like, for --grad-cam.")
 @as_json
 def command(inputs: tuple[Path, ...], as_json: bool, device: Literal["auto", "cpu", "cuda"], **given: Any) -> None:
     import json

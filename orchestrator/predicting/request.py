@@ -13,9 +13,11 @@ from segsweep.orchestrator.errors import InputError, Mistake
 from segsweep.trainables.catalog import did_you_mean
 from segsweep.trainables.components import DataError, DatasetCard
 from segsweep.trainables.config import Evaluation, TrialConfig
+from segsweep.trainables.places import file_name
 
 if TYPE_CHECKING:
-    from segsweep.trainables.prediction.job import Wanted
+    from segsweep.trainables.prediction.explanations import Explanation
+    from segsweep.trainables.prediction.outputs import Wanted
     from segsweep.trainables.prediction.predictor import Manner
     from segsweep.trainables.prediction.sources import Region
 
@@ -40,6 +42,9 @@ class Request:
     flip: bool | None = None
     scales: str | None = None  # 0.75,1
     batch_size: int | None = None
+    grad_cam: tuple[str, ...] = ()  # classes
+    attention: tuple[tuple[int, int], ...] = ()  # layer and head, from 1; head 0 is the mean
+    pixel: tuple[int, int] | None = None  # x, y
 
 
 def manner(request: Request, config: TrialConfig) -> Manner:
@@ -72,8 +77,8 @@ def _evaluation(request: Request, scored: Evaluation) -> Evaluation:
 
 def wanted(request: Request, card: DatasetCard) -> Wanted:
     """What is to be made, for a network of these classes. Raises InputError for all mistakes at once."""
-    from segsweep.trainables.prediction.job import Wanted
     from segsweep.trainables.prediction.masks import Truth, values
+    from segsweep.trainables.prediction.outputs import Wanted
 
     mistakes = [*_class_mistakes(request, card)]
     found = Wanted(
@@ -95,6 +100,11 @@ def wanted(request: Request, card: DatasetCard) -> Wanted:
     except ValueError as error:
         mistakes.append(Mistake(f"--roi {request.roi}", f"must be x,y,w,h in pixels ({error})"))
     try:
+        explanations = _explanations(request, card, found.region)
+        found = replace(found, explanations=explanations, pixel=request.pixel)
+    except InputError as error:
+        mistakes += error.mistakes
+    try:
         found = replace(found, truth=None if request.masks is None else Truth(request.masks, card))
     except DataError as error:
         mistakes.append(Mistake(f"--masks {request.masks}", str(error)))
@@ -108,6 +118,24 @@ def _region(text: str | None) -> Region | None:
     return None if text is None else Region.parsed(text)
 
 
+def _explanations(request: Request, card: DatasetCard, region: Region | None) -> dict[str, Explanation]:
+    """By the names of their folders. Raises InputError."""
+    from segsweep.trainables.prediction.explanations import Attention, GradCam
+
+    InputError.raise_if(_no_class("--grad-cam", name, card) for name in request.grad_cam if name not in card.classes)
+    if request.attention and request.pixel is None:
+        raise InputError(Mistake("--attention", "needs --pixel x,y: from where to look"))
+    x, y = request.pixel or (0, 0)
+    pixel = (x - region.x, y - region.y) if region else (x, y)
+    of_classes = None if request.pixel is None else pixel
+    found: dict[str, Explanation] = {
+        f"grad-cam/{file_name(name)}": GradCam(card.classes.index(name), of_classes) for name in request.grad_cam
+    }
+    for layer, head in request.attention:
+        found[f"attention/layer-{layer}-{f'head-{head}' if head else 'mean'}"] = Attention(layer, head, pixel)
+    return found
+
+
 def _names(request: Request, card: DatasetCard) -> Sequence[str]:
     return card.classes if request.classes is None else [name.strip() for name in request.classes.split(",")]
 
@@ -119,5 +147,9 @@ def _classes(request: Request, card: DatasetCard) -> tuple[int, ...]:
 def _class_mistakes(request: Request, card: DatasetCard) -> Iterator[Mistake]:
     for name in _names(request, card):
         if name not in card.classes:
-            there = f"There are: {', '.join(card.classes)}"
-            yield Mistake("--classes", f"'{name}' is no class.{did_you_mean(name, card.classes)} {there}")
+            yield _no_class("--classes", name, card)
+
+
+def _no_class(place: str, name: str, card: DatasetCard) -> Mistake:
+    there = f"There are: {', '.join(card.classes)}"
+    return Mistake(place, f"'{name}' is no class.{did_you_mean(name, card.classes)} {there}")

@@ -20,7 +20,7 @@ from segsweep.trainables.components import DataError, DoesNotFitError, WeightsEr
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from segsweep.trainables.prediction.job import Done, Wanted
+    from segsweep.trainables.prediction.outputs import Done, Wanted
     from segsweep.trainables.prediction.predictor import Predictor
     from segsweep.trainables.prediction.sources import Source
     from segsweep.trainables.prediction.trained_model import TrainedModel
@@ -71,7 +71,8 @@ def predict(model: TrainedModel, given: Sequence[Path], request: Request) -> Out
             outcome.files += done.files
             outcome.images += done.source.kind == "image" and bool(done.files)
             outcome.videos += done.source.kind == "video" and bool(done.files)
-            outcome.mistakes += [Mistake("", done.problem)] * bool(done.problem)
+            if done.problem and Mistake("", done.problem) not in outcome.mistakes:  # some hold for every image
+                outcome.mistakes.append(Mistake("", done.problem))
             confusions += [] if done.confusion is None else [done.confusion]
     except DoesNotFitError as error:
         raise InputError(Mistake("", f"{error}; give a smaller --size or --window, or --device cpu")) from None
