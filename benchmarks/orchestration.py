@@ -46,7 +46,7 @@ from segsweep.orchestrator.tracking.store import resolve_uri
 from segsweep.orchestrator.tracking.writer import TrackingWriter, sync
 from segsweep.trainables import places
 
-RATIO_BAR = 1.3  # our time / Ray Tune's
+RATIO_BAR = 1.2  # our time / Ray Tune's
 GAP_BAR_S = 0.3  # median
 SYNC_BAR = 40.0  # trials/s
 SPACE = """

@@ -425,7 +425,7 @@ def test_sweeps_of_one_name_in_one_store_stay_apart(recorder: Recorder, tmp_path
 
 
 def killed_sync(folder: Path, where: str) -> None:
-    """Send the journal, but die by SIGKILL at the second saved ledger, or at the fourth run of a batch."""
+    """Send the journal, but die by SIGKILL at the third saved ledger, or at the fourth run of a batch."""
     calls = itertools.count(1)
 
     def dying_at(call: int, real: Callable[..., Any]) -> Callable[..., Any]:
@@ -435,7 +435,7 @@ def killed_sync(folder: Path, where: str) -> None:
 
     sender.BATCH = 25
     if where == "runs made, ledger not written":
-        Ledger.save = dying_at(2, Ledger.save)  # type: ignore[method-assign]
+        Ledger.save = dying_at(3, Ledger.save)  # type: ignore[method-assign]
     else:
         bulk.insert = lambda *_: None
         Runs._update = dying_at(4, Runs._update)  # type: ignore[method-assign]
@@ -500,6 +500,42 @@ def _rows(uri: str) -> dict[str, list[str]]:
             rows = [row for row in rows if not str(row.get("key")).endswith(("parentRunId", "sweep_uid"))]
             found[table] = sorted(repr([v for k, v in row.items() if k not in differs]) for row in rows)
     return found
+
+
+def test_events_that_come_while_a_batch_is_sent_wait_for_the_next_one(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder.create()
+    recorder.trial("001", [0.2])
+    send, trials = Runs.send, itertools.count(2)
+
+    def send_while_trials_end(*args: Any) -> None:
+        recorder.trial(f"{next(trials):03d}", [0.2])
+        send(*args)
+
+    monkeypatch.setattr(Runs, "send", send_while_trials_end)
+    sending = sender.Sender(recorder.folder)
+    assert not sending.step()
+    assert set(runs_of(recorder.uri)) == {"", "001"}
+    assert not sending.step()
+    assert set(runs_of(recorder.uri)) == {"", "001", "002"}
+
+
+def test_second_runs_are_looked_for_only_after_an_earlier_writer(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[Runs] = []
+    monkeypatch.setattr(Runs, "settle", lambda runs: looked.append(runs))
+    recorder.create()
+    recorder.trial("001", [0.2])
+    sync(recorder.folder)
+    assert not looked
+    recorder.trial("002", [0.2])
+    sync(recorder.folder)
+    assert len(looked) == 1
+    (recorder.folder / "tracking.json").unlink()
+    sync(recorder.folder)
+    assert len(looked) == 2
 
 
 @pytest.mark.parametrize("may_delete", [True, False])

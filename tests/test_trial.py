@@ -188,6 +188,18 @@ def test_latency_is_measured_once(tmp_path: Path) -> None:
         assert "latency_ms" not in again.facts
 
 
+def test_trials_of_one_network_in_one_process_share_what_it_costs(tmp_path: Path) -> None:
+    def costs(folder: str, **changes: object) -> tuple[object, object]:
+        with Trial(config(**changes), tmp_path / folder) as it:
+            return it.facts["latency_ms"], it.facts["gmacs"]
+
+    first = costs("first")
+    assert costs("second", seed=1) == first
+    latency, gmacs_ = costs("larger", image_size=(96, 128))
+    assert latency != first[0]
+    assert gmacs_ != first[1]
+
+
 # -- equal and resumed trials -----------------------------------------------------------------------------------------
 
 

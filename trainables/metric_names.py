@@ -41,7 +41,7 @@ METRICS: Mapping[str, MetricName] = {
     "peak_memory_gib": MetricName("min", "GiB", costs=True, over_epochs="max"),
     "params_m": MetricName("min", "millions", costs=True, per_trial=True),
     "gmacs": MetricName("min", "GMAC an image", costs=True, per_trial=True),
-    "latency_ms": MetricName("min", "ms an image", costs=True, per_trial=True),  # batch 1, on the trial's own device
+    "latency_ms": MetricName("min", "ms an image", costs=True, per_trial=True),  # batch 1, in the trial's own worker
     "gpu_s": MetricName("min", "s", per_trial=True),
     "cpu_s": MetricName("min", "s", per_trial=True),
     "setup_s": MetricName("min", "s", per_trial=True),

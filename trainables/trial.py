@@ -58,10 +58,11 @@ from segsweep.trainables.training.epoch import (
     score_test,
     train_and_score,
 )
-from segsweep.trainables.training.experiment import Test, build, gmacs, latency_ms, least_batch, pick_device
+from segsweep.trainables.training.experiment import Test, build, least_batch, pick_device
 from segsweep.trainables.training.horizon import same_course
 from segsweep.trainables.training.isolation import cpu_threads, seeded
 from segsweep.trainables.training.micro_batches import free, halving
+from segsweep.trainables.training.network_costs import network_costs
 from segsweep.trainables.weights.loading import remembered
 
 
@@ -251,14 +252,13 @@ class Trial:
         return verdict(self._history[:epochs], self.config)
 
     def _facts(self, cpus: int, gpus: float, processes: int) -> dict[str, float | str]:
-        it, image_size = self._experiment, self.config.image_size
+        it = self._experiment
         model, loss = it.learner.model, it.learner.loss
         scored = "" if it.scored is None else f"scored {it.scored}"  # not to be compared either
         fingerprint = hashlib.sha256((it.train.fingerprint + it.val.fingerprint + scored).encode()).hexdigest()[:16]
         return {
             "params_m": sum(p.numel() for p in model.parameters()) / 1e6,
-            "gmacs": gmacs(model, image_size, self._place.device),
-            **({} if self._reported else {"latency_ms": self._latency_ms()}),
+            **network_costs(it, self.config, self._place, timed=not self._reported),
             **it.learner.arithmetic.facts,
             **micro_batch_facts(it, self.config),
             "train_images": float(len(it.train)),
@@ -284,11 +284,6 @@ class Trial:
             return {}
         path = str(self._folder.path / TEST_CONFUSIONS)
         return {"test_images": float(len(test.split)), "test_confusions": path}
-
-    def _latency_ms(self) -> float:
-        learner = self._experiment.learner
-        with learner.arithmetic():
-            return latency_ms(learner.model, self.config.image_size, self._place.device)
 
 
 def best_epoch(history: Sequence[Metrics], objective: Objective) -> int | None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from ray.util.metrics import Gauge
 
-from segsweep.orchestrator.record.journal import AttemptEnded, AttemptStarted, EpochDone, Event, TrialCreated
-from segsweep.orchestrator.record.state import Cell, SweepState, TrialState
+from segsweep.orchestrator.record.journal import AttemptEnded, AttemptStarted, EpochDone, Event
+from segsweep.orchestrator.record.state import Cell, Status, SweepState, TrialState
 
 
 class Gauges:
@@ -22,6 +22,7 @@ class Gauges:
         self._epochs = Gauge("segsweep_epochs", "Epochs trained", tag_keys=("sweep",))
         self._best = Gauge("segsweep_best", "Best objective so far", tag_keys=("sweep", "dataset", "model"))
         self._shown: dict[Cell, float] = {}  # the best of each cell
+        self._counts: dict[Status, int] = {}  # as exported
         self._show_trials()
         self._show_epochs()
         for trial in state.searched:  # of earlier drivers
@@ -29,7 +30,7 @@ class Gauges:
 
     def __call__(self, event: Event) -> None:
         match event:
-            case TrialCreated() | AttemptStarted() | AttemptEnded():
+            case AttemptStarted() | AttemptEnded():
                 self._show_trials()
             case EpochDone():
                 self._show_epochs()
@@ -37,7 +38,9 @@ class Gauges:
 
     def _show_trials(self) -> None:
         for status, trials in self._state.by_status.items():
-            self._trials.set(trials, tags={**self._sweep, "status": status})
+            if self._counts.get(status) != trials:  # setting a gauge takes longer than all else that an event does
+                self._counts[status] = trials
+                self._trials.set(trials, tags={**self._sweep, "status": status})
 
     def _show_epochs(self) -> None:
         self._epochs.set(self._state.epochs.total(), tags=self._sweep)

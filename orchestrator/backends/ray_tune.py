@@ -101,8 +101,7 @@ class RayTune:
 
 def trial_name(trial: Any) -> str:
     """Tune's name of a trial: ours, with the attempt."""
-    assignment = trial.config["assignment"]
-    return f"{assignment.trial}-{assignment.attempt}"
+    return repr(trial.config["assignment"])
 
 
 class Bridge:

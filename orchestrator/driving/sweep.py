@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from segsweep.orchestrator.driving.confirmation import Confirmation, Repeat
 from segsweep.orchestrator.driving.groups import Groups
@@ -53,7 +53,7 @@ Lost = Literal["", "worker", "driver"]
 Listener = Callable[[Event], None]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Assignment:
     """One attempt at a trial, as a backend hands it to a worker."""
 
@@ -68,6 +68,14 @@ class Assignment:
     @property
     def trial(self) -> str:
         return self.config.trial_id
+
+    def __repr__(self) -> str:
+        """ "017-1": Tune prints what it is given, and the whole would take longer than anything else that it does."""
+        return f"{self.trial}-{self.attempt}"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Itself, since nothing in it ever changes: Tune copies what it is given."""
+        return self
 
 
 class Sweep:

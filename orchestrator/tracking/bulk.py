@@ -57,7 +57,7 @@ def _insert(store: Any, experiment: str, runs: dict[str, RunUpdate]) -> None:
     with store.ManagedSessionMaker(read_only=False) as session:
         for table, values in rows.items():
             if values:
-                session.execute(insert(table), values)
+                session.execute(insert(table.__table__), values)
 
 
 def _run(run: str, update: RunUpdate, experiment: str, root: str) -> dict[str, Any]:

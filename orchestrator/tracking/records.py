@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from pydantic import JsonValue, ValidationError
@@ -57,6 +58,7 @@ class Point(NamedTuple):
     step: int
 
 
+@lru_cache(maxsize=10_000)  # every epoch has the same names again
 def metric_key(name: str) -> str:
     """MLflow's key for a metric; `val_iou/CLASS` with the class escaped, so that it can be told back.
 

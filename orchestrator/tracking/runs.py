@@ -36,10 +36,11 @@ class Runs:
         self.client: MlflowClient = connect(ledger.uri)
         self.experiment = _experiment(self.client, created.experiment, ledger.uri)
         self._bulk = True
-        self._in_doubt = True  # some run may have been made without the ledger knowing
         parent = self._find_parent(created)
-        if not parent:
-            parent, self._in_doubt = self._make_parent(created), False
+        self.found = bool(parent)
+        """The sweep's run was there."""
+        self._in_doubt = self.found  # some run may have been made without the ledger knowing
+        parent = parent or self._make_parent(created)
         self.lost = ledger.offset > 0 and parent != ledger.parent
         """The ledger speaks of another run than the store: all has to be sent again."""
         if parent != ledger.parent:

@@ -29,7 +29,8 @@ class Sender:
         self._offset = 0  # behind the last event in _updates
         self._created: SweepCreated | None = None
         self._runs: Runs | None = None
-        self.in_doubt = True
+        self._more = False  # there were more events than a batch takes
+        self.in_doubt = False
         """A call may have been given up that comes through later, so that there are two runs of something."""
 
     @property
@@ -38,18 +39,20 @@ class Sender:
         return sum(1 for _ in read_events(self.journal, self.ledger.offset)) if self.journal.exists() else 0
 
     def step(self) -> bool:
-        """Send one batch; False if there was nothing to send. Raises whatever the store raises: then call it again."""
+        """Send one batch; False if it was the last. Raises whatever the store raises: then call it again.
+
+        What is written meanwhile waits for the next call: a batch costs more than most events in it.
+        """
         if self._created is None and not self.open():
             return False
         if self._offset == self.ledger.offset:  # else a batch is left over from a failed attempt
             self._read()
-        if self._offset == self.ledger.offset:
-            return self._tidy()
-        if self._updates.runs and not self._send():
-            return True
-        self.ledger.offset = self._offset
-        self.ledger.save(self._path)
-        return True
+        if self._offset != self.ledger.offset:
+            if self._updates.runs and not self._send():
+                return True
+            self.ledger.offset = self._offset
+            self.ledger.save(self._path)
+        return self._more or self._tidy()
 
     def open(self) -> bool:
         """Take up the ledger, and the state as it was when the ledger was written."""
@@ -58,8 +61,10 @@ class Sender:
             return False
         created, uid = first[0], records.sweep_uid(first[0])
         ledger = Ledger.load(self._path)
+        self.in_doubt |= self._path.exists()  # by what an earlier writer gave up, who cannot say any more
         if (ledger.uri, ledger.sweep_uid) != (created.tracking_uri, uid) or self.journal.stat().st_size < ledger.offset:
             ledger = Ledger(uri=created.tracking_uri, sweep_uid=uid)
+            ledger.save(self._path)
         self.ledger = ledger
         self._rewind(ledger.offset)
         self._created = created
@@ -74,9 +79,11 @@ class Sender:
         self._updates, self._offset, self.ledger.offset = Updates(state), offset, offset
 
     def _read(self) -> None:
+        read = 0
         for event, end in islice(read_events(self.journal, self._offset), BATCH):
             self._updates.add(event)
-            self._offset = end
+            self._offset, read = end, read + 1
+        self._more = read == BATCH
 
     def _send(self) -> bool:
         """False if the store has lost the sweep: then everything is sent again from the beginning."""
@@ -115,6 +122,8 @@ class Sender:
         assert self._created is not None
         runs, self._runs = self._runs, None
         in_doubt, self.in_doubt = self.in_doubt, True
-        runs = runs or Runs(self._created, self.ledger)
+        if runs is None:
+            runs = Runs(self._created, self.ledger)
+            in_doubt |= runs.found
         yield runs
         self._runs, self.in_doubt = None if runs.lost else runs, in_doubt

@@ -16,7 +16,7 @@ from segsweep.orchestrator.tracking.store import check, message_of
 
 logger = logging.getLogger(__name__)
 
-POLL_S = 0.5  # how far MLflow lags behind; what comes meanwhile shares its calls
+POLL_S = 1.0  # how far MLflow lags behind; what comes meanwhile shares its calls
 REST = 4  # pauses this many times as long as sending computed: the sweep's own thread needs the interpreter
 BACK_OFF_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
