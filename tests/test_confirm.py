@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
 import cv2
 import numpy as np
@@ -16,6 +19,7 @@ from scripted import ScriptedReport, ScriptedTrial, scripted
 from segsweep.orchestrator.backends.simulated import Simulated
 from segsweep.orchestrator.checking.validation import check
 from segsweep.orchestrator.cli import cli
+from segsweep.orchestrator.driving.confirmation import winners
 from segsweep.orchestrator.driving.sweep import Assignment, Sweep
 from segsweep.orchestrator.errors import InputError
 from segsweep.orchestrator.planning.plan import SweepPlan
@@ -44,7 +48,9 @@ image_size: [64, 64]
 
 
 def plan(more: str = "") -> SweepPlan:
-    return SweepPlan.of(check(parse(SPACE + more, "space.yaml")).spec)
+    keys = {line.partition(":")[0] for line in more.splitlines()}
+    base = "".join(line for line in SPACE.splitlines(keepends=True) if line.partition(":")[0] not in keys)
+    return SweepPlan.of(check(parse(base + more, "space.yaml")).spec)
 
 
 def run(folder: Path, more: str = "confirm: {top: 2, seeds: 3}", workers: int = 4) -> Sweep:
@@ -122,6 +128,35 @@ def test_a_seed_that_crashes_is_told_and_the_others_go_on(tmp_path: Path) -> Non
         sweep = Sweep(plan("confirm: {top: 1, seeds: 2}\nmax_failures: 0"), journal)
         Simulated(2).run(sweep, crashing)
     assert Counter((t.config.seed, t.status) for t in repeats(sweep)) == {(4, "failed"): 4, (5, "finished"): 4}
+
+
+LUCK_SD = 0.02
+
+
+class Lucky(ScriptedTrial):
+    """Every configuration is worth 0.5; the rest is luck, of the seed and the configuration."""
+
+    def step(self) -> ScriptedReport:
+        report, config = super().step(), self._assignment.config
+        luck = random.Random(f"{config.optimizer.options} {config.seed}").gauss(0, LUCK_SD)
+        return replace(report, metrics={**report.metrics, "val_miou": 0.5 + luck})
+
+
+def test_the_winner_of_equals_was_lucky_and_fresh_seeds_say_so(tmp_path: Path) -> None:
+    """Of 50 equal configurations the best looks 2.25 standard deviations too good (expected maximum of 50 normals)."""
+
+    def lucky(assignment: Assignment) -> ScriptedTrial:
+        return Lucky(assignment)
+
+    with Journal(tmp_path / "journal.jsonl", fsync=False) as journal:
+        space = "trials: 50\nscheduler: fifo\nsearcher: random\nconfirm: {top: 1, seeds: 10}"
+        sweep = Sweep(plan(space), journal)
+        Simulated(4).run(sweep, lucky)
+    won = [winners(sweep.state, cell, 1)[0] for cell in sweep.plan.cells]
+    searched = fmean(trial.best or 0 for trial in won)
+    fresh = fmean(r.best or 0 for trial in won for r in sweep.state.confirmations(trial.id))
+    assert searched - 0.5 == pytest.approx(2.25 * LUCK_SD, abs=2 * 0.47 * LUCK_SD / 4**0.5)  # of four cells
+    assert fresh == pytest.approx(0.5, abs=2 * LUCK_SD / 40**0.5)
 
 
 def test_a_plan_counts_its_confirmations() -> None:
