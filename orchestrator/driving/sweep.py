@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from segsweep.orchestrator.driving.confirmation import Confirmation, Repeat
-from segsweep.orchestrator.driving.groups import Groups
+from segsweep.orchestrator.driving.confirmation import Repeat
 from segsweep.orchestrator.driving.halting import Halt
-from segsweep.orchestrator.driving.missing import MissingTrials
+from segsweep.orchestrator.driving.queue import Queue
 from segsweep.orchestrator.driving.spending import Spending, Startable
 from segsweep.orchestrator.driving.verdicts import Verdict, explain_stop, verdict_on
-from segsweep.orchestrator.forecasting.capacity import Share
-from segsweep.orchestrator.planning.allocation import Allotment, falls_short
+from segsweep.orchestrator.planning.allocation import Allotment
 from segsweep.orchestrator.planning.plan import Combination, SweepPlan, key_of
+from segsweep.orchestrator.planning.share import Share
 from segsweep.orchestrator.record.journal import (
     AttemptEnded,
     AttemptStarted,
@@ -31,15 +30,13 @@ from segsweep.orchestrator.record.journal import (
     EpochDone,
     Event,
     Journal,
-    RoundClosed,
     Stop,
-    SweepCreated,
     SweepExtended,
     TrialCreated,
     TrialFacts,
     read_events,
 )
-from segsweep.orchestrator.record.state import SweepState, TrialEvent, TrialState, best_of
+from segsweep.orchestrator.record.state import SweepState, TrialState
 from segsweep.orchestrator.schedulers import SCHEDULERS, Scheduler
 from segsweep.orchestrator.searchers import SEARCHERS, Searcher
 from segsweep.trainables.config import TrialConfig
@@ -95,11 +92,8 @@ class Sweep:
         self._listeners = listeners
         self._scheduler, self._searcher = _build_search(plan)
         self.allotment = Allotment(plan)
-        self._missing = MissingTrials(self.allotment, self.state)
-        self._confirmation = Confirmation(self.allotment, self.state)
+        self._queue = Queue(self.allotment, self.state, self._scheduler, self._stop, self.record)
         self._verdicts: dict[str, Verdict] = {}  # ends that are due but not journalled yet
-        self._due: dict[str, TrialState] = {}  # trials that shall be tried again
-        self._groups = Groups(self.allotment, self.state, self._scheduler.rungs)
         self.spending = Spending(plan, self.state, gpus)
         for event, _ in read_events(journal.path):
             self._absorb(event)
@@ -120,14 +114,14 @@ class Sweep:
         if self.halted is not None:
             return None
         refusal = ""
-        for what, cause in self._candidates():
+        for what, cause in self._queue.candidates():
             if refused := self.spending.refusal(what):
                 refusal = refused
-                self._groups.unsettle(what.cell)  # to be asked again: others may leave room
+                self._queue.refused(what.cell)
             else:
                 return self._begin(what, cause)
         if refusal:
-            for what, cause in self._needed_within_budget():
+            for what, cause in self._queue.needed(self.spending):
                 if not self.spending.refusal(what):
                     return self._begin(what, cause)
             if not self.running:
@@ -143,10 +137,7 @@ class Sweep:
         """Nothing runs and nothing is left to start."""
         if self.running or self.halted is not None:
             return not self.running
-        paused = any(self.state.count(cell, "paused") for cell in self.plan.cells)
-        open_trials = paused or self._missing.next() is not None or bool(self._due)
-        open_trials = open_trials or self._needed_by_its_cell() is not None or self._confirmation.next() is not None
-        return not (open_trials or any(self.allotment.due(self.state)))
+        return self._queue.empty
 
     @property
     def stopping(self) -> bool:
@@ -228,23 +219,6 @@ class Sweep:
 
     # -- how it decides -----------------------------------------------------------------------------------------
 
-    def _candidates(self) -> Iterator[tuple[Startable, Cause]]:
-        """What could start, the most urgent first. All but the first matter only where the budget refuses it."""
-        for trial in self._waiting():
-            yield trial, "retry" if trial.status == "failed" else "resume"
-        if (promoted := self._promoted(idle=False)) is not None:
-            yield promoted, "promote"
-        for closed in list(self.allotment.due(self.state)):
-            self.record(closed)
-        if (combination := self._missing.next()) is not None:
-            yield combination, "new"
-        if (promoted := self._promoted(idle=True)) is not None:
-            yield promoted, "promote"
-        if (needed := self._needed_by_its_cell()) is not None:
-            yield needed, "continue"
-        if (repeat := self._confirmation.next()) is not None:
-            yield repeat, "new"
-
     def _repeat(self, repeat: Repeat) -> TrialState:
         trial_id = self._next_id()
         config, values = repeat.config(trial_id), repeat.of.values
@@ -256,8 +230,8 @@ class Sweep:
 
     def _create(self, combination: Combination) -> TrialState:
         index = len(self.state.trials)
-        old = self._missing.replaced(combination)
-        given = old.values if old else self._missing.known(combination)
+        old = self._queue.missing.replaced(combination)
+        given = old.values if old else self._queue.missing.known(combination)
         values = self._searcher.propose(combination, index) if given is None else given
         trial_id = self._next_id()
         config = combination.config(trial_id, values)
@@ -281,43 +255,6 @@ class Sweep:
         place = resources.cpus, self.share.gpus, resources.processes
         return Assignment(trial.config, trial.attempt, trial.epoch, folder, *place)
 
-    def _waiting(self) -> Iterator[TrialState]:
-        """Trials that were interrupted, or crashed and may be tried again; the oldest first."""
-        if self._due:
-            yield min(self._due.values(), key=lambda trial: trial.index)
-            yield from sorted(self._due.values(), key=lambda trial: trial.index)[1:]
-
-    def _promoted(self, *, idle: bool) -> TrialState | None:
-        """The first trial that its rung promotes; those that rungs stop are journalled on the way."""
-        for group in self._groups.undecided(idle):
-            view = self._groups.view(group)
-            self._groups.settle(group, idle)  # until something happens in it, such as the stops below
-            promoted = None
-            for trial, stop in list(self._scheduler.decide(view, idle=idle)):
-                if stop is not None:
-                    self._end(trial, "stopped", explain_stop(stop, trial.config.objective), stop)
-                elif promoted is None:
-                    promoted = trial
-            if promoted is not None:
-                return promoted  # its start is something that happens
-        return None
-
-    def _needed_by_its_cell(self) -> TrialState | None:
-        """The best stopped trial of a cell that would otherwise end with fewer than min_finished."""
-        for cell in self.plan.cells:
-            if falls_short(cell, self.plan, self.state):
-                return best_of([trial for trial in self.state.cell(cell) if trial.status == "stopped"])
-        return None
-
-    def _needed_within_budget(self) -> Iterator[tuple[TrialState | Combination, Cause]]:
-        """What the cells still need, for which the budget was kept back."""
-        for cell in self.plan.cells:
-            for trial in self.spending.needed(cell):
-                if trial.status in ("paused", "stopped"):
-                    yield trial, "continue"
-            if self.spending.lacks(cell) and (combination := self._missing.of(cell)) is not None:
-                yield combination, "new"
-
     def _no_further_epoch(self, trial: TrialState) -> str:
         """Why a trial that could go on shall not; "" if it shall."""
         if self.halted is not None and self.halted.running == "save":
@@ -328,6 +265,10 @@ class Sweep:
         """Journal the end that the trial's facts or last epoch called for; a driver may have died before it did."""
         if (verdict := self._verdicts.get(trial.id)) is not None:
             self._end(trial, *verdict)
+
+    def _stop(self, trial: TrialState, stop: Stop) -> None:
+        """A rung stops a trial that waited at it."""
+        self._end(trial, "stopped", explain_stop(stop, trial.config.objective), stop)
 
     def _end(
         self,
@@ -354,19 +295,12 @@ class Sweep:
 
     def _absorb(self, event: Event) -> None:
         self.state.apply(event)
-        if isinstance(event, TrialCreated | TrialEvent):
-            self._note(self.state.trials[event.trial])
-        if isinstance(event, SweepCreated | SweepExtended | TrialCreated):
-            self._missing.absorb(event)
+        self._queue.absorb(event)
         match event:
             case SweepExtended():
                 self._verdicts.clear()  # as far as a longer limit changes them, the next epoch gives new ones
-                for trial in self.state.trials.values():
-                    self._note(trial)
             case TrialCreated() if not event.confirms:
                 self._searcher.recall(self.plan.by_key[key_of(event.config)], event.trial, event.values)
-            case RoundClosed():
-                self.allotment.absorb(event)
             case TrialFacts() | EpochDone():
                 verdict = verdict_on(self.state.trials[event.trial], event, self._scheduler, self.plan.spec.aim)
                 if verdict is not None:
@@ -376,14 +310,6 @@ class Sweep:
                 trial = self.state.trials[event.trial]
                 if not trial.confirms and not trial.due_again(self.plan.spec.max_failures):
                     self._searcher.observe(trial)
-
-    def _note(self, trial: TrialState) -> None:
-        """Something happened to the trial."""
-        self._groups.unsettle(trial.cell)
-        if trial.due_again(self.plan.spec.max_failures):
-            self._due[trial.id] = trial
-        else:
-            self._due.pop(trial.id, None)
 
 
 def _build_search(plan: SweepPlan) -> tuple[Scheduler, Searcher]:

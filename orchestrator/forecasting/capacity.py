@@ -13,18 +13,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from segsweep.orchestrator.forecasting.control_groups import cpu_quota, memory_left, memory_limit
+from segsweep.orchestrator.planning.share import Share
 from segsweep.orchestrator.space.spec import Resources
 
 GIB = 2**30
 RAY_GIB = 1.0  # of memory for Ray itself and the driver: 0.8 GiB with the dashboard
-
-
-@dataclass(frozen=True)
-class Share:
-    """What one trial gets, `auto` settled; on one machine."""
-
-    gpus: float = 0.0
-    memory_gib: float = 0.0  # of the host, so that no more trials start than it holds; 0: nobody looks
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from segsweep.orchestrator.driving.halting import heeding
 from segsweep.orchestrator.driving.recorded import recorded
 from segsweep.orchestrator.driving.sweep import Sweep
 from segsweep.orchestrator.errors import ExitCode, InputError, Mistake
-from segsweep.orchestrator.forecasting.capacity import Capacity, Share, local_capacity
+from segsweep.orchestrator.forecasting.capacity import Capacity, local_capacity
 from segsweep.orchestrator.forecasting.fits import fit
 from segsweep.orchestrator.forecasting.memory_probe import measured
 from segsweep.orchestrator.forecasting.summary import summary
@@ -43,6 +43,7 @@ from segsweep.orchestrator.launching.preflight import (
 from segsweep.orchestrator.launching.provenance import provenance
 from segsweep.orchestrator.launching.ray_session import ray_session
 from segsweep.orchestrator.planning.plan import SweepPlan
+from segsweep.orchestrator.planning.share import Share
 from segsweep.orchestrator.planning.warm_start import known_values
 from segsweep.orchestrator.progress import Announce
 from segsweep.orchestrator.record.journal import DriverStarted, DriverStopped, Journal, SweepCreated
