@@ -28,7 +28,6 @@ from typing import Any
 from segsweep.orchestrator.backends import Report, Steppable, TrialFactory, train
 from segsweep.orchestrator.checking.validation import check
 from segsweep.orchestrator.driving.sweep import Assignment, Sweep
-from segsweep.orchestrator.forecasting.capacity import local_capacity
 from segsweep.orchestrator.launching.ray_session import ray_session
 from segsweep.orchestrator.planning.plan import SweepPlan
 from segsweep.orchestrator.record.journal import (
@@ -40,6 +39,7 @@ from segsweep.orchestrator.record.journal import (
     TrialFacts,
     read_events,
 )
+from segsweep.orchestrator.resources.capacity import local_capacity
 from segsweep.orchestrator.space.source import parse
 from segsweep.orchestrator.tracking.store import check as check_store
 from segsweep.orchestrator.tracking.store import resolve_uri

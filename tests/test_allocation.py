@@ -19,12 +19,12 @@ from segsweep.orchestrator.board.rows import make_board
 from segsweep.orchestrator.checking.validation import check
 from segsweep.orchestrator.driving.sweep import Assignment, Sweep
 from segsweep.orchestrator.errors import ExitCode, InputError
-from segsweep.orchestrator.forecasting.capacity import Capacity
 from segsweep.orchestrator.forecasting.summary import as_lines, summary
 from segsweep.orchestrator.planning.allocation import Allotment, limits
 from segsweep.orchestrator.planning.plan import SweepPlan
 from segsweep.orchestrator.record.journal import Journal, RoundClosed, SweepCreated, TrialCreated, read_events
 from segsweep.orchestrator.record.state import Cell, SweepState
+from segsweep.orchestrator.resources.capacity import Capacity
 from segsweep.orchestrator.space.source import parse
 from segsweep.orchestrator.tracking.reader import TrialRow
 from segsweep.orchestrator.watching import status

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from segsweep.orchestrator.checking.validation import check
-from segsweep.orchestrator.forecasting.capacity import Capacity
 from segsweep.orchestrator.launching.preflight import unfit_precision
+from segsweep.orchestrator.resources.capacity import Capacity
 from segsweep.orchestrator.space.source import parse
 from segsweep.trainables.config import Entry, TrialConfig
 from segsweep.trainables.training import checkpoint

@@ -11,13 +11,13 @@ from segsweep.orchestrator.backends.simulated import Simulated
 from segsweep.orchestrator.checking.validation import check
 from segsweep.orchestrator.driving.sweep import Sweep
 from segsweep.orchestrator.errors import InputError
-from segsweep.orchestrator.forecasting.capacity import Capacity
 from segsweep.orchestrator.launching.launch import exit_code
 from segsweep.orchestrator.launching.preflight import no_gpu_hours
 from segsweep.orchestrator.planning.plan import SweepPlan
-from segsweep.orchestrator.planning.share import Share
 from segsweep.orchestrator.record.journal import DriverStarted, DriverStopped, Journal, SweepExtended
 from segsweep.orchestrator.record.state import SweepState
+from segsweep.orchestrator.resources.capacity import Capacity
+from segsweep.orchestrator.resources.share import Share
 from segsweep.orchestrator.space.source import parse
 
 SPACE = """

@@ -12,12 +12,12 @@ from segsweep.orchestrator.backends.simulated import Simulated
 from segsweep.orchestrator.checking.validation import check
 from segsweep.orchestrator.driving.collection import Collection
 from segsweep.orchestrator.driving.sweep import Assignment, Sweep
-from segsweep.orchestrator.forecasting.capacity import Capacity
 from segsweep.orchestrator.forecasting.paces import Paces
 from segsweep.orchestrator.forecasting.summary import as_lines, summary
 from segsweep.orchestrator.planning.plan import SweepPlan
 from segsweep.orchestrator.record.journal import Journal
 from segsweep.orchestrator.record.state import SweepState
+from segsweep.orchestrator.resources.capacity import Capacity
 from segsweep.orchestrator.space.source import parse
 from segsweep.trainables.training.timing import Pace
 

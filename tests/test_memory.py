@@ -15,15 +15,15 @@ from click.testing import CliRunner
 
 from segsweep.orchestrator.checking.validation import check
 from segsweep.orchestrator.cli import cli
-from segsweep.orchestrator.forecasting import memory_probe
-from segsweep.orchestrator.forecasting.capacity import GIB, GPU, Capacity, listed, shown
-from segsweep.orchestrator.forecasting.control_groups import cpu_quota, memory_left, memory_limit
-from segsweep.orchestrator.forecasting.fits import fit
-from segsweep.orchestrator.forecasting.packing import host_gib, share, trials_a_gpu
+from segsweep.orchestrator.resources import memory_probe
 from segsweep.orchestrator.launching.preflight import too_large
 from segsweep.orchestrator.planning.plan import SweepPlan
-from segsweep.orchestrator.planning.share import Share
 from segsweep.orchestrator.record.journal import AttemptEnded, AttemptStarted, Journal, read_events
+from segsweep.orchestrator.resources.capacity import GIB, GPU, Capacity, listed, shown
+from segsweep.orchestrator.resources.control_groups import cpu_quota, memory_left, memory_limit
+from segsweep.orchestrator.resources.fits import fit
+from segsweep.orchestrator.resources.packing import host_gib, share, trials_a_gpu
+from segsweep.orchestrator.resources.share import Share
 from segsweep.orchestrator.space.source import parse
 from segsweep.orchestrator.space.spec import Resources
 from segsweep.trainables.config import TrialConfig

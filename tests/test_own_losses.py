@@ -13,9 +13,9 @@ from torch.nn import functional as F
 
 from segsweep.orchestrator.checking.validation import check
 from segsweep.orchestrator.errors import InputError
-from segsweep.orchestrator.forecasting.capacity import Capacity
 from segsweep.orchestrator.forecasting.summary import as_lines, summary
 from segsweep.orchestrator.planning.plan import SweepPlan
+from segsweep.orchestrator.resources.capacity import Capacity
 from segsweep.orchestrator.space.source import parse
 from segsweep.trainables.catalog import MODELS
 from segsweep.trainables.components import VOID, Outputs, Task

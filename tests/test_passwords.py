@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from segsweep.orchestrator.forecasting.capacity import Capacity
 from segsweep.orchestrator.launching.provenance import provenance
 from segsweep.orchestrator.passwords import without_password
+from segsweep.orchestrator.resources.capacity import Capacity
 
 
 @pytest.mark.parametrize(

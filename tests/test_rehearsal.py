@@ -18,13 +18,13 @@ from torch import nn
 from segsweep.orchestrator.checking.validation import check
 from segsweep.orchestrator.cli import cli
 from segsweep.orchestrator.errors import InputError
-from segsweep.orchestrator.forecasting.capacity import Capacity
 from segsweep.orchestrator.forecasting.paces import Paces, measured_paces, recorded_paces
 from segsweep.orchestrator.forecasting.rehearsal import rehearse
 from segsweep.orchestrator.forecasting.summary import as_lines, summary
 from segsweep.orchestrator.planning.plan import SweepPlan
 from segsweep.orchestrator.record.journal import AttemptEnded, AttemptStarted, EpochDone, Event, Journal, TrialCreated
 from segsweep.orchestrator.record.state import Cell
+from segsweep.orchestrator.resources.capacity import Capacity
 from segsweep.orchestrator.schedulers import SCHEDULERS
 from segsweep.orchestrator.space.source import parse
 from segsweep.trainables.catalog import MODELS

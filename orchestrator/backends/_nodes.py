@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import ray
 
-from segsweep.orchestrator.forecasting.capacity import GIB, Capacity
-from segsweep.orchestrator.forecasting.memory_probe import measured
+from segsweep.orchestrator.resources.capacity import GIB, Capacity
+from segsweep.orchestrator.resources.memory_probe import measured
 from segsweep.trainables.config import TrialConfig
 from segsweep.trainables.training.footprints import Footprint
 

@@ -29,8 +29,8 @@ from segsweep.orchestrator.backends._gauges import Gauges
 from segsweep.orchestrator.backends._hangs import Hangs
 from segsweep.orchestrator.backends._live import Live
 from segsweep.orchestrator.driving.sweep import Assignment, Sweep
-from segsweep.orchestrator.forecasting.capacity import GIB, Capacity
-from segsweep.orchestrator.planning.share import Share
+from segsweep.orchestrator.resources.capacity import GIB, Capacity
+from segsweep.orchestrator.resources.share import Share
 from segsweep.orchestrator.space.spec import Resources
 from segsweep.trainables.parallel import ProcessLostError
 

@@ -36,13 +36,13 @@ def command(
 
     from segsweep.orchestrator.commands._options import checked, journal_of
     from segsweep.orchestrator.errors import InputError, Mistake
-    from segsweep.orchestrator.forecasting.capacity import local_capacity
-    from segsweep.orchestrator.forecasting.fits import fit
-    from segsweep.orchestrator.forecasting.memory_probe import known, measured
     from segsweep.orchestrator.forecasting.paces import measured_paces, recorded_paces
     from segsweep.orchestrator.forecasting.summary import as_lines, summary
     from segsweep.orchestrator.launching.preflight import check_data
     from segsweep.orchestrator.planning.plan import SweepPlan
+    from segsweep.orchestrator.resources.capacity import local_capacity
+    from segsweep.orchestrator.resources.fits import fit
+    from segsweep.orchestrator.resources.memory_probe import known, measured
 
     if sweeps and measure:
         raise InputError(Mistake("--measure", "and --times answer the same question; give one of them"))

@@ -44,11 +44,11 @@ def command(
     import json
 
     from segsweep.orchestrator.commands._options import checked
-    from segsweep.orchestrator.forecasting.capacity import local_capacity
     from segsweep.orchestrator.forecasting.curves import Recording
     from segsweep.orchestrator.forecasting.simulation import as_lines, simulate
     from segsweep.orchestrator.forecasting.summary import concurrency
     from segsweep.orchestrator.planning.plan import SweepPlan
+    from segsweep.orchestrator.resources.capacity import local_capacity
 
     plan = SweepPlan.of(checked(file, assignments).spec)
     recording = Recording(plan, sources, continue_stopped=continue_stopped)

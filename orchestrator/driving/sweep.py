@@ -21,7 +21,6 @@ from segsweep.orchestrator.driving.spending import Spending, Startable
 from segsweep.orchestrator.driving.verdicts import Verdict, explain_stop, verdict_on
 from segsweep.orchestrator.planning.allocation import Allotment
 from segsweep.orchestrator.planning.plan import Combination, SweepPlan, key_of
-from segsweep.orchestrator.planning.share import Share
 from segsweep.orchestrator.record.journal import (
     AttemptEnded,
     AttemptStarted,
@@ -37,6 +36,7 @@ from segsweep.orchestrator.record.journal import (
     read_events,
 )
 from segsweep.orchestrator.record.state import SweepState, TrialState
+from segsweep.orchestrator.resources.share import Share
 from segsweep.orchestrator.schedulers import SCHEDULERS, Scheduler
 from segsweep.orchestrator.searchers import SEARCHERS, Searcher
 from segsweep.trainables.config import TrialConfig

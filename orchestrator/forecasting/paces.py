@@ -10,10 +10,10 @@ from statistics import fmean
 from pydantic import JsonValue
 
 from segsweep.orchestrator.errors import InputError, Mistake
-from segsweep.orchestrator.forecasting.capacity import Capacity
 from segsweep.orchestrator.planning.plan import Combination, SweepPlan
 from segsweep.orchestrator.progress import Announce
 from segsweep.orchestrator.record.state import Cell, SweepState, TrialState
+from segsweep.orchestrator.resources.capacity import Capacity
 from segsweep.orchestrator.space.domains import Domain
 from segsweep.trainables.config import TrialConfig
 from segsweep.trainables.places import BEST, LAST

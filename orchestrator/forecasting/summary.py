@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from segsweep.orchestrator.durations import duration
-from segsweep.orchestrator.forecasting.capacity import Capacity
-from segsweep.orchestrator.forecasting.fits import Fit
 from segsweep.orchestrator.forecasting.paces import Paces
 from segsweep.orchestrator.forecasting.rehearsal import Expected, rehearse
 from segsweep.orchestrator.planning.allocation import limits
 from segsweep.orchestrator.planning.plan import SweepPlan
-from segsweep.orchestrator.planning.share import Share
 from segsweep.orchestrator.record.state import Cell
+from segsweep.orchestrator.resources.capacity import Capacity
+from segsweep.orchestrator.resources.fits import Fit
+from segsweep.orchestrator.resources.share import Share
 from segsweep.orchestrator.space.budget import Budget
 from segsweep.orchestrator.space.own_losses import has_own_loss
 from segsweep.orchestrator.space.spec import SweepSpec

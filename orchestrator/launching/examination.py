@@ -17,7 +17,7 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from segsweep.orchestrator.errors import InputError
-from segsweep.orchestrator.forecasting.capacity import local_capacity, memory_gib
+from segsweep.orchestrator.resources.capacity import local_capacity, memory_gib
 from segsweep.orchestrator.tracking.store import check as check_store
 from segsweep.orchestrator.tracking.store import sqlite_path
 from segsweep.trainables.places import CACHE_VARIABLE, cache_folder

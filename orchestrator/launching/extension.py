@@ -12,13 +12,13 @@ from segsweep.orchestrator.checking.reproduction import as_yaml, search_space
 from segsweep.orchestrator.checking.validation import check
 from segsweep.orchestrator.driving.recorded import recorded
 from segsweep.orchestrator.errors import InputError, Mistake
-from segsweep.orchestrator.forecasting.capacity import local_capacity
 from segsweep.orchestrator.forecasting.summary import summary
 from segsweep.orchestrator.launching.launch import Machinery, checked_here
 from segsweep.orchestrator.planning.plan import SweepPlan
 from segsweep.orchestrator.progress import Announce
 from segsweep.orchestrator.record.journal import Journal, SweepExtended
 from segsweep.orchestrator.record.state import SweepState
+from segsweep.orchestrator.resources.capacity import local_capacity
 from segsweep.orchestrator.space.source import Source
 from segsweep.orchestrator.space.spec import CROSSING, SweepSpec
 from segsweep.trainables.config import TrialConfig

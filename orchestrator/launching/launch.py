@@ -21,9 +21,6 @@ from segsweep.orchestrator.driving.halting import heeding
 from segsweep.orchestrator.driving.recorded import recorded
 from segsweep.orchestrator.driving.sweep import Sweep
 from segsweep.orchestrator.errors import ExitCode, InputError, Mistake
-from segsweep.orchestrator.forecasting.capacity import Capacity, local_capacity
-from segsweep.orchestrator.forecasting.fits import fit
-from segsweep.orchestrator.forecasting.memory_probe import measured
 from segsweep.orchestrator.forecasting.summary import summary
 from segsweep.orchestrator.launching.outliving import lost_with_head
 from segsweep.orchestrator.launching.preflight import (
@@ -43,10 +40,13 @@ from segsweep.orchestrator.launching.preflight import (
 from segsweep.orchestrator.launching.provenance import provenance
 from segsweep.orchestrator.launching.ray_session import ray_session
 from segsweep.orchestrator.planning.plan import SweepPlan
-from segsweep.orchestrator.planning.share import Share
 from segsweep.orchestrator.planning.warm_start import known_values
 from segsweep.orchestrator.progress import Announce
 from segsweep.orchestrator.record.journal import DriverStarted, DriverStopped, Journal, SweepCreated
+from segsweep.orchestrator.resources.capacity import Capacity, local_capacity
+from segsweep.orchestrator.resources.fits import fit
+from segsweep.orchestrator.resources.memory_probe import measured
+from segsweep.orchestrator.resources.share import Share
 from segsweep.orchestrator.space.spec import ComponentSpec, SweepSpec
 from segsweep.orchestrator.tracking.store import check as check_store
 from segsweep.orchestrator.tracking.store import resolve_uri

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from segsweep.orchestrator.data.roots import stage
 from segsweep.orchestrator.errors import InputError, Mistake
-from segsweep.orchestrator.forecasting.capacity import Capacity
 from segsweep.orchestrator.launching.ray_session import check_port
 from segsweep.orchestrator.next_step import resume_command
 from segsweep.orchestrator.progress import Announce, Progress
 from segsweep.orchestrator.record.state import SweepState
+from segsweep.orchestrator.resources.capacity import Capacity
 from segsweep.orchestrator.space.domains import sampled_options
 from segsweep.orchestrator.space.source import Source
 from segsweep.orchestrator.space.spec import ComponentSpec, Resources, SweepSpec, sweep_name

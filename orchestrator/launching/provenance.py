@@ -11,8 +11,8 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from segsweep.orchestrator.forecasting.capacity import Capacity, memory_gib
 from segsweep.orchestrator.passwords import without_password
+from segsweep.orchestrator.resources.capacity import Capacity, memory_gib
 
 PACKAGES = (
     "segsweep",

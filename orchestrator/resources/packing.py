@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from segsweep.orchestrator.forecasting.capacity import Capacity
-from segsweep.orchestrator.planning.share import Share
+from segsweep.orchestrator.resources.capacity import Capacity
+from segsweep.orchestrator.resources.share import Share
 from segsweep.orchestrator.space.spec import Resources
 from segsweep.trainables.training.footprints import Footprint
 

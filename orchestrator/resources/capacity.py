@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from segsweep.orchestrator.forecasting.control_groups import cpu_quota, memory_left, memory_limit
-from segsweep.orchestrator.planning.share import Share
+from segsweep.orchestrator.resources.control_groups import cpu_quota, memory_left, memory_limit
+from segsweep.orchestrator.resources.share import Share
 from segsweep.orchestrator.space.spec import Resources
 
 GIB = 2**30

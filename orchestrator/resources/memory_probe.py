@@ -15,10 +15,10 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from segsweep.orchestrator.forecasting.capacity import visible_gpus
 from segsweep.orchestrator.planning.plan import Combination, SweepPlan
 from segsweep.orchestrator.progress import Announce
 from segsweep.orchestrator.record.state import Cell
+from segsweep.orchestrator.resources.capacity import visible_gpus
 from segsweep.orchestrator.space.domains import Domain
 from segsweep.trainables.config import TrialConfig
 from segsweep.trainables.places import cache_folder, variables

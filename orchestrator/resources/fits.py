@@ -6,11 +6,11 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from segsweep.orchestrator.forecasting.capacity import Capacity
-from segsweep.orchestrator.forecasting.memory_probe import demanding, label
-from segsweep.orchestrator.forecasting.packing import host_gib, share, trials_a_gpu
 from segsweep.orchestrator.planning.plan import SweepPlan
-from segsweep.orchestrator.planning.share import Share
+from segsweep.orchestrator.resources.capacity import Capacity
+from segsweep.orchestrator.resources.memory_probe import demanding, label
+from segsweep.orchestrator.resources.packing import host_gib, share, trials_a_gpu
+from segsweep.orchestrator.resources.share import Share
 from segsweep.trainables.config import TrialConfig
 from segsweep.trainables.training.footprints import Footprint
 

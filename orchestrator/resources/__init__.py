@@ -1,0 +1,1 @@
+"""What machines have, what a trial needs of it, and how many trials that makes at once."""
