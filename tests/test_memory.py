@@ -15,10 +15,10 @@ from click.testing import CliRunner
 
 from segsweep.orchestrator.checking.validation import check
 from segsweep.orchestrator.cli import cli
-from segsweep.orchestrator.resources import memory_probe
 from segsweep.orchestrator.launching.preflight import too_large
 from segsweep.orchestrator.planning.plan import SweepPlan
 from segsweep.orchestrator.record.journal import AttemptEnded, AttemptStarted, Journal, read_events
+from segsweep.orchestrator.resources import memory_probe
 from segsweep.orchestrator.resources.capacity import GIB, GPU, Capacity, listed, shown
 from segsweep.orchestrator.resources.control_groups import cpu_quota, memory_left, memory_limit
 from segsweep.orchestrator.resources.fits import fit
