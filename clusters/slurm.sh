@@ -17,7 +17,7 @@
 #
 # Run it in the folder of the clone, after `make setup` there; an environment elsewhere: export SEGSWEEP_VENV=DIR.
 # Without GPUs take the line out. Nodes are taken whole (--exclusive): two Rays on a node would use the same ports.
-# Five minutes before the time is up (--signal) the running trials end with their epoch, and `resume` goes on.
+# Five minutes before the time is up (--signal) the sweep is interrupted, as by Ctrl-C; `resume` goes on with it.
 set -euo pipefail
 umask 077
 
@@ -38,13 +38,16 @@ RAY_AUTH_TOKEN=$(python -c 'import secrets; print(secrets.token_hex(32))')
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN
 
 # Ray's files: a folder of this job on the disk of each node. Made here, and not taken if it is there already: others could
-# write into it. Short, because the path of a socket has at most 107 characters.
+# write into it. Ray opens the folder that it is given to everybody, hence one inside. Short, because the path of a socket
+# has at most 107 characters.
 folder=/tmp/ray-$SLURM_JOB_ID
 each_node=(srun --overlap --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1)
 "${each_node[@]}" mkdir -m 700 "$folder" || die "$folder cannot be made on every node"
 
 ip=$(python -c 'import ray; print(ray.util.get_node_ip_address())')
 port=6379
+log=$SLURM_SUBMIT_DIR/segsweep-$SLURM_JOB_ID-ray.log
+start=(srun --overlap --output="$log" --open-mode=append)
 common=(--num-cpus="$SLURM_CPUS_ON_NODE" --num-gpus="${SLURM_GPUS_ON_NODE:-0}" --block)
 ray_head=
 ray_workers=
@@ -58,17 +61,18 @@ clean_up() {
 trap clean_up EXIT
 trap '[[ -z $sweep ]] || kill -TERM "$sweep" 2> /dev/null || true' TERM INT
 
-srun --overlap --nodes=1 --ntasks=1 --nodelist="$SLURMD_NODENAME" \
-    ray start --head --node-ip-address="$ip" --port=$port --temp-dir="$folder" --dashboard-host=127.0.0.1 "${common[@]}" &
+"${start[@]}" --nodes=1 --ntasks=1 --nodelist="$SLURMD_NODENAME" \
+    ray start --head --node-ip-address="$ip" --port=$port --temp-dir="$folder/ray" --dashboard-host=127.0.0.1 \
+    "${common[@]}" &
 ray_head=$!
 for ((second = 0; ; second++)); do
     (: < "/dev/tcp/$ip/$port") 2> /dev/null && break
-    kill -0 "$ray_head" 2> /dev/null && ((second < 180)) || die "Ray did not start on $SLURMD_NODENAME; its words are above"
+    kill -0 "$ray_head" 2> /dev/null && ((second < 180)) || die "Ray did not start on $SLURMD_NODENAME; see $log"
     sleep 1
 done
 if ((SLURM_JOB_NUM_NODES > 1)); then
     others=$((SLURM_JOB_NUM_NODES - 1))
-    srun --overlap --nodes=$others --ntasks=$others --ntasks-per-node=1 --exclude="$SLURMD_NODENAME" \
+    "${start[@]}" --nodes=$others --ntasks=$others --ntasks-per-node=1 --exclude="$SLURMD_NODENAME" \
         ray start --address="$ip:$port" "${common[@]}" &
     ray_workers=$!
 fi

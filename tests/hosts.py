@@ -57,7 +57,7 @@ class Host:
                     "--",
                     *command,
                 ],
-                env={**os.environ, **self.environment},
+                env=self.variables(),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
@@ -65,6 +65,10 @@ class Host:
             )
         self._processes.append(process)
         return process
+
+    def variables(self) -> dict[str, str]:
+        """This process's environment and the host's own; conftest.py keeps Ray on loopback, where hosts are alone."""
+        return {**os.environ, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1", **self.environment}
 
     def _boot(self) -> str:
         """Mount the host's own disks, and on them what it is shown; a disk may hide the places where that lies."""
