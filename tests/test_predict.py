@@ -184,6 +184,37 @@ def test_a_video_becomes_one_of_as_many_frames_as_fast(
     assert np.abs(frame[:60, :88].astype(int) - before).mean() < 12  # the frame itself is on the left, compressed
 
 
+# -- explanations ---------------------------------------------------------------------------------------------------
+
+
+def test_explanations_are_pictures_and_videos_beside_the_others(
+    predict: Callable[..., Result], trial: Path, tmp_path: Path
+) -> None:
+    image = next((trial / "images").rglob("*.png"))
+    writer = cv2.VideoWriter(str(tmp_path / "a.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 5, (88, 60))
+    writer.write(cv2.imread(str(image)))
+    writer.release()
+    done = predict(image, tmp_path / "a.mp4", "--grad-cam", "sky", "--roi", "8,0,80,60", "--pixel", "20,10")
+    assert done.exit_code == 0, done.output
+    pictures = {f"masks/{image.stem}.png", f"grad-cam/sky/{image.stem}.jpg"}
+    assert made(tmp_path / "out") == pictures | {"videos/a.mp4", "videos/a-grad-cam-sky.mp4"}
+    assert array(tmp_path / f"out/grad-cam/sky/{image.stem}.jpg").shape == (60, 88, 3)
+
+
+def test_what_cannot_be_explained_is_said_once_and_masks_are_kept(
+    predict: Callable[..., Result], trial: Path, tmp_path: Path
+) -> None:
+    found = messages(predict(trial / "images", "--attention", "1:2", "--pixel", "3,4"))
+    assert (
+        found
+        == "--attention: 'linknet' has no attention layer 1; it has none that can be watched; CNNs have --grad-cam"
+    )
+    assert len(made(tmp_path / "out")) == 5
+    image = next((trial / "images").rglob("*.png"))
+    assert "--attention: needs --pixel x,y" in messages(predict(image, "--attention", "1:mean"))
+    assert "--grad-cam: 'sly' is no class. Did you mean 'sky'?" in messages(predict(image, "--grad-cam", "sly"))
+
+
 # -- input that cannot be used --------------------------------------------------------------------------------------
 
 
