@@ -316,8 +316,7 @@ def test_the_leaderboard_says_that_it_was_no_even_contest() -> None:
         return TrialRow(
             sweep=sweep, sweep_uid=sweep, trial_id="001", run_id="r", dataset="streets", model="m0", architecture="",
             encoder="", status="finished", stop_reason="", value=0.5, best_epoch=1, params_m=None, gmacs=None, gpu_s=0,
-            cpu_s=0, checkpoint="", data_fingerprint="", metrics=frozenset(), params={}, config=None,
-            allocation=allocation,
+            cpu_s=0, checkpoint="", data_fingerprint="", allocation=allocation,
         )  # fmt: skip
 
     assert make_board([row("fair-1", "even")], "val_miou").warnings == ()

@@ -27,17 +27,13 @@ def row(model: str, trial: str, value: float | None, confirms: str = "", test: f
         "gmacs": 1.0,
         "gpu_s": 0.0,
         "cpu_s": 1.0,
-        "config": None,
-        "params": {},
         "sweep": "s-1",
         "sweep_uid": "u",
         "run_id": trial,
         "dataset": "camvid",
         "status": "finished",
     }
-    return TrialRow(
-        model=model, trial_id=trial, value=value, confirms=confirms, test=test, metrics=frozenset(), **known
-    )
+    return TrialRow(model=model, trial_id=trial, value=value, confirms=confirms, test=test, **known)
 
 
 def matrices(iou: float, images: int = IMAGES, ids: str = "") -> Confusions:

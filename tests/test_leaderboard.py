@@ -35,7 +35,7 @@ from segsweep.orchestrator.record.journal import (
     TrialFacts,
 )
 from segsweep.orchestrator.space.source import parse
-from segsweep.orchestrator.tracking.reader import Reader, TrialRow
+from segsweep.orchestrator.tracking.reader import Reader, Setup, TrialRow
 from segsweep.orchestrator.tracking.store import resolve_uri
 from segsweep.orchestrator.tracking.writer import sync
 from segsweep.trainables.config import Entry, Evaluation, Objective, TrialConfig
@@ -62,9 +62,7 @@ def row(model: str, dataset: str, value: float | None, status: str = "finished",
         "gpu_s": 0.0,
         "cpu_s": 60.0,
         "checkpoint": "",
-        "metrics": frozenset({"val_miou"}),
-        "params": {},
-        "config": None,
+        "metrics": {"val_miou": 0.0},
     }
     return TrialRow(model=model, dataset=dataset, value=value, status=status, **{**known, **more})
 
@@ -325,7 +323,7 @@ def test_filters_leave_only_what_was_asked_for(store: str) -> None:
 
 
 def test_many_pages_are_read_to_the_end(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("segsweep.orchestrator.tracking.reader.PAGE", 2)
+    monkeypatch.setattr("segsweep.orchestrator.tracking.reading.client_store.PAGE", 2)
     assert len(Reader(store).trials()) == 6
 
 
@@ -475,7 +473,7 @@ def test_different_data_under_one_name_are_pointed_out(twins: str, store: str) -
 
 
 def scored_by(evaluation: Evaluation, sweep: str) -> TrialRow:
-    return row("unet", "day", 0.5, sweep=sweep, config=a_config("001", "day", "unet", evaluation=evaluation))
+    return row("unet", "day", 0.5, sweep=sweep, setup=Setup("val_miou", str(evaluation), 2))
 
 
 def test_trials_that_were_scored_differently_are_pointed_out_and_named() -> None:
@@ -490,7 +488,7 @@ def test_trials_that_were_scored_differently_are_pointed_out_and_named() -> None
 
 
 def trained_for(epochs: int, sweep: str, status: str = "finished") -> TrialRow:
-    return row("unet", "day", 0.5, status, sweep=sweep, config=a_config("001", "day", "unet", epochs=epochs))
+    return row("unet", "day", 0.5, status, sweep=sweep, setup=Setup("val_miou", "whole", epochs))
 
 
 def test_finished_trials_of_different_epochs_are_pointed_out() -> None:

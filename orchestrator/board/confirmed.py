@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from statistics import fmean
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from segsweep.orchestrator.statistics.comparisons import Difference, differences, needed, ranks
-from segsweep.orchestrator.statistics.counts import Score, blocks, counted
-from segsweep.orchestrator.statistics.intervals import Interval, half_width, interval
 from segsweep.orchestrator.tracking.reader import TrialRow
 from segsweep.trainables.metric_names import TEST, VAL, metric_named
-from segsweep.trainables.scoring.confusions import Confusions
+
+if TYPE_CHECKING:  # numpy and scipy take a second to import, and most boards confirm nothing
+    from segsweep.orchestrator.statistics.comparisons import Difference
+    from segsweep.orchestrator.statistics.counts import Score
+    from segsweep.orchestrator.statistics.intervals import Interval
+    from segsweep.trainables.scoring.confusions import Confusions
 
 OF_IMAGES: Mapping[str, Score] = {"val_miou": "miou", "val_dice": "dice"}  # metrics that single images can be asked for
 Key: TypeAlias = tuple[str, str]  # a sweep's uid and a trial
 Cells: TypeAlias = Mapping[str, list[TrialRow]]  # of one dataset: model -> the seeds of its configuration
-LoadConfusions: TypeAlias = Callable[[TrialRow, str], Confusions | None]
+LoadConfusions: TypeAlias = "Callable[[TrialRow, str], Confusions | None]"
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,17 @@ class Confirmations:
     rows: tuple[Confirmed, ...] = ()  # by dataset, the best first
     ties: tuple[Tie, ...] = ()  # with the first of each dataset
     warnings: tuple[str, ...] = ()
+
+    def as_json(self) -> str:
+        rows = [{**asdict(row), "ranks": row.ranks and [row.ranks.start, row.ranks.stop]} for row in self.rows]
+        return json.dumps({"rows": rows, "ties": [asdict(tie) for tie in self.ties], "warnings": self.warnings})
+
+    @classmethod
+    def from_json(cls, text: str) -> Confirmations:
+        found = json.loads(text)
+        rows = [{**row, "ranks": row["ranks"] and range(*row["ranks"])} for row in found["rows"]]
+        ties = tuple(Tie(**tie) for tie in found["ties"])
+        return cls(tuple(Confirmed(**row) for row in rows), ties, tuple(found["warnings"]))
 
     def of(self, dataset: str, model: str) -> Confirmed | None:
         return next((row for row in self.rows if (row.dataset, row.model) == (dataset, model)), None)
@@ -114,6 +128,8 @@ def _mean(seeds: Iterable[TrialRow]) -> float:
 
 
 def _of_dataset(cells: Cells, metric: str, values: Mapping[Key, float | None], load: LoadConfusions) -> Confirmations:
+    from segsweep.orchestrator.statistics.comparisons import ranks
+
     dataset = next(iter(cells.values()))[0].dataset
     split = "test" if all(row.test is not None for seeds in cells.values() for row in seeds) else "val"
     shown = metric if split == "val" else TEST + metric.removeprefix(VAL)
@@ -144,6 +160,10 @@ def _of_dataset(cells: Cells, metric: str, values: Mapping[Key, float | None], l
 
 
 def _evidence(cells: Cells, of: Score | None, split: str, load: LoadConfusions) -> _Evidence:
+    from segsweep.orchestrator.statistics.comparisons import differences
+    from segsweep.orchestrator.statistics.counts import blocks, counted
+    from segsweep.orchestrator.statistics.intervals import interval
+
     if of is None:
         return _Evidence(missing="they are computed for mIoU and Dice alone")
     matrices = {model: [load(row, split) for row in seeds] for model, seeds in cells.items()}
@@ -161,6 +181,9 @@ def _evidence(cells: Cells, of: Score | None, split: str, load: LoadConfusions) 
 
 def _ties(rows: Sequence[Confirmed], found: _Evidence) -> Iterator[Tie]:
     """Those with the best row."""
+    from segsweep.orchestrator.statistics.comparisons import needed
+    from segsweep.orchestrator.statistics.intervals import half_width
+
     for pair, one in found.pairs.items():
         if rows[0].model in pair and not one.real:
             (other,) = {*pair} - {rows[0].model}

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from segsweep.orchestrator.board.confirmed import Confirmations, Confirmed, Tie
 from segsweep.orchestrator.board.rows import Board, Line, Score
 from segsweep.orchestrator.durations import duration
-from segsweep.orchestrator.statistics.comparisons import MOST_SEEDS
 from segsweep.trainables.metric_names import metric_named
 
 if TYPE_CHECKING:
@@ -129,6 +128,8 @@ def _what_would(tie: Tie) -> str:
     ways = [f"{tie.seeds} seeds each"] * (tie.seeds is not None)
     ways += [f"{tie.images} images"] * (tie.images is not None)
     if not ways:
+        from segsweep.orchestrator.statistics.comparisons import MOST_SEEDS
+
         return f"; more than {MOST_SEEDS} seeds each would be needed"
     return f"; {' or '.join(ways)} would, if that is what they differ by"
 

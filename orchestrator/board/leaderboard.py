@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol, TypeVar
 
-from segsweep.orchestrator.board.confirmed import confirmations
 from segsweep.orchestrator.board.formats import as_table
+from segsweep.orchestrator.board.index import Index
 from segsweep.orchestrator.board.rows import SORTS, Board, make_board
+from segsweep.orchestrator.durations import duration
 from segsweep.orchestrator.errors import InputError, Mistake
-from segsweep.orchestrator.tracking.reader import Reader, SweepRow, TrialRow
+from segsweep.orchestrator.tracking.reader import SweepRow, TrialRow
+from segsweep.orchestrator.tracking.records import metric_name
 from segsweep.trainables.catalog import did_you_mean
 from segsweep.trainables.config import Objective
 from segsweep.trainables.metric_names import metric_named
@@ -28,30 +31,46 @@ def read_board(
     uri: str, *, sweep: str | None = None, dataset: str | None = None, metric: str | None = None, sort: str = "value"
 ) -> Board:
     """Raises InputError: the store does not answer or is empty, or a name is not known in it."""
-    rows, metric = read_trials(uri, sweep=sweep, metric=metric)
+    index = Index(uri)
+    rows, metric = _trials(index, sweep=sweep, metric=metric)
     datasets = {row.dataset for row in rows}
     _known("--dataset", dataset, datasets)
     _known("--sort", sort, {*SORTS, *datasets})
-    rows, reader = [row for row in rows if dataset in (None, row.dataset)], Reader(uri)
-    repeats = reader.trials(metric=metric, kind="confirm", dataset=dataset)
-    confirmed = confirmations(rows, repeats, metric, reader.confusions)
-    return replace(make_board(rows, metric, sort), confirmed=confirmed)
+    rows = [row for row in rows if dataset in (None, row.dataset)]
+    repeats = index.trials(metric=metric, kind="confirm", dataset=dataset)
+    board = make_board(rows, metric, sort)
+    warnings = [*_age(index), *board.warnings]
+    confirmed = index.confirmations(rows, repeats, metric)
+    return replace(board, confirmed=confirmed, warnings=tuple(warnings), read_s=index.read_s)
+
+
+def _age(index: Index) -> Iterator[str]:
+    """Why the store was not asked just now, and when it was."""
+    if index.problem:
+        yield f"this is as of {duration(time.time() - index.read_s)} ago: {index.problem}"
 
 
 def read_trials(uri: str, *, sweep: str | None = None, metric: str | None = None) -> tuple[list[TrialRow], str]:
     """The trials of one sweep (a name or a uid) or of all, and the metric they are judged by. Raises InputError."""
-    reader = Reader(uri)
-    sweeps = reader.sweeps()
+    return _trials(Index(uri), sweep=sweep, metric=metric)
+
+
+def _trials(index: Index, *, sweep: str | None, metric: str | None) -> tuple[list[TrialRow], str]:
+    sweeps = index.sweeps()
     if not sweeps:
-        raise InputError(Mistake(f"tracking URI {uri}", "there is no sweep in it yet; run `segsweep launch FILE`"))
+        raise InputError(
+            Mistake(f"tracking URI {index.uri}", "there is no sweep in it yet; run `segsweep launch FILE`")
+        )
     uid = None if sweep is None else _uid_of(sweep, sweeps)
-    rows = reader.trials(sweep_uid=uid, metric=metric or DEFAULT_METRIC)
+    rows = index.trials(sweep_uid=uid, metric=metric or DEFAULT_METRIC)
     if not rows:
-        raise InputError(Mistake(f"tracking URI {uri}", "no trial has started yet; look at `segsweep status`"))
+        raise InputError(Mistake(f"tracking URI {index.uri}", "no trial has started yet; look at `segsweep status`"))
     judged_by = metric or _objective(rows)
     if judged_by != (metric or DEFAULT_METRIC):
-        rows = reader.trials(sweep_uid=uid, metric=judged_by)
-    _known("--metric", metric, {name for row in rows for name in row.metrics} | {DEFAULT_METRIC})
+        rows = index.trials(sweep_uid=uid, metric=judged_by)
+    if metric is not None:
+        keys = {key for row in rows for key in row.metrics if not key.startswith("best_val")}
+        _known("--metric", metric, {*map(metric_name, keys), DEFAULT_METRIC})
     return rows, judged_by
 
 
@@ -114,7 +133,7 @@ def _uid_of(sweep: str, sweeps: Sequence[SweepRow]) -> str:
 
 def _objective(rows: list[TrialRow]) -> str:
     """What the sweeps were run for; several sweeps that disagree are compared by the default."""
-    metrics = {row.config.objective.metric for row in rows if row.config}
+    metrics = {row.setup.objective for row in rows if row.setup}
     return metrics.pop() if len(metrics) == 1 else DEFAULT_METRIC
 
 

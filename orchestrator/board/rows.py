@@ -69,6 +69,7 @@ class Board:
     lines: tuple[Line, ...]
     warnings: tuple[str, ...] = ()  # why numbers in it may not compare, or are missing
     confirmed: Confirmations = field(default_factory=Confirmations)
+    read_s: float = 0.0  # when the store was asked; since 1970
 
 
 def make_board(rows: Iterable[TrialRow], metric: str, sort: str = "value") -> Board:

@@ -46,6 +46,7 @@ RUN_STATUS = {
     "superseded": "FINISHED",
 }
 KEY_LENGTH = 250
+REVISION = "segsweep.revision"  # tag of a sweep's own run
 TAG_LENGTH = 5000  # characters of a long text in one tag; MLflow keeps 8,000
 
 
@@ -90,6 +91,24 @@ def hash_of(text: str) -> str:
 def sweep_uid(event: SweepCreated) -> str:
     """Tells sweeps of one name in one store apart; the same at every reading of the journal."""
     return hash_of(f"{event.sweep} {event.time} {event.source}")
+
+
+class Revision(NamedTuple):
+    """How much of a journal a store has. Readers that know the last one need not read everything again."""
+
+    since: int  # the event by which a driver started or the sweep was extended: then any trial may have changed
+    last: int  # event
+    time_ms: int  # of the last event, by the driver's clock: trials that end from now on do so later
+
+    def __str__(self) -> str:
+        return f"{self.since} {self.last} {self.time_ms}"
+
+    @classmethod
+    def parse(cls, text: str) -> Revision | None:
+        try:
+            return cls(*map(int, text.split()))
+        except (TypeError, ValueError):
+            return None
 
 
 def sweep_tags(event: SweepCreated) -> dict[str, str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import getpass
 import logging
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +75,10 @@ class Runs:
         owed = [(trial, file) for trial, update in updates.items() for file in update.files]
         self.ledger.owed = list(dict.fromkeys([*self.ledger.owed, *owed]))
 
+    def mark(self, revision: records.Revision) -> None:
+        """After all of it was sent: who reads the runs before this reads them again later."""
+        self._update(self.ledger.parent, RunUpdate(revision.time_ms, tags={records.REVISION: str(revision)}))
+
     def deliver(self, state: SweepState) -> None:
         """Store the files that are owed. Raises whatever the store raises; those that it took are owed no more."""
         from mlflow.exceptions import MlflowException
@@ -93,21 +96,25 @@ class Runs:
                 logger.warning("MLflow refuses the file %s: %s", file, message_of(error))
             del self.ledger.owed[0]
 
-    def settle(self) -> None:
+    def settle(self) -> int:
         """Put aside second runs of a trial or the sweep, as a call leaves that was given up and came through after all.
 
-        Who may not delete them, because the experiment is somebody else's, leaves them marked.
+        Who may not delete them, because the experiment is somebody else's, leaves them marked. The number of those.
         """
         from mlflow.exceptions import MlflowException
 
+        count = 0
         for run in self._search(f"tags.`segsweep.sweep_uid` = '{records.sweep_uid(self._created)}'"):
             trial, run_id = run.data.tags.get("segsweep.trial_id", PARENT), run.info.run_id
             ours = self.ledger.runs.get(trial, run_id) if trial else self.ledger.parent
             if run_id != ours and run.data.tags["segsweep.kind"] != DUPLICATE:
                 logger.info("run %s is a second one of %s", run_id, trial or "the sweep")
                 self.client.set_tag(run_id, "segsweep.kind", DUPLICATE)
-                with suppress(MlflowException):
+                try:
                     self.client.delete_run(run_id)
+                except MlflowException:
+                    count += 1
+        return count
 
     def _find_runs(self, since_ms: int) -> None:
         """Take up the runs that an earlier writer made, and died before it could note them."""

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
-from segsweep.orchestrator.record.journal import SweepCreated, read_events
+from segsweep.orchestrator.record.journal import DriverStarted, Event, SweepCreated, SweepExtended, read_events
 from segsweep.orchestrator.record.state import SweepState
 from segsweep.orchestrator.tracking import records
 from segsweep.orchestrator.tracking.ledger import Ledger
@@ -27,6 +27,7 @@ class Sender:
         self._path = folder / "tracking.json"
         self._updates = Updates(SweepState())
         self._offset = 0  # behind the last event in _updates
+        self._revision = records.Revision(0, 0, 0)
         self._created: SweepCreated | None = None
         self._runs: Runs | None = None
         self._more = False  # there were more events than a batch takes
@@ -71,11 +72,12 @@ class Sender:
         return True
 
     def _rewind(self, offset: int) -> None:
-        state = SweepState()
+        state, self._revision = SweepState(), records.Revision(0, 0, 0)
         for event, end in read_events(self.journal):
             if end > offset:
                 break
             state.apply(event)
+            self._note(event)
         self._updates, self._offset, self.ledger.offset = Updates(state), offset, offset
 
     def _read(self) -> None:
@@ -83,7 +85,13 @@ class Sender:
         for event, end in islice(read_events(self.journal, self._offset), BATCH):
             self._updates.add(event)
             self._offset, read = end, read + 1
+            self._note(event)
         self._more = read == BATCH
+
+    def _note(self, event: Event) -> None:
+        """Whoever starts or extends a sweep may have another clock, and change any trial."""
+        since = event.seq if isinstance(event, DriverStarted | SweepExtended) else self._revision.since
+        self._revision = records.Revision(since, event.seq, int(event.time * 1000))
 
     def _send(self) -> bool:
         """False if the store has lost the sweep: then everything is sent again from the beginning."""
@@ -92,6 +100,7 @@ class Sender:
                 self._rewind(0)
                 return False
             runs.send(self._updates.runs)
+            runs.mark(self._revision)
             self._updates.runs = {}
             return True
 
@@ -111,8 +120,9 @@ class Sender:
                 runs.deliver(self._updates.state)
             finally:
                 self.ledger.save(self._path)
-            if in_doubt:
-                runs.settle()
+            if in_doubt and runs.settle():
+                self._revision = self._revision._replace(since=self._revision.last)
+                runs.mark(self._revision)
         self.in_doubt = False
         return False
 

@@ -68,10 +68,10 @@ def connect(uri: str) -> MlflowClient:
     import_mlflow()
     from mlflow import MlflowClient
 
-    return MlflowClient(tracking_uri=_with_password(uri))
+    return MlflowClient(tracking_uri=with_password(uri))
 
 
-def _with_password(uri: str) -> str:
+def with_password(uri: str) -> str:
     """$MLFLOW_TRACKING_URI if it is `uri` and a password."""
     whole = os.environ.get("MLFLOW_TRACKING_URI", "")
     return whole if without_password(whole) == uri else uri
