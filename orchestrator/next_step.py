@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from segsweep.orchestrator.mirroring.places import address_of
 from segsweep.orchestrator.tracking.store import resolve_uri
 
 
@@ -19,6 +20,8 @@ def leaderboard_command(sweep: str, tracking_uri: str) -> str:
 
 
 def sweep_argument(folder: Path) -> str:
-    """The sweep's name where commands look for it by default, else its folder."""
+    """The sweep's name where commands look for it by default, else its folder or address."""
+    if (address := address_of(folder)) is not None:
+        return str(address)
     default = Path(os.environ.get("SEGSWEEP_STORAGE") or "sweeps")
     return folder.name if folder.parent.resolve() == default.resolve() else str(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -9,6 +10,8 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+import pytest
 
 from segsweep.orchestrator.launching.ray_session import free_port
 
@@ -32,6 +35,24 @@ def s3_endpoint(bucket: str) -> Iterator[Any]:
             yield client
         finally:
             server.terminate()
+
+
+def use_endpoint(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment by which s3fs finds it as it would any other."""
+    for key in [key for key in os.environ if key.startswith("AWS_")]:
+        monkeypatch.delenv(key)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", client.meta.endpoint_url)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEYS["aws_access_key_id"])
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", KEYS["aws_secret_access_key"])
+
+
+def check_keys(client: Any, after: str) -> None:
+    """Let the endpoint refuse keys that it does not know, after so many questions; "inf": never."""
+    plain = {"Content-Type": "text/plain"}
+    url = f"{client.meta.endpoint_url}/moto-api/reset-auth"
+    urllib.request.urlopen(urllib.request.Request(url, after.encode(), plain, method="POST")).close()
 
 
 def _wait_for(url: str) -> None:

@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
-from s3_endpoint import KEYS, s3_endpoint
+from s3_endpoint import KEYS, check_keys, s3_endpoint, use_endpoint
 
 from segsweep.orchestrator.cli import cli
 from segsweep.orchestrator.errors import InputError
@@ -71,13 +70,7 @@ def endpoint() -> Iterator[Any]:
 @pytest.fixture
 def s3(endpoint: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The client of an S3 that s3fs finds as it would any other: by the environment."""
-    for key in [key for key in os.environ if key.startswith("AWS_")]:
-        monkeypatch.delenv(key)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint.meta.endpoint_url)
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEYS["aws_access_key_id"])
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", KEYS["aws_secret_access_key"])
+    use_endpoint(endpoint, monkeypatch)
     return endpoint
 
 
@@ -131,13 +124,6 @@ def at(folder: Path) -> Address:
 def fetching(address: str, **limits: Any) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", FETCH, address]
     return subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **limits)
-
-
-def check_keys(s3: Any, after: str) -> None:
-    """Let the endpoint refuse keys that it does not know, after so many questions."""
-    plain = {"Content-Type": "text/plain"}
-    url = f"{s3.meta.endpoint_url}/moto-api/reset-auth"
-    urllib.request.urlopen(urllib.request.Request(url, after.encode(), plain, method="POST")).close()
 
 
 def segsweep(*arguments: str) -> Result:
@@ -389,13 +375,6 @@ def test_relative_roots_lie_below_an_address_of_the_environment(
     assert resolve_root(str(source)) == source
     assert variables()["SEGSWEEP_DATA"] == uploaded.removesuffix("/mine")
     assert len(open_dataset("folder", {"root": "mine"}).splits["train"]) == 8
-
-
-@pytest.mark.parametrize("command", [("launch", "space.yaml"), ("resume",), ("status",)])
-def test_sweeps_themselves_need_a_folder(command: tuple[str, ...], tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"--storage s3://data/sweeps: sweeps need a folder, .* Data sets may lie at"):
-        segsweep(*command, "--storage", "s3://data/sweeps")
-    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("command", ["check", "stats"])

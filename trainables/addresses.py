@@ -22,6 +22,7 @@ T = TypeVar("T")
 
 EXTRAS: Mapping[str, str] = {"s3": "s3", "gs": "gcs", "file": ""}  # protocol -> the extra of segsweep that it needs
 WITHOUT_CREDENTIALS = {"NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError"}
+UNFINISHED = ".part"  # the end of a file's name while it is written
 CREDENTIALS = (
     "~/.aws/credentials, AWS_* variables or a role for s3://, `gcloud auth application-default login` for gs://"
 )
@@ -60,6 +61,11 @@ class Address:
     @property
     def name(self) -> str:
         return self.text.rpartition("/")[2]
+
+    @property
+    def parent(self) -> Address:
+        """Raises DataError where only a bucket is named."""
+        return Address.of(self.text.rpartition("/")[0])
 
 
 Root: TypeAlias = Path | Address  # where a dataset lies
@@ -113,6 +119,59 @@ class Remotes:
         """Write it to a file of this machine. Raises OSError where this machine's disk is full."""
         self._ask(lambda: self._fsspec.get_file(remote.path, str(to)))
 
+    def folders(self) -> list[str]:
+        """The names of those directly below; none where nothing is there."""
+        try:
+            found = self._ask(lambda: self._fsspec.ls(self._path, detail=True))
+        except DataError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                return []
+            raise
+        return sorted(str(at["name"]).rstrip("/").rpartition("/")[2] for at in found if at["type"] == "directory")
+
+    def read(self, name: str) -> bytes | None:
+        """The contents of a file; None if it is not there."""
+        try:
+            return bytes(self._ask(lambda: self._fsspec.cat_file(self._at(name))))
+        except DataError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                return None
+            raise
+
+    def write(self, name: str, contents: bytes) -> None:
+        """Make a file, or replace it: whole, or not at all."""
+        self._replace(name, lambda path: self._fsspec.pipe_file(path, contents))
+
+    def put(self, name: str, file: Path) -> None:
+        """Likewise, with the contents of a file of this machine."""
+        self._replace(name, lambda path: self._fsspec.put_file(str(file), path))
+
+    def remove(self, name: str) -> None:
+        """A file, if it is there."""
+        try:
+            self._ask(lambda: self._fsspec.rm_file(self._at(name)))
+        except DataError as error:
+            if not isinstance(error.__cause__, FileNotFoundError):
+                raise
+
+    def _at(self, name: str) -> str:
+        return f"{self._path.rstrip('/')}/{name}"
+
+    def _replace(self, name: str, write: Callable[[str], object]) -> None:
+        """An object appears once it is whole; a file of a file system has to be given its name then."""
+        path = self._at(name)
+        if "file" not in self._fsspec.protocol:
+            self._ask(lambda: write(path))
+            return
+
+        def act() -> None:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            beside = f"{path}{UNFINISHED}"
+            write(beside)
+            Path(beside).replace(path)
+
+        self._ask(act)
+
     def _remote(self, path: str, facts: Mapping[str, Any]) -> Remote:
         name = path.removeprefix(self._path.rstrip("/")).removeprefix("/") or self._address.name
         if {"", ".", ".."} & {*name.split("/")}:  # would lie elsewhere on a disk
@@ -157,10 +216,11 @@ def _told(address: Address, error: Exception) -> str:
     why = (str(error).strip().splitlines() or [""])[0]
     if isinstance(error, PermissionError):
         return (
-            f"{address}: access denied ({why}). Give this machine credentials that may list and read it: {CREDENTIALS}"
+            f"{address}: access denied ({why}). Give this machine credentials that may list and read it,"
+            f" and write to it where sweeps are kept: {CREDENTIALS}"
         )
     remedy = "look at the network, and at AWS_ENDPOINT_URL for a store that is not Amazon's"
-    return f"{address}: cannot be read ({type(error).__name__}: {why}). If it is there, {remedy}"
+    return f"{address}: cannot be used ({type(error).__name__}: {why}). If it is there, {remedy}"
 
 
 def _nothing(address: Address) -> str:

@@ -1,4 +1,4 @@
-"""Where data and caches lie: environment variables, each with a default. And how a trial's checkpoints are called."""
+"""Where data and caches lie: environment variables, each with a default. And how a trial's files are called."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ CACHE_VARIABLE = "SEGSWEEP_CACHE"
 CACHE_LIMIT_VARIABLE = "SEGSWEEP_CACHE_GIB"
 
 LAST, PREVIOUS, BEST = "last.pt", "last.prev.pt", "best.pt"
+CONFUSIONS, TEST_CONFUSIONS = "confusions.npz", "test_confusions.npz"
 
 
 def data_folder() -> Path | Address:

@@ -46,9 +46,9 @@ import torch
 from segsweep.trainables import catalog
 from segsweep.trainables.config import Objective, TrialConfig
 from segsweep.trainables.parallel.followers import followers
-from segsweep.trainables.places import BEST
+from segsweep.trainables.places import BEST, CONFUSIONS, TEST_CONFUSIONS
 from segsweep.trainables.scoring.confusions import Confusions, SparseMatrix
-from segsweep.trainables.training.checkpoint import CONFUSIONS, TEST_CONFUSIONS, CheckpointFolder, Last
+from segsweep.trainables.training.checkpoint import CheckpointFolder, Last
 from segsweep.trainables.training.epoch import (
     Metrics,
     Place,

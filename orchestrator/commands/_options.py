@@ -10,7 +10,9 @@ import click
 
 if TYPE_CHECKING:
     from segsweep.orchestrator.checking.validation import Checked
+    from segsweep.orchestrator.progress import Announce
     from segsweep.orchestrator.space.spec import ComponentSpec, SweepSpec
+    from segsweep.trainables.addresses import Address
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -37,19 +39,16 @@ def storage(command: F) -> F:
         envvar="SEGSWEEP_STORAGE",
         default="sweeps",
         show_default=True,
-        help="The folder that holds the sweeps.",
+        help="The folder, or the address (s3://bucket/sweeps, gs://...), that holds the sweeps.",
     )(command)
 
 
 def _storage_folder(context: click.Context, option: click.Parameter, given: str) -> Path:
-    """A Path would make a folder `s3:` here of an address. Raises InputError."""
-    from segsweep.orchestrator.errors import InputError, Mistake
+    """Of an address the folder here where its sweeps run. Raises InputError."""
+    from segsweep.orchestrator.mirroring.places import address_given, working_storage
+    from segsweep.trainables.addresses import is_address
 
-    if "://" in given:
-        why = "sweeps need a folder, as journals are locked and appended to; give one, on a shared file system where"
-        remedy = "several machines train (see docs/addresses.md). Data sets may lie at addresses: `root: s3://...`"
-        raise InputError(Mistake(f"--storage {given}", f"{why} {remedy}"))
-    return Path(given)
+    return working_storage(address_given(given, "--storage")) if is_address(given) else Path(given)
 
 
 def tracking_uri(command: F) -> F:
@@ -92,11 +91,18 @@ def chosen_datasets(spec: SweepSpec, names: Sequence[str]) -> list[ComponentSpec
     return [dataset for dataset in spec.datasets if not names or dataset.name in names]
 
 
-def sweep_folder(sweep: str | None, storage: Path) -> Path:
-    """The folder of a sweep named or given by path; without a name, the one that was touched last."""
+def sweep_folder(sweep: str | None, storage: Path, *, announce: Announce | None = None) -> Path:
+    """The folder of a sweep named or given by path or address; without a name, the one that was touched last.
+
+    announce: given by whoever will write there: of a sweep that is kept at an address, all is fetched that others did.
+    """
     from segsweep.orchestrator.errors import InputError, Mistake
     from segsweep.trainables.catalog import did_you_mean
 
+    if (address := _sweep_address(sweep, storage)) is not None:
+        from segsweep.orchestrator.mirroring.download import looked_at, taken_up
+
+        return looked_at(address) if announce is None else taken_up(address, announce)
     if sweep is not None and (Path(sweep) / "journal.jsonl").is_file():
         return Path(sweep)
     found = {path.parent.name: path.parent for path in storage.glob("*/journal.jsonl")}
@@ -108,6 +114,28 @@ def sweep_folder(sweep: str | None, storage: Path) -> Path:
         raise InputError(Mistake(str(storage), "holds no sweep; start one with `segsweep launch FILE`"))
     names = ", ".join(sorted(found))
     raise InputError(Mistake(str(storage), f"no sweep '{sweep}'.{did_you_mean(str(sweep), found)} There are: {names}"))
+
+
+def _sweep_address(sweep: str | None, storage: Path) -> Address | None:
+    """Where a sweep is kept; None if in a folder. Raises InputError."""
+    from segsweep.orchestrator.errors import InputError, Mistake
+    from segsweep.orchestrator.mirroring.places import address_given, address_of, storage_address
+    from segsweep.trainables.addresses import is_address
+    from segsweep.trainables.components import DataError
+
+    if sweep is not None and is_address(sweep):
+        try:
+            address = address_given(sweep, "SWEEP")
+            return address.parent and address
+        except DataError:
+            raise InputError(Mistake(f"SWEEP {sweep}", "names no sweep; give s3://bucket/sweeps/NAME")) from None
+    if sweep is not None and (Path(sweep) / "journal.jsonl").is_file():
+        return address_of(Path(sweep))
+    if (there := storage_address(storage)) is None:
+        return None
+    from segsweep.orchestrator.mirroring.download import newest_at
+
+    return newest_at(there) if sweep is None else there / sweep
 
 
 def journal_of(sweep: str, storage: Path) -> Path:

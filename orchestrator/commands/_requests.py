@@ -28,12 +28,15 @@ def request_command(verb: Verb, short_help: str, text: str) -> click.Command:
         from segsweep.orchestrator.commands._options import sweep_folder
         from segsweep.orchestrator.driving.halting import request
         from segsweep.orchestrator.errors import InputError, Mistake
+        from segsweep.orchestrator.mirroring.lease import runs_elsewhere
         from segsweep.orchestrator.next_step import resume_command
         from segsweep.orchestrator.watching.status import is_running
 
         folder = sweep_folder(sweep, storage)
         if not is_running(folder):
             raise InputError(Mistake(folder.name, "does not run; `segsweep status` tells how far it is"))
+        if (driver := runs_elsewhere(folder)) is not None:
+            raise InputError(Mistake(folder.name, f"is run by {driver}; ask there"))
         request(folder, verb, f"{getpass.getuser()} on {platform.node()}")
         click.echo(f"{folder.name}: {verb} is asked for. Later: {resume_command(folder)}", err=True)
         if wait:

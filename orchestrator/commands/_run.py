@@ -13,6 +13,7 @@ from segsweep.orchestrator.board.leaderboard import board_text
 from segsweep.orchestrator.driving.recorded import recorded
 from segsweep.orchestrator.errors import ExitCode
 from segsweep.orchestrator.launching.launch import Machinery, Outcome, run
+from segsweep.orchestrator.mirroring.places import address_of
 from segsweep.orchestrator.next_step import resume_command
 from segsweep.orchestrator.progress import Announce
 from segsweep.orchestrator.record.state import SweepState, TrialState
@@ -34,7 +35,8 @@ def announcer(how: Machinery) -> Announce:
 def run_to_the_end(folder: Path, how: Machinery, *, as_json: bool = False) -> ExitCode:
     """Run the sweep in `folder`, print its leaderboard on stdout, or one JSON object, and say what comes next."""
     announce = announcer(how)
-    announce(f"Sweep {folder.name} in {folder}")
+    kept = f", kept at {address}" if (address := address_of(folder)) else ""
+    announce(f"Sweep {folder.name} in {folder}{kept}")
     try:
         outcome = run(folder, how, announce)
     except KeyboardInterrupt:  # before the sweep could be stopped cleanly, or the second Ctrl-C

@@ -27,7 +27,7 @@ def command(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Confirm the winners of SWEEP (a name or a folder; default: the last one).
+    """Confirm the winners of SWEEP (a name, a folder or an address; default: the last one).
 
     The best of many trials by one seed looks better than it is. Its configuration is trained again, up to the epoch
     limit, with seeds that the sweep has not used; each is scored on the validation split as before, and once, at its
@@ -43,8 +43,8 @@ def command(
     from segsweep.orchestrator.launching.launch import Machinery
     from segsweep.orchestrator.space.confirm import Confirm
 
-    folder = sweep_folder(sweep, storage)
     how = Machinery(in_process=in_process, address=address, dashboard_port=dashboard_port, quiet=quiet)
+    folder = sweep_folder(sweep, storage, announce=announcer(how))
     before = recorded(folder).spec.confirm
     asked = {key: value for key, value in (("top", top), ("seeds", seeds)) if value is not None}
     after = (before or Confirm()).model_copy(update=asked)

@@ -39,7 +39,7 @@ def command(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Extend SWEEP (a name or a folder; default: the last one) and run what is missing.
+    """Extend SWEEP (a name, a folder or an address; default: the last one) and run what is missing.
 
     With more epochs, trials of a constant lr go on from where they ended. Others followed an LR schedule that ended
     with the old limit: those that were not stopped are trained anew with their values, and the old ones count no more.
@@ -55,7 +55,8 @@ def command(
     from segsweep.orchestrator.launching.launch import Machinery
     from segsweep.orchestrator.space.source import value_of
 
-    folder = sweep_folder(sweep, storage)
+    how = Machinery(in_process=in_process, address=address, dashboard_port=dashboard_port, quiet=quiet)
+    folder = sweep_folder(sweep, storage, announce=announcer(how))
     spec = recorded(folder).spec
     wishes: dict[str, JsonValue] = {}
     for key, number in (("trials", trials), ("epochs", epochs)):
@@ -66,7 +67,6 @@ def command(
             wishes[key] = [value_of(entry.removeprefix("+"), f"--{key}") for entry in entries]
     if budget is not None:
         wishes["budget"] = value_of(budget, "--budget")
-    how = Machinery(in_process=in_process, address=address, dashboard_port=dashboard_port, quiet=quiet)
     extend(folder, wishes, how, announcer(how))
     raise SystemExit(run_to_the_end(folder, how, as_json=as_json))
 

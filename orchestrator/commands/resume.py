@@ -23,13 +23,14 @@ def command(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Finish SWEEP (a name or a folder; default: the last one) from its journal.
+    """Finish SWEEP (a name, a folder or an address; default: the last one) from its journal.
 
     Unfinished trials go on from their last checkpoint; rungs, the searcher's knowledge and MLflow runs continue.
     """
     from segsweep.orchestrator.commands._options import sweep_folder
-    from segsweep.orchestrator.commands._run import run_to_the_end
+    from segsweep.orchestrator.commands._run import announcer, run_to_the_end
     from segsweep.orchestrator.launching.launch import Machinery
 
     how = Machinery(in_process=in_process, address=address, dashboard_port=dashboard_port, quiet=quiet)
-    raise SystemExit(run_to_the_end(sweep_folder(sweep, storage), how, as_json=as_json))
+    folder = sweep_folder(sweep, storage, announce=announcer(how))
+    raise SystemExit(run_to_the_end(folder, how, as_json=as_json))

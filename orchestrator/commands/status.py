@@ -14,7 +14,7 @@ from segsweep.orchestrator.commands._options import as_json, storage
 @storage
 @as_json
 def command(sweep: str | None, storage: Path, as_json: bool) -> None:
-    """How far SWEEP (a name or a folder; default: the last one) is: trials by state, best of each cell."""
+    """How far SWEEP (a name, a folder or an address; default: the last one) is: trials by state, best of each cell."""
     import json
 
     from segsweep.orchestrator.commands._options import sweep_folder

@@ -9,23 +9,30 @@ import click
 from segsweep.orchestrator.commands._options import as_json, storage
 
 
-@click.command("sync", short_help="Send to MLflow what an outage held back.")
+@click.command("sync", short_help="Send to MLflow, and to the sweep's address, what an outage held back.")
 @click.argument("sweep", required=False)
 @storage
 @as_json
 def command(sweep: str | None, storage: Path, as_json: bool) -> None:
-    """Bring MLflow up to date with the journal of SWEEP (a name or a folder; default: the last one).
+    """Bring MLflow up to date with the journal of SWEEP (a name, a folder or an address; default: the last one).
 
-    Doing it twice changes nothing.
+    A sweep that is kept at an address (--storage s3://...) is brought up to date there too. Doing it twice changes
+    nothing.
     """
     import json
+    from functools import partial
 
     from segsweep.orchestrator.commands._options import sweep_folder
+    from segsweep.orchestrator.mirroring import mirror
+    from segsweep.orchestrator.mirroring.places import address_of
     from segsweep.orchestrator.tracking.writer import sync
 
-    folder = sweep_folder(sweep, storage)
+    folder = sweep_folder(sweep, storage, announce=partial(click.echo, err=True))
+    files = mirror.sync(folder)
     sent = sync(folder)
     if as_json:
-        click.echo(json.dumps({"sweep": folder.name, "sent": sent}))
+        click.echo(json.dumps({"sweep": folder.name, "sent": sent, "files": files}))
         return
+    if files:
+        click.echo(f"{files} file{'s' * (files != 1)} sent to {address_of(folder)}")
     click.echo(f"{sent} event{'s' * (sent != 1)} sent. Next: segsweep leaderboard {folder.name}")

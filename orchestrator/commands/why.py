@@ -15,7 +15,7 @@ from segsweep.orchestrator.commands._options import as_json, storage
 @storage
 @as_json
 def command(trial: str, sweep: str | None, storage: Path, as_json: bool) -> None:
-    """Why TRIAL (its number) of SWEEP (a name or a folder; default: the last one) ended as it did."""
+    """Why TRIAL (its number) of SWEEP (a name, a folder or an address; default: the last one) ended as it did."""
     import json
 
     from segsweep.orchestrator.commands._options import sweep_folder

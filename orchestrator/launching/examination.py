@@ -17,6 +17,8 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from segsweep.orchestrator.errors import InputError
+from segsweep.orchestrator.launching.preflight import unusable_address
+from segsweep.orchestrator.mirroring.places import storage_address
 from segsweep.orchestrator.resources.capacity import local_capacity, memory_gib
 from segsweep.orchestrator.tracking.store import check as check_store
 from segsweep.orchestrator.tracking.store import sqlite_path
@@ -50,7 +52,7 @@ def examine(here: Surroundings) -> Iterator[Finding]:
         ("machine", lambda _: _machine()),
         ("shared memory", lambda _: _shared_memory()),
         ("open files", lambda _: _open_files()),
-        ("storage", lambda here: _folder("storage", here.storage, "--storage DIR")),
+        ("storage", _storage),
         ("data cache", lambda _: _folder("data cache", cache_folder(), CACHE_VARIABLE)),
         ("weights", lambda _: _weights()),
         ("torch", lambda _: _torch()),
@@ -131,6 +133,14 @@ def _folder(subject: str, folder: Path, elsewhere: str) -> Finding:
     if free_gib < LITTLE_DISK_GIB:
         return Finding(subject, "warning", f"{message}, which is little; make room, or name another with {elsewhere}")
     return Finding(subject, "ok", message)
+
+
+def _storage(here: Surroundings) -> Finding:
+    for mistake in unusable_address(here.storage, None):
+        return Finding("storage", "fault", mistake.message)
+    address = storage_address(here.storage)
+    found = _folder("storage", here.storage, CACHE_VARIABLE if address else "--storage DIR")
+    return found._replace(message=f"{address} can be written; sweeps run in {found.message}") if address else found
 
 
 def _weights() -> Finding:

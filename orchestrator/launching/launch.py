@@ -33,12 +33,15 @@ from segsweep.orchestrator.launching.preflight import (
     uncounted_gpus,
     unfit_precision,
     unreachable,
+    unshared,
     unusable,
+    unusable_address,
     unusable_augmentations,
     unusable_optimizers,
 )
 from segsweep.orchestrator.launching.provenance import provenance
 from segsweep.orchestrator.launching.ray_session import ray_session
+from segsweep.orchestrator.mirroring.mirror import mirrored
 from segsweep.orchestrator.planning.plan import SweepPlan
 from segsweep.orchestrator.planning.warm_start import known_values
 from segsweep.orchestrator.progress import Announce
@@ -84,7 +87,8 @@ def create(
     capacity = local_capacity()
     uri = resolve_uri(checked.spec.tracking.uri, Path.cwd())
     earlier = earlier_sweeps(checked.spec, checked.source, storage)
-    spec, fingerprints = checked_here(checked, uri, machinery, announce, also=unusable(storage, name))
+    unfit = [*unusable(storage, name), *unusable_address(storage, name), *unshared(storage, machinery.address)]
+    spec, fingerprints = checked_here(checked, uri, machinery, announce, also=unfit)
     check_store(uri)  # makes a new SQLite file, hence last
     known = tuple(known_values(SweepPlan.of(spec), earlier))
     if spec.warm_start:
@@ -124,18 +128,20 @@ def run(folder: Path, machinery: Machinery, announce: Announce, factory: TrialFa
     capacity = _capacity(machinery)
     gpus = capacity.gpus_per_trial(spec.resources)
     with ExitStack() as stack:
+        mirror = stack.enter_context(mirrored(folder, announce))
         journal = stack.enter_context(Journal(folder / "journal.jsonl"))
         writer = TrackingWriter(folder)
-        view = View(quiet=machinery.quiet, tracking_problem=lambda: writer.problem)
+        view = View(quiet=machinery.quiet, problems=lambda: (writer.problem, mirror.problem))
         sweep = Sweep(SweepPlan.of(spec), journal, gpus=gpus, listeners=(view.on_event,))
         sweep.interrupted("its driver died", lost="driver")  # what the journal still calls running
         sweep.listen(Collection(sweep.plan, sweep.state, sweep.folder).on_event)
         writer.start()
+        mirror.start(sweep.halt)
         try:
             if _is_done(sweep):
                 announce(f"{folder.name} is done; nothing is left to run")
             else:
-                InputError.raise_if(_unfit(spec, capacity, machinery))
+                InputError.raise_if([*unshared(folder.parent, machinery.address), *_unfit(spec, capacity, machinery)])
                 if machinery.in_process and spec.max_epoch_minutes:
                     announce("warning: max_epoch_minutes is not kept: only a worker of Ray can be ended while it hangs")
                 if machinery.address is not None:

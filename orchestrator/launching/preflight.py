@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from segsweep.orchestrator.data.roots import stage
 from segsweep.orchestrator.errors import InputError, Mistake
 from segsweep.orchestrator.launching.ray_session import check_port
+from segsweep.orchestrator.mirroring.download import looked_at, names_at
+from segsweep.orchestrator.mirroring.places import address_of, storage_address
 from segsweep.orchestrator.next_step import resume_command
 from segsweep.orchestrator.progress import Announce, Progress
 from segsweep.orchestrator.record.state import SweepState
@@ -19,6 +21,7 @@ from segsweep.orchestrator.resources.capacity import Capacity
 from segsweep.orchestrator.space.domains import sampled_options
 from segsweep.orchestrator.space.source import Source
 from segsweep.orchestrator.space.spec import ComponentSpec, Resources, SweepSpec, sweep_name
+from segsweep.trainables.addresses import Remotes
 from segsweep.trainables.catalog import AUGMENTATIONS, OPTIMIZERS, did_you_mean
 from segsweep.trainables.components import DataError, Dataset, Split
 from segsweep.trainables.data.splits import open_dataset
@@ -26,6 +29,7 @@ from segsweep.trainables.data.splits import open_dataset
 if TYPE_CHECKING:
     from segsweep.trainables.cache.cached_split import CachedSplit
 
+PROBE = ".segsweep-probe"  # an object that tells whether an address can be written
 TRIAL_SPLITS: tuple[Split, ...] = ("train", "val")  # what trials read; the test split is for the winner alone
 ANSWER_TIMEOUT_S = 10.0
 
@@ -112,19 +116,45 @@ def unusable(storage: Path, name: str | None) -> Iterator[Mistake]:
         yield _exists(storage / name)
 
 
+def unusable_address(storage: Path, name: str | None) -> Iterator[Mistake]:
+    """Why no sweep can be kept at the address of that storage. Writes there, and removes it again."""
+    if (address := storage_address(storage)) is None:
+        return
+    try:
+        remotes = Remotes(address)
+        remotes.write(PROBE, b"")
+        remotes.remove(PROBE)
+        if name is not None and name in remotes.folders():
+            yield _exists(storage / name)
+    except DataError as error:
+        yield Mistake("--storage", str(error))
+
+
+def unshared(storage: Path, cluster: str | None) -> Iterator[Mistake]:
+    """Why a cluster's nodes would not find the checkpoints of sweeps in `storage`. cluster: its address, if any."""
+    if cluster is not None and (address := storage_address(storage)) is not None:
+        why = f"with --storage {address}, trials run on the machine of the driver: its disk is where checkpoints are"
+        remedy = "on a cluster give a folder that all nodes share, or run without --address"
+        yield Mistake(f"--address {cluster}", f"{why}; {remedy}")
+
+
 def _exists(folder: Path) -> Mistake:
     remedy = f"choose another --name, or go on with it: {resume_command(folder)}"
-    return Mistake(f"--name {folder.name}", f"{folder} exists; {remedy}")
+    return Mistake(f"--name {folder.name}", f"{address_of(folder) or folder} exists; {remedy}")
 
 
 def claim_folder(storage: Path, default: str, name: str | None) -> Path:
     """A new folder: `name` if the user gave one, else the first free of default-1, default-2 ... Raises InputError."""
+    there = storage_address(storage)
+    taken = Remotes(there).folders() if there is not None else []
     try:
         storage.mkdir(parents=True, exist_ok=True)
         number = 0
         while True:
             number += 1
             folder = storage / (name or f"{default}-{number}")
+            if folder.name in taken and name is None:
+                continue
             try:
                 folder.mkdir()
                 return folder
@@ -140,13 +170,16 @@ def earlier_sweeps(spec: SweepSpec, source: Source, storage: Path) -> dict[str, 
     mistakes: list[Mistake] = []
     found: dict[str, SweepState] = {}
     for i, name in enumerate(spec.warm_start):
-        journal = next(
-            (p for p in (storage / name / "journal.jsonl", Path(name) / "journal.jsonl") if p.is_file()), None
+        there = storage_address(storage)
+        known = (
+            sorted(path.parent.name for path in storage.glob("*/journal.jsonl")) if there is None else names_at(there)
         )
+        at_address = [looked_at(there / name)] if there is not None and name in known else []
+        journals = (folder / "journal.jsonl" for folder in (*at_address, storage / name, Path(name)))
+        journal = next((path for path in journals if path.is_file()), None)
         if journal is None:
-            known = sorted(path.parent.name for path in storage.glob("*/journal.jsonl"))
-            there = f"There are: {', '.join(known)}" if known else "There are none"
-            message = f"no sweep '{name}' in {storage}.{did_you_mean(name, known)} {there}"
+            known_ones = f"There are: {', '.join(known)}" if known else "There are none"
+            message = f"no sweep '{name}' in {there or storage}.{did_you_mean(name, known)} {known_ones}"
             mistakes.append(source.mistake(("warm_start", i), message))
         else:
             found[name] = SweepState.load(journal)

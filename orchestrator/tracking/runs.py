@@ -79,8 +79,11 @@ class Runs:
         """After all of it was sent: who reads the runs before this reads them again later."""
         self._update(self.ledger.parent, RunUpdate(revision.time_ms, tags={records.REVISION: str(revision)}))
 
-    def deliver(self, state: SweepState) -> None:
-        """Store the files that are owed. Raises whatever the store raises; those that it took are owed no more."""
+    def deliver(self, state: SweepState, folder: Path) -> None:
+        """Store the files that are owed. Raises whatever the store raises; those that it took are owed no more.
+
+        folder: the sweep's, which may have come from another machine since the paths of its files were recorded.
+        """
         from mlflow.exceptions import MlflowException
 
         while self.ledger.owed:
@@ -88,8 +91,8 @@ class Runs:
             try:
                 if trial == PARENT:
                     self.client.log_text(self.ledger.parent, texts(state.created or self._created)[file], file)
-                elif _is_of_best_epoch(Path(file), state.trials[trial]):
-                    self.client.log_artifact(self.ledger.runs[trial], file)
+                elif _is_of_best_epoch(path := _here(Path(file), trial, folder), state.trials[trial]):
+                    self.client.log_artifact(self.ledger.runs[trial], str(path))
             except MlflowException as error:
                 if error.error_code not in REFUSALS:
                     raise
@@ -210,6 +213,10 @@ def _experiment(client: MlflowClient, name: str, uri: str) -> str:
 def artifact_folder(beside: Path, experiment: str) -> Path:
     """Where an experiment's artifacts lie: one folder of mlruns, whatever the name."""
     return beside / "mlruns" / records.metric_key(experiment).replace("/", "_")
+
+
+def _here(file: Path, trial: str, folder: Path) -> Path:
+    return file if file.exists() else folder / "trials" / trial / file.name
 
 
 def _is_of_best_epoch(confusions: Path, trial: TrialState) -> bool:

@@ -117,7 +117,7 @@ class Sender:
                 self._rewind(0)
                 return True
             try:
-                runs.deliver(self._updates.state)
+                runs.deliver(self._updates.state, self.journal.parent)
             finally:
                 self.ledger.save(self._path)
             if in_doubt and runs.settle():

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from segsweep.orchestrator.driving.recorded import recorded
+from segsweep.orchestrator.mirroring.lease import runs_elsewhere
+from segsweep.orchestrator.mirroring.places import address_of
 from segsweep.orchestrator.next_step import leaderboard_command, resume_command
 from segsweep.orchestrator.planning.allocation import Allotment, told
 from segsweep.orchestrator.planning.plan import SweepPlan
@@ -28,6 +30,7 @@ def facts(folder: Path) -> dict[str, Any]:
     return {
         "sweep": created.sweep,
         "folder": str(folder),
+        "address": str(address_of(folder) or ""),
         "state": phase,
         "reason": state.ended.reason if state.ended and phase != "running" else "",
         "budget": None if spec.budget is None else str(spec.budget),
@@ -69,7 +72,12 @@ def _phase(folder: Path, state: SweepState) -> str:
 
 
 def is_running(folder: Path) -> bool:
-    """True while a driver holds the journal's lock."""
+    """True while a driver holds the journal's lock; of a sweep that is kept at an address, while one anywhere does."""
+    return is_locked(folder) or runs_elsewhere(folder) is not None
+
+
+def is_locked(folder: Path) -> bool:
+    """True while a driver that sees this folder holds its journal."""
     with (folder / "journal.jsonl").open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -112,7 +120,8 @@ def as_lines(found: dict[str, Any]) -> Iterator[str]:
         yield f"  {name}  {value:16}  {done}"
     for closed in found["rounds"]:
         yield f"  {told(RoundClosed(**closed))}"
-    yield f"  {found['disk_gib']:.3g} GiB in {found['folder']}"
+    kept = f", kept at {found['address']}" if found["address"] else ""
+    yield f"  {found['disk_gib']:.3g} GiB in {found['folder']}{kept}"
     if found["state"] in ("created", "killed", "interrupted", "crashed"):
         yield f"Next: {resume_command(Path(found['folder']))}"
     elif found["state"] in ("done", "budget"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,10 +27,10 @@ EVENTS_SHOWN = 5
 
 
 class View:
-    def __init__(self, *, quiet: bool, tracking_problem: Callable[[], str | None]) -> None:
-        """tracking_problem: why MLflow lags behind, or None."""
+    def __init__(self, *, quiet: bool, problems: Callable[[], Iterable[str | None]]) -> None:
+        """problems: why something lags behind, such as MLflow; None where nothing does."""
         self._quiet = quiet
-        self._tracking_problem = tracking_problem
+        self._problems = problems
         self._console = Console(file=sys.stderr)
         self._sweep: Sweep | None = None
         self._lines: deque[str] = deque(maxlen=EVENTS_SHOWN)
@@ -88,8 +88,7 @@ class View:
         state = self._sweep.state
         headline = Text(self._headline(state), style="bold")
         parts: list[RenderableType] = [headline, self._table(state), *map(Text, list(self._lines))]
-        if problem := self._tracking_problem():
-            parts.append(Text(f"MLflow lags behind: {problem}", style="yellow"))
+        parts += [Text(f"lags behind: {problem}", style="yellow") for problem in self._problems() if problem]
         halted = self._sweep.halted
         hint = (
             "Ctrl-C stops cleanly"

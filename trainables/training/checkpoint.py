@@ -23,14 +23,14 @@ from typing import IO, Any, NotRequired, TypedDict, cast
 
 import torch
 
-from segsweep.trainables.places import BEST, LAST, PREVIOUS
+from segsweep.trainables.places import BEST, CONFUSIONS, LAST, PREVIOUS, TEST_CONFUSIONS
 from segsweep.trainables.scoring.confusions import Confusions, save_confusions
 from segsweep.trainables.storage import Counter, StorageError, patiently
 from segsweep.trainables.weights.loading import Saved
 
 logger = logging.getLogger(__name__)
 
-ATTEMPT, CONFUSIONS, TEST_CONFUSIONS = "attempt", "confusions.npz", "test_confusions.npz"
+ATTEMPT = "attempt"
 
 
 class Learned(TypedDict):

@@ -1,0 +1,35 @@
+"""What of a sweep's folder is at the address already, kept beside the journal; without it everything is sent again."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+LEDGER = "mirror.json"
+
+
+@dataclass
+class Ledger:
+    journal: int = 0  # bytes
+    files: dict[str, str] = field(default_factory=dict)  # "trials/001/best.pt" -> its stamp when it was sent
+
+    @classmethod
+    def load(cls, folder: Path) -> Ledger:
+        """Of the sweep in `folder`; an empty one if there is none."""
+        try:
+            return cls(**json.loads((folder / LEDGER).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return cls()
+
+    def save(self, folder: Path) -> None:
+        """In one step; a crash leaves the old one."""
+        fresh = folder / f"{LEDGER}.tmp"
+        fresh.write_text(json.dumps(asdict(self)), encoding="utf-8")
+        fresh.replace(folder / LEDGER)
+
+
+def stamp(status: os.stat_result) -> str:
+    """Another one once the contents are."""
+    return f"{status.st_size} {status.st_mtime_ns}"
