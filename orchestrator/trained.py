@@ -40,6 +40,7 @@ class Trained:
     model: str = ""
     status: str = ""
     value: float | None = None  # of the objective at its best epoch
+    confirms: str = ""  # the trial that it repeats with another seed
 
     def __str__(self) -> str:
         return f"{self.sweep}:{self.trial_id}" if self.sweep else str(self.checkpoint)
@@ -62,7 +63,9 @@ def find(run: str, where: Where, *, dataset: str | None = None, model: str | Non
         trials = _trials(named[1], where)[0]
         found = _numbered(trials, named[2], run)
     else:
-        found = best_finished(*_trials(run, where), dataset=dataset, model=model)
+        trials, metric = _trials(run, where)
+        searched = [trial for trial in trials if not trial.confirms]
+        found = best_finished(searched, metric, dataset=dataset, model=model)
     if not found.checkpoint.is_file():
         raise InputError(Mistake(f"RUN {run}", _gone(found)))
     return found
@@ -110,7 +113,7 @@ def _of_journal(folder: Path, state: SweepState) -> list[Trained]:
 def _of_state(trial: TrialState, folder: Path, uid: str) -> Trained:
     cell = {"dataset": trial.cell.dataset, "model": trial.cell.model, "status": trial.status}
     place = checkpoint_of_trial(folder, trial.id)
-    return Trained(place, folder.resolve().name, uid, trial.id, **cell, value=trial.best)
+    return Trained(place, folder.resolve().name, uid, trial.id, **cell, value=trial.best, confirms=trial.confirms)
 
 
 def _of_row(row: TrialRow) -> Trained:

@@ -22,10 +22,13 @@ from segsweep.orchestrator.cli import cli
 from segsweep.orchestrator.driving.confirmation import winners
 from segsweep.orchestrator.driving.sweep import Assignment, Sweep
 from segsweep.orchestrator.errors import InputError
+from segsweep.orchestrator.forecasting.summary import summary
 from segsweep.orchestrator.planning.plan import SweepPlan
 from segsweep.orchestrator.record.journal import Journal
 from segsweep.orchestrator.record.state import SweepState, TrialState
+from segsweep.orchestrator.resources.capacity import Capacity
 from segsweep.orchestrator.space.source import parse
+from segsweep.orchestrator.trained import Where, find
 from segsweep.trainables.config import Entry, TrialConfig
 from segsweep.trainables.data.normalization import IMAGENET
 from segsweep.trainables.scoring.confusions import load_confusions
@@ -78,6 +81,17 @@ def test_the_best_of_each_cell_get_fresh_seeds_and_all_their_epochs(tmp_path: Pa
         changed = {"trial_id": repeat.id, "seed": repeat.config.seed, "test": True}
         assert repeat.config == of.config.model_copy(update=changed)
         assert (repeat.status, repeat.epoch) == ("finished", 9)
+
+
+def test_seeds_of_one_configuration_are_one_winner(tmp_path: Path) -> None:
+    """Without domains, a combination's only configuration is searched with both seeds."""
+    optimizers = (
+        "optimizers: [{type: adamw, lr: 1.0e-3, weight_decay: 0}, {type: adamw, name: b, lr: 1.0e-2, weight_decay: 0}]"
+    )
+    sweep = run(tmp_path, f"{optimizers}\nseeds: [0, 1]\nscheduler: fifo\nconfirm: {{top: 2, seeds: 2}}")
+    of = [sweep.state.trials[repeat.confirms].config for repeat in repeats(sweep)]
+    assert Counter(config.optimizer.name for config in of) == {"adamw": 4 * 2, "b": 4 * 2}
+    assert {repeat.config.seed for repeat in repeats(sweep)} == {2, 3}
 
 
 def test_the_search_is_the_same_as_without(tmp_path: Path) -> None:
@@ -164,6 +178,12 @@ def test_a_plan_counts_its_confirmations() -> None:
     assert plan("confirm: {top: 9}").confirmations == 4 * 6 * 3
     assert plan("confirm: {top: 1}").epochs_at_most == (4 * 6 + 4 * 3) * 9
     assert plan().confirmations == 0
+
+
+def test_expected_epochs_hold_those_of_all_confirmations() -> None:
+    without, with_ = (summary(plan(more), Capacity(4, 0)) for more in ("", "confirm: {top: 1, seeds: 3}"))
+    assert with_["epochs_expected"] == pytest.approx(without["epochs_expected"] + 4 * 3 * 9)
+    assert [cell["trials"] for cell in with_["cells"]] == [cell["trials"] for cell in without["cells"]]
 
 
 def test_one_seed_is_refused_because_it_says_nothing_of_others() -> None:
@@ -291,6 +311,7 @@ def test_confirm_from_the_command_line(tmp_path: Path, monkeypatch: pytest.Monke
     assert {run.data.tags["segsweep.confirms"] for run in runs} == {_best(state)}
     assert {run.data.params["seed"] for run in runs} == {"1", "2"}
     assert all(0 <= run.data.metrics["test_miou"] <= 1 for run in runs)
+    assert find(journal.parent.name, Where(tmp_path / "sweeps")).trial_id == _best(state)
     stored = [{file.path for file in client.list_artifacts(run.info.run_id)} for run in runs]
     assert stored == [{"confusions.npz", "test_confusions.npz"}] * 2
 

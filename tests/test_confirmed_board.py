@@ -141,6 +141,12 @@ def test_lower_is_better_for_a_loss() -> None:
     assert {one.model: one.trial for one in found.rows}["unet"] == "001"
 
 
+def test_a_lucky_loss_was_lower_by_search() -> None:
+    repeated = [row("unet", f"001-{seed}", 0.8, "001", test=0.8) for seed in range(2)]
+    found = confirmations(SEARCHED, repeated, "val_loss", load)
+    assert found.luck == pytest.approx(0.1)
+
+
 def test_every_format_shows_them(found: Confirmations) -> None:
     board = replace(make_board(SEARCHED, "val_miou"), confirmed=found)
     table = as_table(board, width=140)

@@ -77,7 +77,10 @@ class Confirmations:
     @property
     def luck(self) -> float | None:
         """How much better the search values look than fresh seeds on the same split, on average; None without any."""
-        return fmean(row.searched - row.fresh for row in self.rows) if self.rows else None
+        if not self.rows:
+            return None
+        sign = 1.0 if metric_named(self.rows[0].metric).better == "max" else -1.0
+        return fmean(sign * (row.searched - row.fresh) for row in self.rows)
 
 
 class _Evidence(NamedTuple):

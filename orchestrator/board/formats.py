@@ -121,7 +121,9 @@ def confirmed_notes(found: Confirmations) -> Iterator[str]:
             f"({tie.difference:.4f} +- {tie.half_width:.4f}){_what_would(tie)}"
         )
     if found.luck is not None:
-        yield f"by search, the confirmed trials look {100 * found.luck:.1f} points better than by fresh seeds"
+        is_share = metric_named(found.rows[0].metric).better == "max"
+        much = f"{100 * found.luck:.1f} points" if is_share else f"{found.luck:.4f}"
+        yield f"by search, the confirmed trials look {much} better than by fresh seeds"
 
 
 def _what_would(tie: Tie) -> str:

@@ -52,6 +52,9 @@ class Confirmation:
 
 
 def winners(state: SweepState, cell: Cell, top: int) -> list[TrialState]:
-    """The best finished trials of the cell, the best first."""
+    """The best finished trials of the cell, the best first; of a configuration with several seeds the best one."""
     finished = [trial for trial in state.cell(cell) if trial.status == "finished" and trial.best is not None]
-    return ranked(finished)[:top]
+    configurations: dict[str, TrialState] = {}
+    for trial in ranked(finished):
+        configurations.setdefault(trial.config.model_copy(update={"trial_id": "", "seed": 0}).model_dump_json(), trial)
+    return list(configurations.values())[:top]

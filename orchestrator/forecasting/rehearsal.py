@@ -108,7 +108,8 @@ def rehearse(plan: SweepPlan, workers: int, paces: Mapping[Cell, Pace] | None = 
     """
     if paces is None and plan.spec.scheduler.options.get("unit") == "seconds":
         plan = replace(plan, spec=plan.spec.model_copy(update={"scheduler": UNSTOPPED}))
-    plan = replace(plan, spec=plan.spec.model_copy(update={"budget": None}))
+    asked = plan
+    plan = replace(plan, spec=plan.spec.model_copy(update={"budget": None, "confirm": None}))
     paces = paces or dict.fromkeys(plan.cells, ANY_PACE)
     limit = min(MOST_TRIALS, max(FEWEST_TRIALS, EPOCHS // plan.spec.epochs))
     part = _part(plan, limit)
@@ -119,12 +120,23 @@ def rehearse(plan: SweepPlan, workers: int, paces: Mapping[Cell, Pace] | None = 
         tally.add(sweep.state.trials.values())
     makespan_s = fmean(took_s)
     cells = {cell: tally.expected(cell, _trials(cell, plan, part, tally, orders), paces[cell]) for cell in plan.cells}
-    whole = Rehearsal(cells, makespan_s)
+    whole = _with_confirmations(asked, Rehearsal(cells, makespan_s), paces, workers)
     if part is plan:
         return whole
     rehearsed_s = sum(tally.expected(cell, tally.trials[cell] / orders, paces[cell]).busy_s for cell in part.cells)
     idle_s = makespan_s - rehearsed_s / workers  # at the end, mostly: no longer in a larger sweep
     return replace(whole, makespan_s=whole.busy_s / workers + idle_s)
+
+
+def _with_confirmations(plan: SweepPlan, search: Rehearsal, paces: Mapping[Cell, Pace], workers: int) -> Rehearsal:
+    """All epochs of all confirmations, which follow the search."""
+    cells = dict(search.cells)
+    for cell, expected in search.cells.items():
+        epochs = plan.confirmations_of(cell) * plan.spec.epochs
+        busy_s = epochs * paces[cell].epoch_s + plan.confirmations_of(cell) * paces[cell].setup_s
+        cells[cell] = Expected(expected.trials, expected.epochs + epochs, expected.busy_s + busy_s)
+    more_s = sum(cell.busy_s for cell in cells.values()) - search.busy_s
+    return Rehearsal(cells, search.makespan_s + more_s / workers)
 
 
 @dataclass

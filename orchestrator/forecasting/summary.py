@@ -144,7 +144,7 @@ def _too_little(facts: dict[str, Any]) -> str:
     """Which limits the sweep is expected to meet; "" for none that is known."""
     time = facts["time"] or {"wall_s": 0.0, "device_hours": 0.0}
     expected = {
-        "trials": facts["trials"],
+        "trials": facts["trials"] + (facts["confirm"] or {"trials": 0})["trials"],
         "epochs": facts["epochs_expected"],
         "gpu_hours": time["device_hours"],
         "wall_hours": time["wall_s"] / 3600,

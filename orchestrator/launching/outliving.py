@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def file_system(path: Path, mounts: str) -> str:
     kind, deepest = "unknown", -1
     for line in mounts.splitlines():
         about, _, source = line.partition(" - ")
-        place = Path(about.split()[4].encode().decode("unicode_escape"))  # a blank is \040
+        place = Path(re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), about.split()[4]))  # a blank is \040
         depth = len(place.parts)
         if depth >= deepest and whole.is_relative_to(place):  # the last of several on one place hides the others
             kind, deepest = source.split()[0], depth

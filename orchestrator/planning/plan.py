@@ -170,9 +170,11 @@ class SweepPlan:
     @property
     def confirmations(self) -> int:
         """Trials that follow the search, at most."""
-        if (confirm := self.spec.confirm) is None:
-            return 0
-        return sum(min(confirm.top, self.trials_of(cell)) * confirm.seeds for cell in self.cells)
+        return sum(map(self.confirmations_of, self.cells))
+
+    def confirmations_of(self, cell: Cell) -> int:
+        confirm = self.spec.confirm
+        return min(confirm.top, self.trials_of(cell)) * confirm.seeds if confirm else 0
 
     @property
     def epochs_at_most(self) -> int:

@@ -93,7 +93,7 @@ def _sources(given: Sequence[Path]) -> list[Source]:
     mistakes: list[Mistake] = []
     for path in given:
         try:
-            found += sources(path)
+            found += [source for source in sources(path) if source not in found]  # given twice, predicted once
         except DataError as error:
             mistakes.append(Mistake("INPUT", str(error)))
     try:
@@ -122,7 +122,9 @@ def _scores(confusions: Sequence[Tensor], model: TrainedModel) -> dict[str, floa
     from segsweep.trainables.scoring.metrics import scores
 
     total = sum(confusions[1:], confusions[0])
-    found = scores(total, model.classes, prefix="", scored=model.card.scored) if total.any() else {}
+    scored = model.card.scored
+    labelled = total if scored is None else total[list(scored)]
+    found = scores(total, model.classes, prefix="", scored=scored) if labelled.any() else {}
     return {name: None if math.isnan(value) else value for name, value in found.items()}
 
 

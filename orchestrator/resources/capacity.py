@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from segsweep.orchestrator.errors import InputError, Mistake
 from segsweep.orchestrator.resources.control_groups import cpu_quota, memory_left, memory_limit
 from segsweep.orchestrator.resources.share import Share
 from segsweep.orchestrator.space.spec import Resources
@@ -71,7 +72,10 @@ def visible_gpus() -> list[str]:
     """The names of the GPUs that CUDA shows this process, or their parts (MIG)."""
     found: list[GPU] = []
     if shutil.which("nvidia-smi") is not None:
-        listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=False)
+        try:
+            listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=False)
+        except subprocess.TimeoutExpired:
+            raise InputError(Mistake("nvidia-smi -L", "does not answer; see what the driver says (dmesg)")) from None
         found = list(listed(listing.stdout))
     return shown(os.environ.get("CUDA_VISIBLE_DEVICES"), found)
 

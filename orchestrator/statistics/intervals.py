@@ -6,7 +6,7 @@ is the mean over the seeds; the interval says where it would lie for other seeds
 Images: the variance of that mean in a bootstrap that draws the same images for all seeds, in blocks where frames
 resemble each other. Seeds: the sample variance of the S scores, over S. Their half-widths are added in squares, each
 with Student's t for its own degrees of freedom (Howe 1974): for three seeds 4.3 standard errors instead of 2. Simulated
-(benchmarks/statistics.py), that covers 95 to 97 %. Satterthwaite's degrees of freedom cover 92 to 93 %, and a
+(tests/simulated_rows.py), that covers 95 to 97 %. Satterthwaite's degrees of freedom cover 92 to 93 %, and a
 percentile bootstrap over three seeds less than 75 %.
 """
 

@@ -83,6 +83,8 @@ def _looked_up(address: Address, place: Path, progress: Progress) -> int:
                 return _used(place, files)
             _Fetching(remotes, place, progress).all(address, files)
             files = remotes.files()  # what changed meanwhile may be half of the one and half of the other
+    with suppress(NotWholeError):
+        return _used(place, files)
     raise DataError(f"{address}: changes all the time ({why}). Wait until whoever writes there is done", STORAGE)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,7 +100,9 @@ class Truth:
         voids = {VOID: VOID} if VOID not in dict(pairs) else {}
         self._codes = MaskCodes(card.classes, tuple(sorted({**dict(pairs), **voids}.items())))
         found = Template.of(Path(), given, MASK_ENDINGS).found()
-        self._files = {id_.rpartition("/")[2]: path for id_, path in found.items()} | dict(found)
+        names = Counter(id_.rpartition("/")[2] for id_ in found)
+        short = {id_.rpartition("/")[2]: path for id_, path in found.items()}
+        self._files = {name: path for name, path in short.items() if names[name] == 1} | dict(found)
 
     def of(self, name: str, size: tuple[int, int]) -> Uint8:
         """(H, W), class or VOID. Raises DataError for an image without mask, or one of another size."""
