@@ -3,7 +3,7 @@
     SWEEP        a name, a uid or a folder: its best finished trial, of --dataset and --model where they are given
     SWEEP:TRIAL  any trial of it that has a checkpoint
     run:ID       a run of MLflow
-    FILE         a best.pt, or the folder of a trial that holds one
+    FILE         a best.pt, an exported model.safetensors, or the folder that holds one
 
 Sweeps in the storage of this machine are looked up in their journals, which needs no MLflow; all others in MLflow.
 """
@@ -23,7 +23,7 @@ from segsweep.orchestrator.tracking.records import sweep_uid
 from segsweep.orchestrator.tracking.store import resolve_uri
 from segsweep.trainables.catalog import did_you_mean
 from segsweep.trainables.config import Objective
-from segsweep.trainables.places import BEST
+from segsweep.trainables.places import BEST, WEIGHTS
 from segsweep.trainables.weights.sources import TRIAL, checkpoint_of_trial
 
 
@@ -57,8 +57,8 @@ def find(run: str, where: Where, *, dataset: str | None = None, model: str | Non
     """The trial that RUN means. Raises InputError: a name that is unknown or ambiguous, no finished trial, no file."""
     if run.startswith("run:"):
         found = _of_run(run.removeprefix("run:"), where)
-    elif (path := Path(run).expanduser()).suffix == Path(BEST).suffix or (path / BEST).is_file():
-        found = Trained(path / BEST if path.is_dir() else path)
+    elif (file := _file(Path(run).expanduser())) is not None:
+        found = Trained(file)
     elif (named := TRIAL.fullmatch(run)) and not _journal(run, where.storage):
         trials = _trials(named[1], where)[0]
         found = _numbered(trials, named[2], run)
@@ -69,6 +69,13 @@ def find(run: str, where: Where, *, dataset: str | None = None, model: str | Non
     if not found.checkpoint.is_file():
         raise InputError(Mistake(f"RUN {run}", _gone(found)))
     return found
+
+
+def _file(path: Path) -> Path | None:
+    """The checkpoint that is named as a file, or by its folder."""
+    if path.suffix in {Path(name).suffix for name in (BEST, WEIGHTS)}:
+        return path
+    return next((path / name for name in (BEST, WEIGHTS) if (path / name).is_file()), None)
 
 
 def _gone(found: Trained) -> str:

@@ -15,8 +15,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from segsweep.orchestrator.board.formats import as_csv, as_json, as_markdown, as_table
-from segsweep.orchestrator.board.leaderboard import best_trial, read_board
+from segsweep.orchestrator.board.leaderboard import read_board
 from segsweep.orchestrator.board.rows import Board, make_board
+from segsweep.orchestrator.board.winner import winner
 from segsweep.orchestrator.checking.reproduction import as_yaml, single_point
 from segsweep.orchestrator.checking.validation import check
 from segsweep.orchestrator.cli import cli
@@ -417,7 +418,7 @@ def test_best_as_json_has_run_and_search_space(segsweep: Callable[..., Result], 
         "linknet/resnet18",
         0.65,
     )  # at its own best epoch
-    assert found["run_id"] == best_trial(store, dataset="day")[0].run_id
+    assert found["run_id"] == winner(store, dataset="day")[0].run_id
     assert found["search_space"]["trials"] == 1
 
 
@@ -447,7 +448,7 @@ def test_a_name_that_two_sweeps_have_is_refused_with_their_uids(twins: str) -> N
         assert f" by {sweep.user} on {sweep.host})" in mistake.message
     assert "on adas-node" in mistake.message
     with pytest.raises(InputError, match="2 sweeps have this name"):
-        best_trial(twins, dataset="day", sweep="demo-1")
+        winner(twins, dataset="day", sweep="demo-1")
 
 
 def test_a_uid_names_one_of_them(twins: str) -> None:
@@ -455,7 +456,7 @@ def test_a_uid_names_one_of_them(twins: str) -> None:
     for sweep in Reader(twins).sweeps():
         board = read_board(twins, sweep=sweep.uid)
         values[sweep.host] = (board.lines[0].scores["day"].value, board.lines[0].scores["day"].trials)
-        assert best_trial(twins, dataset="day", sweep=sweep.uid)[0].sweep_uid == sweep.uid
+        assert winner(twins, dataset="day", sweep=sweep.uid)[0].sweep_uid == sweep.uid
         assert board.warnings == ()
     assert values == {"adas-node": (0.5, 1), "bobs-node": (0.7, 1)}
 

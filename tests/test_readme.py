@@ -21,6 +21,7 @@ PAGES = (
     "docs/team.md",
     "docs/security.md",
     "docs/clusters.md",
+    "docs/export.md",
 )
 TEXT = {page: (ROOT / page).read_text() for page in PAGES}
 

@@ -13,6 +13,7 @@ CACHE_LIMIT_VARIABLE = "SEGSWEEP_CACHE_GIB"
 
 LAST, PREVIOUS, BEST = "last.pt", "last.prev.pt", "best.pt"
 CONFUSIONS, TEST_CONFUSIONS = "confusions.npz", "test_confusions.npz"
+WEIGHTS, CONFIG = "model.safetensors", "config.json"  # of an exported network, see prediction/portable.py
 
 
 def data_folder() -> Path | Address:

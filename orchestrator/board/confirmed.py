@@ -40,6 +40,12 @@ class Confirmed:
     searched: float  # what the search said of the trial, on val, by one seed
     fresh: float  # the same by the fresh seeds
 
+    @property
+    def summary(self) -> dict[str, str]:
+        """In words, for who reads of this row alone."""
+        interval = f", 95 % interval {self.low:.4f} to {self.high:.4f}" if self.low is not None else ""
+        return {"confirmed": f"{self.metric} {self.value:.4f}, mean of {self.seeds} fresh seeds{interval}"}
+
 
 @dataclass(frozen=True)
 class Tie:

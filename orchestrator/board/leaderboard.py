@@ -90,14 +90,6 @@ class Candidate(Protocol):
 C = TypeVar("C", bound=Candidate)
 
 
-def best_trial(
-    uri: str, *, dataset: str | None, model: str | None = None, sweep: str | None = None, metric: str | None = None
-) -> tuple[TrialRow, str]:
-    """The best finished trial on a dataset, and the metric that says so. Raises InputError."""
-    rows, metric = read_trials(uri, sweep=sweep, metric=metric)
-    return best_finished(rows, metric, dataset=dataset, model=model), metric
-
-
 def best_finished(trials: Sequence[C], metric: str, *, dataset: str | None = None, model: str | None = None) -> C:
     """The best of those on one dataset and perhaps of one model. Raises InputError.
 

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-RUN = """RUN is a SWEEP (name, uid or folder: its best finished trial), SWEEP:TRIAL, run:ID of MLflow, or a best.pt."""
+RUN = """RUN is a SWEEP (name, uid or folder: its best finished trial), SWEEP:TRIAL, run:ID of MLflow, a best.pt, or
+what `segsweep export` wrote."""
 
 
 def of_run(command: F) -> F:

@@ -19,6 +19,8 @@ def command(
 ) -> None:
     """Print the best finished trial, of SWEEP or of all sweeps, as a search space that runs just this configuration.
 
+    Of a sweep that was confirmed it is the trial whose configuration fresh seeds found best.
+
     \b
     segsweep best --dataset camvid > best.yaml
     segsweep launch best.yaml
@@ -26,13 +28,13 @@ def command(
     import json
     from pathlib import Path
 
-    from segsweep.orchestrator.board.leaderboard import best_trial
+    from segsweep.orchestrator.board.winner import winner
     from segsweep.orchestrator.checking.reproduction import as_yaml, single_point
     from segsweep.orchestrator.errors import InputError, Mistake
     from segsweep.orchestrator.tracking.store import resolve_uri
 
     uri = resolve_uri(uri, Path.cwd())
-    row, metric = best_trial(uri, dataset=dataset, model=model, sweep=sweep, metric=metric)
+    row, metric, confirmed = winner(uri, dataset=dataset, model=model, sweep=sweep, metric=metric)
     if row.config is None:
         raise InputError(Mistake(f"MLflow run {row.run_id}", "another version of segsweep wrote its configuration"))
     facts = {
@@ -42,6 +44,7 @@ def command(
         "dataset": row.dataset,
         "model": row.model,
         metric: row.value,
+        **(confirmed.summary if confirmed else {}),
         "epoch": row.best_epoch,
         "evaluation": row.evaluation or None,
         "run_id": row.run_id,

@@ -31,8 +31,8 @@ PACKAGES = (
 def provenance(capacity: Capacity) -> dict[str, JsonValue]:
     """Facts about this process and machine; no passwords, no environment variables."""
     return {
-        "version": _version("segsweep"),
-        "versions": {name: found for name in PACKAGES if (found := _version(name))},
+        "version": installed("segsweep"),
+        "versions": {name: found for name in PACKAGES if (found := installed(name))},
         "python": platform.python_version(),
         "git_commit": git_commit(Path.cwd()),
         "host": socket.gethostname(),
@@ -59,7 +59,8 @@ def _git(folder: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-def _version(package: str) -> str:
+def installed(package: str) -> str:
+    """Its version; "" if it is not there."""
     try:
         return version(package)
     except PackageNotFoundError:

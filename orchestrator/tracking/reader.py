@@ -142,6 +142,10 @@ class Reader:
                 found.setdefault(run.tags.get(UID, ""), []).append(run.run_id)
         return {uid: sorted(runs) for uid, runs in found.items()}
 
+    def provenance(self, sweep_uid: str) -> Mapping[str, str]:
+        """Versions, commit, command and hardware of a sweep, by dotted path; {} for one that is not here."""
+        return next((run.params for run in self._store.search(Query({KIND: "sweep", UID: sweep_uid}))), {})
+
     def runs(self, sweep_uid: str, ended_since_ms: int | None = None) -> list[StoredRun]:
         """Those of a sweep's trials; see Query."""
         found = self._store.search(Query({UID: sweep_uid}, ended_since_ms))

@@ -1,4 +1,4 @@
-"""A trial's network as it was scored, out of its best.pt, with all that using it needs to know."""
+"""A trial's network as it was scored, out of its best.pt or its export, with all that using it needs to know."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from segsweep.trainables.components import DataError, DatasetCard, Family, Task
 from segsweep.trainables.config import TrialConfig
 from segsweep.trainables.data.normalization import Normalization
 from segsweep.trainables.datasets._palette import palette
+from segsweep.trainables.prediction import portable
 from segsweep.trainables.training.arithmetic import Arithmetic, arithmetic
 from segsweep.trainables.training.checkpoint import Best, CheckpointError, load
 from segsweep.trainables.training.experiment import chosen
@@ -44,10 +45,12 @@ class TrainedModel:
 def load_trained(path: Path, device: torch.device) -> TrainedModel:
     """Builds the network and fills it. Looks for no pretrained weights, and at no dataset's files.
 
+    path: of a best.pt, or of a model.safetensors with its config.json beside it.
+
     Raises FileNotFoundError; CheckpointError for a file that is damaged, is no best.pt or is one of another version;
     and the catalogue's errors for components that are not installed here.
     """
-    best = cast(Best, load(path))
+    best, card = portable.load(path) if path.suffix == ".safetensors" else (cast(Best, load(path)), None)
     try:
         config, classes = TrialConfig.model_validate_json(best["config"]), tuple(best["classes"])
         state, normalization = best["model"], remembered(best).normalization
@@ -66,7 +69,7 @@ def load_trained(path: Path, device: torch.device) -> TrainedModel:
     computed = arithmetic(_runnable(config, device), family, device)
     network = network.to(device).eval().requires_grad_(False)
     computed.settle(network)
-    card = _card(config, classes)
+    card = card or _card(config, classes)
     rest = family, device, best["epoch"], best["metrics"], best["weights"]
     return TrainedModel(config, card, network, normalization, computed, *rest)
 

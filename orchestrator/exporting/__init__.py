@@ -1,0 +1,1 @@
+"""What `segsweep export` is asked for and makes, and where a trial came from."""
