@@ -296,6 +296,18 @@ def test_the_matrices_of_the_best_epoch_are_an_artifact_of_the_trial(recorder: R
     assert runs["001"].data.tags["segsweep.confusions"].endswith("001/confusions.npz")
 
 
+def test_the_matrices_of_a_sweep_that_came_from_another_machine_are_found_in_its_folder(recorder: Recorder) -> None:
+    recorder.create()
+    recorder.start("001")
+    leave_confusions(recorder, "001", 1)
+    recorder.epochs("001", [0.6])
+    recorder.end("001")
+    moved = recorder.folder.rename(recorder.folder.with_name("moved"))
+    sync(moved)
+    run_id = runs_of(recorder.uri)["001"].info.run_id
+    assert (moved.parents[1] / "mlruns/segsweep" / run_id / "artifacts/confusions.npz").exists()
+
+
 def test_a_damaged_file_of_matrices_holds_nothing_back(recorder: Recorder, caplog: pytest.LogCaptureFixture) -> None:
     recorder.create()
     recorder.start("001")

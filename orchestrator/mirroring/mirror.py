@@ -22,6 +22,7 @@ from segsweep.trainables.components import DataError
 logger = logging.getLogger(__name__)
 
 LOOKS_EVERY_S = 2.0
+REST = 50  # pauses this many times as long as looking computed: the sweep's own thread needs the interpreter
 BACK_OFF_S = (2.0, 5.0, 10.0, 20.0)
 ENDING_S = 120.0  # how long the end of a sweep waits for its last files
 
@@ -72,6 +73,7 @@ class Mirror(NoMirror):
         failures = 0
         while not self._ended.is_set():
             last_round = self._closing.is_set()  # asked before sending: what was written before close is sent
+            began = time.thread_time()
             try:
                 self._lease.renew()
                 self._uploads.send()
@@ -84,11 +86,14 @@ class Mirror(NoMirror):
                 logger.debug("sending failed", exc_info=True)
             if (last_round and not failures) or time.monotonic() >= self._deadline:
                 return
-            pause_s = BACK_OFF_S[min(failures, len(BACK_OFF_S)) - 1] if failures else LOOKS_EVERY_S
-            if last_round:
-                self._ended.wait(min(pause_s, 1.0))
-            else:
-                self._closing.wait(pause_s)
+            self._pause(failures, last_round, time.thread_time() - began)
+
+    def _pause(self, failures: int, closing: bool, cpu_s: float) -> None:
+        pause_s = BACK_OFF_S[min(failures, len(BACK_OFF_S)) - 1] if failures else max(LOOKS_EVERY_S, REST * cpu_s)
+        if closing:  # the event is set and would not wait any more
+            self._ended.wait(min(pause_s, 1.0))
+        else:
+            self._closing.wait(pause_s)
 
     def _renew(self) -> None:
         while not self._ended.wait(RENEWED_EVERY_S):
