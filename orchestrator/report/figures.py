@@ -1,0 +1,83 @@
+"""How all plots look, in plotly's notation: one palette, names as text, colours of text and grid left to the page."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+from segsweep.orchestrator.report.contents import Legend
+
+Axis: TypeAlias = dict[str, Any]
+Trace: TypeAlias = dict[str, Any]
+
+# Okabe and Ito 2008, told apart by the colour-blind; without black and yellow, which vanish on dark or white pages
+PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C8C8C")
+MARKS = {"circle": "●", "square": "■", "diamond": "◆", "triangle-up": "▲", "cross": "✚", "star": "★", "hexagon": "⬢"}
+SYMBOLS = tuple(MARKS)
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
+NEUTRAL = "#8C8C8C"
+SCALE = "Cividis"  # of heat maps: even in lightness, and for the colour-blind
+HEIGHT = 380  # px
+ROW = 26  # px of a line of a plot with names at its left
+LONG = 18  # letters of a name that is broken after its slash
+
+
+def literal(name: str) -> str:
+    """A name as plotly shows it: it reads a little HTML in its texts."""
+    return html.escape(name, quote=False)
+
+
+def broken(name: str) -> str:
+    """The same at an axis, on two lines where it is long."""
+    head, slash, tail = name.partition("/")
+    return f"{literal(head)}/<br>{literal(tail)}" if slash and len(name) > LONG else literal(name)
+
+
+def rounded(values: Sequence[float | None]) -> list[float | None]:
+    """Short in the page: 5 significant digits; JSON has no infinity."""
+    return [None if value is None or not math.isfinite(value) else float(f"{value:.5g}") for value in values]
+
+
+def style_of(name: str, names: Sequence[str]) -> tuple[str, str, str]:
+    """Colour, symbol and dash of one of `names`: no two alike among the first 35, whatever the colours look like."""
+    place = names.index(name)
+    turn = place // len(PALETTE)
+    return PALETTE[place % len(PALETTE)], SYMBOLS[(place + turn) % len(SYMBOLS)], DASHES[turn % len(DASHES)]
+
+
+def key(names: Sequence[str]) -> Legend:
+    """The legend of several plots that show these names."""
+    styles = (style_of(name, names) for name in names)
+    return Legend(tuple((name, color, MARKS[symbol]) for name, (color, symbol, _) in zip(names, styles, strict=True)))
+
+
+def axis(title: str, **more: Any) -> Axis:
+    return {"title": {"text": literal(title), "standoff": 8}, "automargin": True, "zeroline": False, **more}
+
+
+def log_axis(title: str) -> Axis:
+    return axis(title, type="log", exponentformat="power", dtick=1)
+
+
+def layout(x: Axis, y: Axis, *, height: int = HEIGHT, legend: bool = True, **more: Any) -> dict[str, Any]:
+    return {
+        "xaxis": x,
+        "yaxis": y,
+        "height": height,
+        "showlegend": legend,
+        "legend": {"orientation": "h", "traceorder": "normal", "yanchor": "bottom", "y": 1.02, "x": 0},
+        "margin": {"l": 8, "r": 16, "t": 16, "b": 8},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"family": "system-ui, sans-serif", "size": 13},
+        "hovermode": "closest",
+        "dragmode": False,  # a finger that scrolls the page does not zoom
+        **more,
+    }
+
+
+def tall(rows: int) -> int:
+    """Height of a plot with so many lines of names."""
+    return 90 + ROW * rows

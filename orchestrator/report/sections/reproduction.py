@@ -1,0 +1,68 @@
+"""Where it ran, and what to type to get it again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+from segsweep.orchestrator.checking.reproduction import as_yaml, search_space, single_point
+from segsweep.orchestrator.report.contents import Block, Code, Section, Table, Text
+from segsweep.orchestrator.report.data import ReportData
+from segsweep.orchestrator.report.words import number
+
+NAMES = {
+    "git_commit": "git commit of the working folder",
+    "cpu": "CPU",
+    "cpus": "CPUs",
+    "gpus": "GPUs",
+    "memory_gib": "memory (GiB)",
+}
+
+
+def section(data: ReportData) -> Section:
+    blocks: list[Block] = [
+        Text(f"The whole sweep, by segsweep {data.created.provenance.get('version', data.version)} with sweep.yaml:"),
+        Code(f"segsweep launch sweep.yaml\n{_confirm(data)}segsweep report"),
+        Code(_whole(data), "sweep.yaml, with all extensions"),
+        *_winners(data),
+        Table(("where it ran", ""), tuple(_facts(data.created.provenance)), names=2),
+        Table(("trained on", "trials"), tuple(_devices(data)), names=1),
+    ]
+    return Section("reproduction", "Environment and how to reproduce", blocks)
+
+
+def _confirm(data: ReportData) -> str:
+    return "" if data.spec.confirm or not data.board.confirmed.rows else "segsweep confirm\n"
+
+
+def _whole(data: ReportData) -> str:
+    return as_yaml(search_space(data.spec), [f"{data.sweep}, as it was run"])
+
+
+def _winners(data: ReportData) -> Iterator[Block]:
+    for dataset in data.datasets:
+        for trial in data.winners(dataset)[:1]:
+            facts = [
+                f"{data.sweep}, trial {trial.id}, {data.metric} {number(trial.best)} after epoch {trial.best_epoch}"
+            ]
+            again = f"`segsweep reproduce {data.sweep}:{trial.id}` prints it, too"
+            summary = f"The best configuration on {dataset} alone ({trial.cell.model}), for `segsweep launch`; {again}"
+            yield Code(as_yaml(single_point(trial.config), facts), summary)
+
+
+def _facts(provenance: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+    for name, value in provenance.items():
+        if isinstance(value, Mapping):
+            yield from ((str(package), str(version)) for package, version in value.items())
+        elif value not in (None, ""):
+            yield NAMES.get(name, name.replace("_", " ")), str(value)
+
+
+def _devices(data: ReportData) -> Iterator[tuple[str, str]]:
+    places = Counter(
+        f"{trial.facts.get('host', '?')}, {trial.facts.get('device', '?')}, torch {trial.facts.get('torch', '?')}"
+        for trial in data.trials
+        if trial.facts
+    )
+    for place, count in sorted(places.items()):
+        yield place, str(count)
