@@ -115,7 +115,7 @@ def first_that_works(path: Path, attempts: Mapping[str, Callable[[], Exported]])
 def _operator(error: BaseException) -> str:
     """The operator that an exporter failed at, where its message may not say so."""
     frames = traceback.extract_tb(error.__traceback__)
-    names = [frame.name for frame in frames if "torch/onnx/symbolic_opset" in frame.filename]
+    names = [frame.name for frame in frames if "symbolic_opset" in frame.filename]
     return f"operator {names[0]}: " if names else ""
 
 
