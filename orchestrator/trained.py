@@ -55,19 +55,25 @@ class Where(NamedTuple):
 
 def find(run: str, where: Where, *, dataset: str | None = None, model: str | None = None) -> Trained:
     """The trial that RUN means. Raises InputError: a name that is unknown or ambiguous, no finished trial, no file."""
+    found = named(run, where, dataset=dataset, model=model)
+    if not found.checkpoint.is_file():
+        raise InputError(Mistake(f"RUN {run}", _gone(found)))
+    return found
+
+
+def named(run: str, where: Where, *, dataset: str | None = None, model: str | None = None) -> Trained:
+    """The same, whether its checkpoint is here or not."""
     if run.startswith("run:"):
         found = _of_run(run.removeprefix("run:"), where)
     elif (file := _file(Path(run).expanduser())) is not None:
         found = Trained(file)
-    elif (named := TRIAL.fullmatch(run)) and not _journal(run, where.storage):
-        trials = _trials(named[1], where)[0]
-        found = _numbered(trials, named[2], run)
+    elif (numbered := TRIAL.fullmatch(run)) and not _journal(run, where.storage):
+        trials = _trials(numbered[1], where)[0]
+        found = _numbered(trials, numbered[2], run)
     else:
         trials, metric = _trials(run, where)
         searched = [trial for trial in trials if not trial.confirms]
         found = best_finished(searched, metric, dataset=dataset, model=model)
-    if not found.checkpoint.is_file():
-        raise InputError(Mistake(f"RUN {run}", _gone(found)))
     return found
 
 

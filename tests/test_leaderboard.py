@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 
 from segsweep.orchestrator.board.formats import as_csv, as_json, as_markdown, as_table
 from segsweep.orchestrator.board.leaderboard import read_board
-from segsweep.orchestrator.board.rows import Board, make_board
+from segsweep.orchestrator.board.rows import Board, apart, make_board, named_apart
 from segsweep.orchestrator.board.winner import winner
 from segsweep.orchestrator.checking.reproduction import as_yaml, single_point
 from segsweep.orchestrator.checking.validation import check
@@ -116,6 +116,7 @@ def test_lines_without_a_cell_come_last_whatever_the_rest_says() -> None:
     ("sort", "order"),
     [
         ("camvid", ["fpn/resnet18", "unet/resnet18", "segformer/b0"]),
+        ("rank", ["segformer/b0", "unet/resnet18", "fpn/resnet18"]),  # 3 and 1, 2 and 2, 1 and none
         ("model", ["fpn/resnet18", "segformer/b0", "unet/resnet18"]),
         ("params", ["segformer/b0", "fpn/resnet18", "unet/resnet18"]),
         ("cost", ["fpn/resnet18", "unet/resnet18", "segformer/b0"]),
@@ -184,8 +185,8 @@ def test_a_leader_is_bold_only_where_there_are_colors() -> None:
 
 def test_markdown_has_a_row_a_model_and_escapes_what_would_break_it() -> None:
     lines = as_markdown(make_board([*ROWS, row("a|b", "camvid", 0.1)], "val_miou")).splitlines()
-    assert lines[0] == "| model | camvid | streets | mean | params | CPU time |"
-    assert lines[1] == "| --- | ---: | ---: | ---: | ---: | ---: |"
+    assert lines[0] == "| model | camvid | streets | mean | rank | params | CPU time |"
+    assert lines[1] == "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"
     assert any(line.startswith("| a\\|b | 0.1000 1/1/0 | - |") for line in lines)
 
 
@@ -365,7 +366,7 @@ def test_leaderboard_prints_a_table_that_fits(segsweep: Callable[..., Result]) -
     assert max(map(len, lines)) <= 80
 
 
-@pytest.mark.parametrize("form", ["table", "markdown", "csv", "json"])
+@pytest.mark.parametrize("form", ["table", "markdown", "csv", "json", "html"])
 def test_every_format_is_printed(segsweep: Callable[..., Result], form: str) -> None:
     result = segsweep("leaderboard", "--format", form, "--sort", "params", "--metric", "val_dice", "--dataset", "day")
     assert result.exit_code == 0, result.output
@@ -477,15 +478,15 @@ def scored_by(evaluation: Evaluation, sweep: str) -> TrialRow:
     return row("unet", "day", 0.5, sweep=sweep, setup=Setup("val_miou", str(evaluation), 2))
 
 
-def test_trials_that_were_scored_differently_are_pointed_out_and_named() -> None:
+def test_trials_that_were_scored_differently_share_no_column_and_no_rank() -> None:
     rows = [scored_by(Evaluation(), "plain-1"), scored_by(Evaluation(flip=True, scales=(0.5, 1)), "tta-1")]
-    board = make_board([*rows, row("unet", "night", 0.4)], "val_miou")
-    expected = "'day' was scored in different ways (whole in plain-1; whole, flip, scales 0.5 1 in tta-1): "
-    assert [warning.startswith(expected) for warning in board.warnings] == [True]
-    assert (
-        json.loads(as_json(make_board(rows[1:], "val_miou")))["cells"][0]["evaluation"] == "whole, flip, scales 0.5 1"
-    )
+    rows = [*rows, row("unet", "night", 0.4)]
+    board = make_board(named_apart(rows, apart(rows, [])), "val_miou")
+    assert board.datasets == ("day (whole)", "day (whole, flip, scales 0.5 1)", "night")
+    assert [score.rank for score in board.lines[0].scores.values()] == [1, 1, 1]
+    assert json.loads(as_json(board))["cells"][1]["evaluation"] == "whole, flip, scales 0.5 1"
     assert "evaluation" in as_csv(board).splitlines()[0].split(",")
+    assert named_apart(rows[1:], apart(rows[1:], [])) == rows[1:]
 
 
 def trained_for(epochs: int, sweep: str, status: str = "finished") -> TrialRow:

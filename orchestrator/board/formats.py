@@ -9,28 +9,20 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from segsweep.orchestrator.board import tables
+from segsweep.orchestrator.board.columns import PADDING, Column, columns_of
 from segsweep.orchestrator.board.confirmed import Confirmations, Confirmed, Tie
-from segsweep.orchestrator.board.rows import Board, Line, Score
-from segsweep.orchestrator.durations import duration
+from segsweep.orchestrator.board.external import external_tables
+from segsweep.orchestrator.board.rows import Board, Score
+from segsweep.orchestrator.board.tables import markdown_row
 from segsweep.trainables.metric_names import metric_named
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-PADDING = 2  # between two columns
 NARROWEST = 60
-
-
-class Column(NamedTuple):
-    header: str
-    cells: list[str]  # one a line of the board
-    bold: tuple[bool, ...] = ()
-
-    @property
-    def width(self) -> int:
-        return max(map(len, [self.header, *self.cells])) + PADDING
 
 
 def as_table(board: Board, width: int | None = None, color: bool | None = None) -> str:
@@ -44,7 +36,7 @@ def as_table(board: Board, width: int | None = None, color: bool | None = None) 
     color = sys.stdout.isatty() if color is None else color
     out = io.StringIO()
     console = Console(file=out, width=width, force_terminal=color, color_system="standard" if color else None)
-    model, *columns = _columns(board)
+    model, *columns = columns_of(board)
     first = min(model.width, width // 2)  # a longer name is folded
     for block in _blocks(first, columns, width):
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, PADDING - 1, 0, 0))
@@ -64,6 +56,9 @@ def as_table(board: Board, width: int | None = None, color: bool | None = None) 
         console.print(_confirmed_table(board))
         for line in confirmed_notes(board.confirmed):
             console.print(line, style="dim")
+    if board.external:
+        console.print()
+        console.print(tables.as_text(external_tables(board.external, board.metric)), markup=False, highlight=False)
     for warning in board.warnings:
         console.print(Text(f"warning: {warning}"), style="yellow")
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
@@ -146,20 +141,29 @@ def legend(board: Board) -> str:
 
 
 def as_markdown(board: Board) -> str:
-    columns = _columns(board)
+    columns = columns_of(board)
     rows = [[c.header for c in columns], ["---", *["---:"] * (len(columns) - 1)]]
     rows += [[c.cells[i] for c in columns] for i in range(len(board.lines))]
-    table = "\n".join(map(_markdown_row, rows))
+    table = "\n".join(map(markdown_row, rows))
     notes = [legend(board).replace("*", chr(92) + "*"), *(f"Warning: {warning}" for warning in board.warnings)]
     if board.confirmed.rows:
         headers, *confirmed = confirmed_cells(board)
-        notes += ["\n".join(map(_markdown_row, [headers, ["---"] * len(headers), *confirmed]))]
+        notes += ["\n".join(map(markdown_row, [headers, ["---"] * len(headers), *confirmed]))]
         notes += confirmed_notes(board.confirmed)
-    return "\n\n".join([table, *notes])
+    others = [tables.as_markdown(external_tables(board.external, board.metric))] if board.external else []
+    return "\n\n".join([table, *notes, *others])
 
 
-def _markdown_row(cells: list[str]) -> str:
-    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+def as_html(board: Board) -> str:
+    columns = columns_of(board)
+    rows = tuple(tuple(column.cells[i] for column in columns) for i in range(len(board.lines)))
+    warnings = (f"Warning: {warning}" for warning in board.warnings)
+    found = [tables.Table("Leaderboard", tuple(c.header for c in columns), rows, (legend(board), *warnings))]
+    if board.confirmed.rows:
+        headers, *cells = confirmed_cells(board)
+        notes = tuple(confirmed_notes(board.confirmed))
+        found.append(tables.Table("Confirmed by fresh seeds", tuple(headers), tuple(map(tuple, cells)), notes))
+    return tables.as_html([*found, *external_tables(board.external, board.metric)])
 
 
 def as_csv(board: Board) -> str:
@@ -184,6 +188,7 @@ def as_json(board: Board) -> str:
 FORMATS: dict[str, Callable[[Board], str]] = {
     "table": as_table,
     "markdown": as_markdown,
+    "html": as_html,
     "csv": as_csv,
     "json": as_json,
 }
@@ -203,6 +208,7 @@ def _records(board: Board) -> Iterator[dict[str, Any]]:
                 "confirmed_low": confirmed.low if confirmed else None,
                 "confirmed_high": confirmed.high if confirmed else None,
                 "seeds": confirmed.seeds if confirmed else None,
+                "rank": score.rank,
                 "trials": score.trials,
                 "finished": score.finished,
                 "stopped": score.stopped,
@@ -212,6 +218,9 @@ def _records(board: Board) -> Iterator[dict[str, Any]]:
                 "encoder": line.encoder,
                 "params_m": line.params_m,
                 "gmacs": line.gmacs,
+                "latency_ms": line.latency_ms,
+                "peak_memory_gib": line.peak_memory_gib,
+                "licence": line.licence or None,
                 "gpu_s": score.gpu_s,
                 "cpu_s": score.cpu_s,
                 "sweep": best.sweep if best else None,
@@ -221,53 +230,7 @@ def _records(board: Board) -> Iterator[dict[str, Any]]:
                 "evaluation": best.evaluation if best else None,
                 "run_id": best.run_id if best else None,
                 "checkpoint": best.checkpoint if best else None,
+                "external": False,
             }
-
-
-def _columns(board: Board) -> list[Column]:
-    """Model, then the datasets, then what it takes."""
-    lines = board.lines
-    columns = [Column("model", [line.model for line in lines])]
-    for dataset in board.datasets:
-        scores = [line.scores.get(dataset, Score(None)) for line in lines]
-        texts = list(_score_texts(scores, counts=len(board.datasets) > 1))
-        columns.append(Column(dataset, texts, tuple(s.leads for s in scores)))
-    columns += _counts(board) if len(board.datasets) == 1 else [_means(board)]
-    columns.append(Column("params", ["-" if x.params_m is None else f"{x.params_m:.1f}M" for x in lines]))
-    return [*columns, *_times(board)]
-
-
-def _score_texts(scores: list[Score], counts: bool) -> Iterator[str]:
-    """Values and counts aligned below each other; where there is no value, why."""
-    told = [f"{score.trials}/{score.finished}/{score.failed}" for score in scores]
-    width = max(map(len, told)) if counts else 0
-    for score, text in zip(scores, told, strict=True):
-        if score.value is not None:
-            yield f"{'*' * score.leads}{score.value:.4f}" + f" {text:>{width}}" * counts
-        else:
-            yield _why_empty(score)
-
-
-def _why_empty(score: Score) -> str:
-    parts = {"finished": score.finished, "failed": score.failed, "infeasible": score.infeasible}
-    parts |= {"stopped": score.stopped, "unfinished": score.open}
-    why = ", ".join(f"{count} {name}" for name, count in parts.items() if count)
-    return f"- ({why})" if why else "-"
-
-
-def _counts(board: Board) -> list[Column]:
-    scores = [line.scores[board.datasets[0]] for line in board.lines]
-    names = ["trials", "finished", "stopped", "failed", *(["infeasible"] if any(s.infeasible for s in scores) else [])]
-    return [Column(name, [str(getattr(s, name)) for s in scores]) for name in names]
-
-
-def _means(board: Board) -> Column:
-    means = [line.mean(board.datasets) for line in board.lines]
-    return Column("mean", ["-" if mean is None else f"{mean:.4f}" for mean in means])
-
-
-def _times(board: Board) -> list[Column]:
-    """Busy time of the devices, over all of a model's trials."""
-    kinds: dict[str, Callable[[Line], float]] = {"GPU time": lambda x: x.gpu_s, "CPU time": lambda x: x.cpu_s}
-    used = {name: cost for name, cost in kinds.items() if any(cost(line) for line in board.lines)}
-    return [Column(name, [duration(cost(line)) for line in board.lines]) for name, cost in used.items()]
+    for row in board.external:
+        yield {"model": row.model, "dataset": row.dataset, board.metric: row.value, "external": True}

@@ -177,7 +177,9 @@ class Index:
             return Confirmations()
         values = {(trial.sweep_uid, trial.trial_id): trial.value for trial in trials}
         of = [(repeat, values.get((repeat.sweep_uid, repeat.confirms), "")) for repeat in repeats]
-        question = hash_of(repr([metric, *((one.run_id, one.status, one.value, one.test, v) for one, v in of)]))
+        question = hash_of(
+            repr([metric, *((one.run_id, one.dataset, one.status, one.value, one.test, v) for one, v in of)])
+        )
         found = self._database.execute(
             "SELECT answer FROM answers WHERE run_id = '' AND question = ?", [question]
         ).fetchone()

@@ -5,12 +5,16 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol, TypeVar
 
+from segsweep.orchestrator.board.columns import FURTHER
+from segsweep.orchestrator.board.conditions import Condition, chosen
+from segsweep.orchestrator.board.external import read_external
 from segsweep.orchestrator.board.formats import as_table
 from segsweep.orchestrator.board.index import Index
-from segsweep.orchestrator.board.rows import SORTS, Board, make_board
+from segsweep.orchestrator.board.rows import SORTS, Board, apart, make_board, named_apart
 from segsweep.orchestrator.durations import duration
 from segsweep.orchestrator.errors import InputError, Mistake
 from segsweep.orchestrator.tracking.reader import SweepRow, TrialRow
@@ -27,21 +31,50 @@ def board_text(uri: str, sweep: str) -> str:
     return as_table(read_board(uri, sweep=sweep))
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What a board is to be about. None: all; of `metric`: the sweeps' objective."""
+
+    sweep: str | None = None  # name or uid
+    dataset: str | None = None
+    metric: str | None = None
+    sort: str = "value"
+    where: tuple[str, ...] = ()  # conditions on parameters
+    columns: tuple[str, ...] = ()
+    external: Path | None = None  # results of others, a CSV
+
+
 def read_board(
     uri: str, *, sweep: str | None = None, dataset: str | None = None, metric: str | None = None, sort: str = "value"
 ) -> Board:
     """Raises InputError: the store does not answer or is empty, or a name is not known in it."""
-    index = Index(uri)
+    return board_of(Index(uri), Asked(sweep, dataset, metric, sort))
+
+
+def board_of(index: Index, asked: Asked) -> Board:
+    """Raises InputError as `read_board`, or for a condition or column that is none."""
+    sweep, dataset, metric, sort = asked.sweep, asked.dataset, asked.metric, asked.sort
+    for column in asked.columns:
+        _known("--columns", column, FURTHER)
+    conditions = [Condition.parse(text) for text in asked.where]
     rows, metric = _trials(index, sweep=sweep, metric=metric)
-    datasets = {row.dataset for row in rows}
-    _known("--dataset", dataset, datasets)
-    _known("--sort", sort, {*SORTS, *datasets})
+    rows = chosen(rows, conditions)
+    _known("--dataset", dataset, {row.dataset for row in rows})
     rows = [row for row in rows if dataset in (None, row.dataset)]
     repeats = index.trials(metric=metric, kind="confirm", dataset=dataset)
+    here = sorted({row.dataset for row in rows})
+    names = apart(rows, repeats)
+    rows, repeats = named_apart(rows, names), named_apart(repeats, names)
+    _known("--sort", sort, {*SORTS, *(row.dataset for row in rows)})
     board = make_board(rows, metric, sort)
-    warnings = [*_age(index), *board.warnings]
-    confirmed = index.confirmations(rows, repeats, metric)
-    return replace(board, confirmed=confirmed, warnings=tuple(warnings), read_s=index.read_s)
+    return replace(
+        board,
+        columns=asked.columns,
+        external=read_external(asked.external, metric, here) if asked.external else (),
+        confirmed=index.confirmations(rows, repeats, metric),
+        warnings=(*_age(index), *board.warnings),
+        read_s=index.read_s,
+    )
 
 
 def _age(index: Index) -> Iterator[str]:

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 
 from segsweep.orchestrator.board.confirmed import Confirmations
+from segsweep.orchestrator.board.external import ExternalRow
 from segsweep.orchestrator.tracking.reader import TrialRow
 from segsweep.trainables.metric_names import Mode, metric_named
 
-SORTS = ("value", "model", "params", "cost")
+SORTS = ("value", "rank", "model", "params", "cost")
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,11 @@ class Score:
     infeasible: int = 0  # outside the sweep's constraints
     gpu_s: float = 0.0
     cpu_s: float = 0.0
-    leads: bool = False  # nothing better on this dataset
+    rank: int | None = None  # on this dataset, from 1; equal values share theirs
+
+    @property
+    def leads(self) -> bool:
+        return self.rank == 1
 
     @property
     def value(self) -> float | None:
@@ -45,6 +50,9 @@ class Line:
     encoder: str
     params_m: float | None  # millions
     gmacs: float | None
+    latency_ms: float | None  # an image
+    peak_memory_gib: float | None  # in the last epoch
+    licence: str  # of the weights that training began with; "" without any
     scores: Mapping[str, Score]  # by dataset; a dataset without a trial is missing
 
     @property
@@ -57,7 +65,14 @@ class Line:
 
     def mean(self, datasets: Sequence[str]) -> float | None:
         """Over all `datasets`; None unless each has a value: means over different datasets do not compare."""
-        values = [score.value for name in datasets if (score := self.scores.get(name)) and score.value is not None]
+        return self._mean(datasets, lambda score: score.value)
+
+    def mean_rank(self, datasets: Sequence[str]) -> float | None:
+        """Likewise."""
+        return self._mean(datasets, lambda score: score.rank)
+
+    def _mean(self, datasets: Sequence[str], of: Callable[[Score], float | None]) -> float | None:
+        values = [value for name in datasets if (score := self.scores.get(name)) and (value := of(score)) is not None]
         return sum(values) / len(values) if datasets and len(values) == len(datasets) else None
 
 
@@ -69,20 +84,41 @@ class Board:
     lines: tuple[Line, ...]
     warnings: tuple[str, ...] = ()  # why numbers in it may not compare, or are missing
     confirmed: Confirmations = field(default_factory=Confirmations)
+    external: tuple[ExternalRow, ...] = ()
+    columns: tuple[str, ...] = ()  # beside models and datasets; none: those that fit the number of datasets
     read_s: float = 0.0  # when the store was asked; since 1970
 
 
+def apart(rows: Iterable[TrialRow], others: Iterable[TrialRow]) -> Mapping[tuple[str, str], str]:
+    """Names for datasets that were scored in several ways, by dataset and evaluation: a column of the board for each.
+
+    Values that were scored in different ways never compare, so they share no column, rank or test.
+    """
+    ways: dict[str, set[str]] = {}
+    for row in (*rows, *others):
+        if row.evaluation:
+            ways.setdefault(row.dataset, set()).add(row.evaluation)
+    return {(dataset, way): f"{dataset} ({way})" for dataset, found in ways.items() if len(found) > 1 for way in found}
+
+
+def named_apart(rows: Iterable[TrialRow], names: Mapping[tuple[str, str], str]) -> list[TrialRow]:
+    """names: see `apart`."""
+    if not names:
+        return list(rows)
+    return [replace(row, dataset=names.get((row.dataset, row.evaluation), row.dataset)) for row in rows]
+
+
 def make_board(rows: Iterable[TrialRow], metric: str, sort: str = "value") -> Board:
-    """sort: value (mean over the datasets), model, params, cost, or the name of a dataset."""
+    """sort: value (mean over the datasets), rank (likewise), model, params, cost, or the name of a dataset."""
     rows = list(rows)
     cells: dict[tuple[str, str], list[TrialRow]] = {}
     for row in rows:
         cells.setdefault((row.model, row.dataset), []).append(row)
     mode, datasets = metric_named(metric).better, tuple(sorted({dataset for _, dataset in cells}))
     scores = {cell: _score(trials, mode) for cell, trials in cells.items()}
-    leaders = {dataset: _leading([s for (_, d), s in scores.items() if d == dataset], mode) for dataset in datasets}
+    ranks = {dataset: _ranks([s for (_, d), s in scores.items() if d == dataset], mode) for dataset in datasets}
     lines = [
-        _line(model, {d: _marked(scores[model, d], leaders[d]) for d in datasets if (model, d) in scores}, cells)
+        _line(model, {d: _ranked(scores[model, d], ranks[d]) for d in datasets if (model, d) in scores}, cells)
         for model in sorted({model for model, _ in cells})
     ]
     ordered = sorted(lines, key=_sort_key(sort, datasets, mode))
@@ -96,7 +132,6 @@ def _warnings(rows: Sequence[TrialRow], datasets: Sequence[str]) -> Iterator[str
     for dataset in datasets:
         here = [row for row in rows if row.dataset == dataset]
         yield from _unlike(here, lambda row: row.data_fingerprint, f"'{dataset}' names different data")
-        yield from _unlike(here, lambda row: row.evaluation, f"'{dataset}' was scored in different ways")
         yield from _unlike(here, lambda row: row.epochs, f"'{dataset}' was trained on for different times")
     yield from _uneven(rows)
 
@@ -154,27 +189,33 @@ def _score(trials: list[TrialRow], mode: Mode) -> Score:
     )
 
 
-def _leading(scores: list[Score], mode: Mode) -> float | None:
-    values = [score.value for score in scores if score.value is not None]
-    if not values:
-        return None
-    return max(values) if mode == "max" else min(values)
+def _ranks(scores: Iterable[Score], mode: Mode) -> Mapping[float, int]:
+    """To each value of a dataset its rank: one more than the number of better ones."""
+    values = sorted((score.value for score in scores if score.value is not None), reverse=mode == "max")
+    return {value: values.index(value) + 1 for value in values}
 
 
-def _marked(score: Score, leader: float | None) -> Score:
-    return replace(score, leads=leader is not None and score.value == leader)
+def _ranked(score: Score, ranks: Mapping[float, int]) -> Score:
+    return replace(score, rank=None if score.value is None else ranks[score.value])
 
 
 def _line(model: str, scores: Mapping[str, Score], cells: Mapping[tuple[str, str], list[TrialRow]]) -> Line:
     """What describes the model comes from its best trials: a domain in the architecture may change its size."""
     bests = [score.best for score in scores.values() if score.best]
     rows = bests + [row for dataset in scores for row in cells[model, dataset]]
+
+    def known(what: str) -> float | None:
+        return next((row.metrics[what] for row in rows if what in row.metrics), None)
+
     return Line(
         model=model,
         architecture=rows[0].architecture,
         encoder=rows[0].encoder,
         params_m=next((row.params_m for row in rows if row.params_m is not None), None),
         gmacs=next((row.gmacs for row in rows if row.gmacs is not None), None),
+        latency_ms=known("latency_ms"),
+        peak_memory_gib=known("peak_memory_gib"),
+        licence=next((row.licence for row in rows if row.licence), ""),
         scores=scores,
     )
 
@@ -190,6 +231,9 @@ def _sort_key(sort: str, datasets: Sequence[str], mode: Mode) -> Callable[[Line]
             return 0.0, math.inf if line.params_m is None else line.params_m
         if sort == "cost":
             return 0.0, line.gpu_s or line.cpu_s
+        if sort == "rank":
+            mean = line.mean_rank(datasets)
+            return (1.0, 0.0) if mean is None else (0.0, mean)
         wanted = [sort] if sort in datasets else datasets
         values = [s.value for name in wanted if (s := line.scores.get(name)) and s.value is not None]
         return float(len(wanted) - len(values)), sign * sum(values) / len(values) if values else math.inf

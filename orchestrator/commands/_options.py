@@ -51,6 +51,14 @@ def _storage_folder(context: click.Context, option: click.Parameter, given: str)
     return working_storage(address_given(given, "--storage")) if is_address(given) else Path(given)
 
 
+def tables_as(command: F) -> F:
+    """--format FORM: how a command prints its tables."""
+    forms = click.Choice(["table", "markdown", "csv", "json", "html"])
+    return click.option("--format", "form", type=forms, default="table", show_default=True, help="How to print it.")(
+        command
+    )
+
+
 def tracking_uri(command: F) -> F:
     """--tracking-uri URI: which MLflow store is read."""
     return click.option(

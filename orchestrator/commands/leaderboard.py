@@ -2,41 +2,48 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import click
 
-from segsweep.orchestrator.commands._options import as_json, tracking_uri
+from segsweep.orchestrator.commands._options import as_json, tables_as, tracking_uri
 
 
 @click.command("leaderboard", short_help="Who won, read from MLflow.")
 @click.argument("sweep", required=False)
 @click.option("--dataset", help="Only this dataset.")
 @click.option("--metric", help="What to rank by, e.g. val_dice or val_iou/car. Default: the sweep's objective.")
-@click.option("--sort", default="value", show_default=True, help="value, model, params, cost, or a dataset's name.")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["table", "markdown", "csv", "json"]),
-    default="table",
-    show_default=True,
-    help="How to print it.",
-)
+@click.option("--sort", default="value", show_default=True, help="value, rank, model, params, cost, or a dataset.")
+@click.option("--where", multiple=True, metavar="CONDITION",
+              help="Only trials of which it holds, by any parameter: 'lr<1e-3', loss=dice. Several: all.")  # fmt: skip
+@click.option("--columns", metavar="A,B",
+              help="Beside the datasets: counts, mean, rank (mean over datasets), params, gmacs, latency, memory, "
+                   "licence (of pretrained weights), cost.")  # fmt: skip
+@click.option("--per-class", is_flag=True, help="The IoU of every class instead, of each model's best trial.")
+@click.option("--external", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
+              help="Results of others, a CSV with model, dataset, metric: shown below, never ranked.")  # fmt: skip
+@tables_as
 @tracking_uri
 @as_json
-def command(
-    sweep: str | None, dataset: str | None, metric: str | None, sort: str, form: str, uri: str | None, as_json: bool
-) -> None:
+def command(columns: str | None, per_class: bool, form: str, uri: str | None, as_json: bool, **given: Any) -> None:
     """Models against datasets: the best finished trial of each, of SWEEP (a name or uid) or of all in the store.
 
     Stopped and failed trials are counted but never rank.
     """
-    from pathlib import Path
-
+    from segsweep.orchestrator.board.classes import class_tables
     from segsweep.orchestrator.board.formats import FORMATS
-    from segsweep.orchestrator.board.leaderboard import read_board
+    from segsweep.orchestrator.board.index import Index
+    from segsweep.orchestrator.board.leaderboard import Asked, board_of
+    from segsweep.orchestrator.board.tables import FORMATS as TABLE_FORMATS
     from segsweep.orchestrator.tracking.store import resolve_uri
 
-    board = read_board(resolve_uri(uri, Path.cwd()), sweep=sweep, dataset=dataset, metric=metric, sort=sort)
-    click.echo(FORMATS["json" if as_json else form](board))
-    if form == "csv" and not as_json:
+    index, form = Index(resolve_uri(uri, Path.cwd())), "json" if as_json else form
+    board = board_of(index, Asked(columns=tuple(columns.split(",") if columns else ()), **given))
+    if per_class:
+        click.echo(TABLE_FORMATS[form](list(class_tables(board, index))))
+    else:
+        click.echo(FORMATS[form](board))
+    if form == "csv" or per_class:
         for warning in board.warnings:
             click.echo(f"warning: {warning}", err=True)

@@ -97,6 +97,7 @@ class TrialRow:
     allocation: str = "even"  # of its sweep's trials
     confirms: str = ""  # the trial of its sweep that it repeats with another seed
     test: float | None = None  # the asked metric on the test split
+    licence: str = ""  # of the weights that it began with; "" without any
     matrices: Mapping[str, str] = field(default_factory=dict)  # split -> where its worker wrote the images' matrices
 
     @cached_property
@@ -255,6 +256,7 @@ def trial_row(
         allocation=tags.get("segsweep.allocation", "even"),
         confirms=tags.get("segsweep.confirms", ""),
         test=_value(run, TEST + metric.removeprefix(VAL), over_epochs) if metric.startswith(VAL) else None,
+        licence=tags.get("segsweep.weights_licence", ""),
         matrices={split: tags[tag] for split, tag in MATRICES.items() if tag in tags},
     )
 

@@ -1,0 +1,65 @@
+"""Which models are worth their cost: those that no other beats in quality without costing more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+from segsweep.orchestrator.board.rows import Board, Line
+from segsweep.orchestrator.board.tables import Table
+from segsweep.trainables.metric_names import metric_named
+
+COSTS: Mapping[str, Callable[[Line], float | None]] = {
+    "latency_ms": lambda line: line.latency_ms,
+    "params_m": lambda line: line.params_m,
+    "gmacs": lambda line: line.gmacs,
+    "peak_memory_gib": lambda line: line.peak_memory_gib,
+    "cost": lambda line: line.gpu_s or line.cpu_s or None,  # seconds, of all its trials
+}
+
+
+class Point(NamedTuple):
+    model: str
+    value: float  # the confirmed one where there is one
+    cost: float
+    confirmed: bool
+    front: bool
+
+
+def points(board: Board, dataset: str, by: str) -> list[Point]:
+    """Of the models that have both numbers, the cheapest first. by: a key of COSTS."""
+    sign = 1.0 if board.mode == "max" else -1.0
+    found = []
+    for line in board.lines:
+        score, confirmed = line.scores.get(dataset), board.confirmed.of(dataset, line.model)
+        value = confirmed.value if confirmed else score.value if score else None
+        if value is not None and (cost := COSTS[by](line)) is not None:
+            found.append(Point(line.model, value, cost, confirmed is not None, front=False))
+    return [
+        one._replace(front=not any(_beats(other, one, sign) for other in found))
+        for one in sorted(found, key=lambda one: (one.cost, -sign * one.value, one.model))
+    ]
+
+
+def _beats(a: Point, b: Point, sign: float) -> bool:
+    """At least as good at no more cost, and better in one of both."""
+    return sign * a.value >= sign * b.value and a.cost <= b.cost and (a.value, a.cost) != (b.value, b.cost)
+
+
+def tables(board: Board, by: str) -> Iterator[Table]:
+    """A table for each dataset."""
+    for dataset in board.datasets:
+        found = points(board, dataset, by)
+        rows = tuple(
+            (one.model, "*" if one.front else "", "yes" if one.confirmed else "", one.value, one.cost) for one in found
+        )
+        unknown = sorted({line.model for line in board.lines if dataset in line.scores} - {one.model for one in found})
+        notes = [f"* on the front: no other has {_better(board)} at no more {by}"]
+        notes += [f"not placed, as a number is missing: {', '.join(unknown)}"] if unknown else []
+        if 0 < sum(one.confirmed for one in found) < len(found):
+            notes.append("confirmed values are means over fresh seeds; the others are of one seed, and flatter")
+        yield Table(dataset, ("model", "front", "confirmed", board.metric, by), tuple(rows), tuple(notes))
+
+
+def _better(board: Board) -> str:
+    return f"{'higher' if metric_named(board.metric).better == 'max' else 'lower'} {board.metric}"

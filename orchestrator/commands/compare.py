@@ -1,0 +1,38 @@
+"""segsweep compare"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from segsweep.orchestrator.commands._options import as_json, storage, tables_as, tracking_uri
+
+
+@click.command("compare", short_help="Two trials side by side.")
+@click.argument("run")
+@click.argument("other")
+@click.option("--dataset", help="Where RUN or OTHER is a sweep over several: the best on this one.")
+@click.option("--metric", default="val_miou", show_default=True, help="Whose values and curves are shown.")
+@tables_as
+@storage
+@tracking_uri
+@as_json
+def command(
+    run: str, other: str, dataset: str | None, metric: str, form: str, storage: Path, uri: str | None, as_json: bool
+) -> None:
+    """What two trials differ in: configuration, curves, IoUs of classes, and images (with a paired test).
+
+    RUN and OTHER are each a SWEEP (name, uid or folder: its best finished trial), SWEEP:TRIAL, or run:ID of MLflow.
+    """
+    from segsweep.orchestrator.board.compare import compare, row_of
+    from segsweep.orchestrator.board.index import Index
+    from segsweep.orchestrator.board.tables import FORMATS
+    from segsweep.orchestrator.tracking.store import resolve_uri
+    from segsweep.orchestrator.trained import Where, named
+
+    uri = resolve_uri(uri, Path.cwd())
+    index = Index(uri)
+    trials = [named(each, Where(storage, uri), dataset=dataset) for each in (run, other)]
+    rows = [row_of(index, trial, metric) for trial in trials]
+    click.echo(FORMATS["json" if as_json else form](list(compare(index, rows[0], rows[1], metric))))

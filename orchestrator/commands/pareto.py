@@ -1,0 +1,40 @@
+"""segsweep pareto"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from segsweep.orchestrator.commands._options import as_json, tables_as, tracking_uri
+
+COSTS = ["latency_ms", "params_m", "gmacs", "peak_memory_gib", "cost"]
+
+
+@click.command("pareto", short_help="Which models are worth what they cost.")
+@click.argument("sweep", required=False)
+@click.option("--by", type=click.Choice(COSTS), default="latency_ms", show_default=True,
+              help="What quality is weighed against; cost: seconds of GPU or CPU, of all its trials.")  # fmt: skip
+@click.option("--dataset", help="Only this dataset.")
+@click.option("--metric", help="Quality. Default: the sweep's objective.")
+@click.option("--where", multiple=True, metavar="CONDITION", help="Only trials of which it holds; see leaderboard.")
+@tables_as
+@tracking_uri
+@as_json
+def command(by: str, form: str, uri: str | None, as_json: bool, **given: Any) -> None:
+    """The front of quality against cost: the models that no other beats without costing more, on each dataset.
+
+    Of SWEEP (a name or uid) or of all in the store. Quality is the confirmed value where there is one.
+    """
+    from pathlib import Path
+
+    from segsweep.orchestrator.board.index import Index
+    from segsweep.orchestrator.board.leaderboard import Asked, board_of
+    from segsweep.orchestrator.board.pareto import tables
+    from segsweep.orchestrator.board.tables import FORMATS
+    from segsweep.orchestrator.tracking.store import resolve_uri
+
+    board = board_of(Index(resolve_uri(uri, Path.cwd())), Asked(**given))
+    click.echo(FORMATS["json" if as_json else form](list(tables(board, by))))
+    for warning in board.warnings:
+        click.echo(f"warning: {warning}", err=True)
