@@ -59,7 +59,8 @@ AIMS: Mapping[str, Aim] = {
     "mobilevit": Aim(5e-3),  # narrow, and its convolutions begin small
     "mobilevitv2": Aim(5e-3),
     "oneformer": Aim(SET_LR),
-    "segnet": Aim(5e-3),
+    "sam": Aim(2e-4),  # at 1e-3 the large encoder stays at a third
+    "segnet": Aim(5e-3, share=0.8, reason="at stride 1 the labels lose nothing, and the small variant has 8 channels"),
     "unet_2015": Aim(5e-3),
     "utnet": Aim(5e-3),
 }
