@@ -24,7 +24,7 @@ def section(data: ReportData) -> Section:
     blocks = [Text(text, "lead") for dataset in data.datasets for text in _answer(data, dataset)]
     if data.phase in PHASES:
         blocks.append(Text(PHASES[data.phase], "warning"))
-    blocks += [Text(f"{warning[0].upper()}{warning[1:]}.", "warning") for warning in _warnings(data)]
+    blocks += [Text(f"{warning}.", "warning") for warning in _warnings(data)]
     blocks.append(Text(_what_it_took(data), "note"))
     return Section("answer", "The answer", blocks)
 

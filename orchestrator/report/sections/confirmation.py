@@ -26,7 +26,7 @@ def section(data: ReportData) -> Section:
         _plot(dataset, [row for row in rows if row.dataset == dataset]) for dataset in _datasets(rows)
     ]
     blocks.append(Table(tuple(headers), tuple(map(tuple, cells)), names=2))
-    blocks += [Text(f"{note[0].upper()}{note[1:]}.", "note") for note in confirmed_notes(data.board.confirmed)]
+    blocks += [Text(f"{note}.", "note") for note in confirmed_notes(data.board.confirmed)]
     return Section("confirmation", "Intervals and ties", blocks)
 
 
