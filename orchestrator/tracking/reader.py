@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -263,14 +263,20 @@ def trial_row(
 
 def _value(run: StoredRun, metric: str, over_epochs: OverEpochs) -> float | None:
     """The trial's value of the metric."""
-    metrics, key = run.metrics, records.metric_key(metric)
-    if metric_named(metric).per_trial or metric.startswith(TEST):
+    metrics, (key, once) = run.metrics, _key_of(metric)
+    if once:
         return number(metrics.get(key))
     if (best := f"best_{key}") in metrics:
         return number(metrics[best])
     if key not in metrics or "best_epoch" not in metrics:
         return None
     return over_epochs(run.run_id, metric, int(metrics["best_epoch"]))
+
+
+@lru_cache
+def _key_of(metric: str) -> tuple[str, bool]:
+    """MLflow's key, and whether a trial has just one value."""
+    return records.metric_key(metric), metric_named(metric).per_trial or metric.startswith(TEST)
 
 
 def _sweep_row(run: StoredRun) -> SweepRow:

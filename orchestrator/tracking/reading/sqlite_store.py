@@ -61,7 +61,7 @@ class SqliteStore:
         where = ["e.lifecycle_stage = 'active'", "r.lifecycle_stage = ?"]
         values: list[str | int] = ["deleted" if query.deleted else "active"]
         for tag, value in query.tags.items():
-            where.append("r.run_uuid IN (SELECT run_uuid FROM tags WHERE key = ? AND value = ?)")
+            where.append("EXISTS (SELECT 1 FROM tags t WHERE t.key = ? AND t.run_uuid = r.run_uuid AND t.value = ?)")
             values += [tag, value]
         if query.ended_since_ms is not None:
             where.append("(r.end_time IS NULL OR r.status = 'RUNNING' OR r.end_time >= ?)")
