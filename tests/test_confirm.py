@@ -17,6 +17,7 @@ from mlflow import MlflowClient
 from scripted import ScriptedReport, ScriptedTrial, scripted
 
 from segsweep.orchestrator.backends.simulated import Simulated
+from segsweep.orchestrator.board.trained import Where, find
 from segsweep.orchestrator.checking.validation import check
 from segsweep.orchestrator.cli import cli
 from segsweep.orchestrator.driving.confirmation import winners
@@ -28,7 +29,6 @@ from segsweep.orchestrator.record.journal import Journal
 from segsweep.orchestrator.record.state import SweepState, TrialState
 from segsweep.orchestrator.resources.capacity import Capacity
 from segsweep.orchestrator.space.source import parse
-from segsweep.orchestrator.trained import Where, find
 from segsweep.trainables.config import Entry, TrialConfig
 from segsweep.trainables.data.normalization import IMAGENET
 from segsweep.trainables.scoring.confusions import load_confusions

@@ -20,12 +20,12 @@ from exporting import SIZE, entry, model
 from PIL import Image
 from torch import Tensor, nn
 
+from segsweep.orchestrator.board.trained import Trained
 from segsweep.orchestrator.cli import cli
 from segsweep.orchestrator.errors import InputError
 from segsweep.orchestrator.exporting.bundle import Bundle, export
 from segsweep.orchestrator.exporting.model_card import model_card
 from segsweep.orchestrator.exporting.origin import Origin
-from segsweep.orchestrator.trained import Trained
 from segsweep.trainables.catalog import MODELS
 from segsweep.trainables.config import TrialConfig
 from segsweep.trainables.data.normalization import HALF

@@ -12,6 +12,7 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
+from segsweep.orchestrator.board.trained import Trained
 from segsweep.orchestrator.checking.validation import check
 from segsweep.orchestrator.cli import cli
 from segsweep.orchestrator.errors import InputError
@@ -19,7 +20,6 @@ from segsweep.orchestrator.exporting.origin import Origin, origin
 from segsweep.orchestrator.planning.plan import SweepPlan
 from segsweep.orchestrator.record.state import SweepState, TrialState
 from segsweep.orchestrator.space.source import parse
-from segsweep.orchestrator.trained import Trained
 from segsweep.trainables.prediction.predictor import Predictor
 from segsweep.trainables.prediction.trained_model import load_trained
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from pydantic import JsonValue
 
+from segsweep.orchestrator.board.trained import Where, find
 from segsweep.orchestrator.errors import InputError
 from segsweep.orchestrator.record.journal import (
     AttemptEnded,
@@ -24,7 +25,6 @@ from segsweep.orchestrator.record.journal import (
 )
 from segsweep.orchestrator.tracking.reader import Reader
 from segsweep.orchestrator.tracking.writer import sync
-from segsweep.orchestrator.trained import Where, find
 from segsweep.trainables.config import Entry, TrialConfig
 from segsweep.trainables.prediction.trained_model import load_trained
 from segsweep.trainables.training.checkpoint import CheckpointError

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from segsweep.orchestrator.board.classes import class_ious
 from segsweep.orchestrator.board.index import Index
 from segsweep.orchestrator.board.tables import Cell, Table
+from segsweep.orchestrator.board.trained import Trained
 from segsweep.orchestrator.errors import InputError, Mistake
 from segsweep.orchestrator.tracking.reader import TrialRow
-from segsweep.orchestrator.trained import Trained
 
 if TYPE_CHECKING:
     from segsweep.trainables.scoring.confusions import Confusions

@@ -11,7 +11,7 @@ import click
 from segsweep.orchestrator.commands._options import storage, tracking_uri
 
 if TYPE_CHECKING:
-    from segsweep.orchestrator.trained import Trained
+    from segsweep.orchestrator.board.trained import Trained
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -34,6 +34,6 @@ def of_run(command: F) -> F:
 
 def found(run: str, storage: Path, uri: str | None, dataset: str | None, model: str | None) -> Trained:
     """The trial that the options of `of_run` name. Raises InputError."""
-    from segsweep.orchestrator.trained import Where, find
+    from segsweep.orchestrator.board.trained import Where, find
 
     return find(run, Where(storage, uri), dataset=dataset, model=model)

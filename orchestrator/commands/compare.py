@@ -28,8 +28,8 @@ def command(
     from segsweep.orchestrator.board.compare import compare, row_of
     from segsweep.orchestrator.board.index import Index
     from segsweep.orchestrator.board.tables import FORMATS
+    from segsweep.orchestrator.board.trained import Where, named
     from segsweep.orchestrator.tracking.store import resolve_uri
-    from segsweep.orchestrator.trained import Where, named
 
     uri = resolve_uri(uri, Path.cwd())
     index = Index(uri)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from segsweep.orchestrator.board.confirmed import Confirmed
+from segsweep.orchestrator.board.trained import Trained
 from segsweep.orchestrator.exporting.bundle import Bundle, comparison
 from segsweep.orchestrator.exporting.origin import Origin
-from segsweep.orchestrator.trained import Trained
 from segsweep.trainables.components import Color
 from segsweep.trainables.prediction.trained_model import TrainedModel
 from segsweep.trainables.weights.licences import NVIDIA, UNKNOWN

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from segsweep.orchestrator.board.trained import Trained
 from segsweep.orchestrator.errors import InputError, Mistake
 from segsweep.orchestrator.launching.provenance import PACKAGES, git_commit, installed
 from segsweep.orchestrator.record.state import SweepState
 from segsweep.orchestrator.tracking.reader import Reader
 from segsweep.orchestrator.tracking.records import flat, text
 from segsweep.orchestrator.tracking.store import resolve_uri
-from segsweep.orchestrator.trained import Trained
 from segsweep.trainables.config import TrialConfig
 from segsweep.trainables.places import CONFIG, WEIGHTS
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from segsweep.orchestrator.board.confirmed import Confirmed
+from segsweep.orchestrator.board.trained import Trained
 from segsweep.orchestrator.board.winner import confirmed_trial
 from segsweep.orchestrator.errors import InputError, Mistake
 from segsweep.orchestrator.exporting.bundle import CARD, Bundle, export
@@ -15,7 +16,6 @@ from segsweep.orchestrator.exporting.origin import origin
 from segsweep.orchestrator.predicting.run import model_of
 from segsweep.orchestrator.tracking import served_model
 from segsweep.orchestrator.tracking.store import resolve_uri
-from segsweep.orchestrator.trained import Trained
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from segsweep.orchestrator.mirroring.ledger import Ledger, stamp
 from segsweep.orchestrator.mirroring.places import reading_storage, working_storage
 from segsweep.orchestrator.mirroring.upload import KEPT, PART, part_name
 from segsweep.orchestrator.progress import Announce
-from segsweep.orchestrator.watching.status import is_locked
+from segsweep.orchestrator.record.journal import is_locked
 from segsweep.trainables.addresses import Address, Remote, Remotes
 from segsweep.trainables.cache.staging import AT_ONCE
 from segsweep.trainables.catalog import did_you_mean

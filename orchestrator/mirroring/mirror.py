@@ -15,7 +15,7 @@ from segsweep.orchestrator.mirroring.lease import RENEWED_EVERY_S, Lease, LostEr
 from segsweep.orchestrator.mirroring.places import address_of
 from segsweep.orchestrator.mirroring.upload import Uploads
 from segsweep.orchestrator.progress import Announce
-from segsweep.orchestrator.watching.status import is_locked
+from segsweep.orchestrator.record.journal import is_locked
 from segsweep.trainables.addresses import Address
 from segsweep.trainables.components import DataError
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from segsweep.orchestrator.board.trained import Trained
 from segsweep.orchestrator.errors import InputError, Mistake
 from segsweep.orchestrator.predicting.request import Request, manner, wanted
 from segsweep.orchestrator.progress import Progress
 from segsweep.orchestrator.table import aligned
-from segsweep.orchestrator.trained import Trained
 from segsweep.trainables.catalog import UnknownComponentError
 from segsweep.trainables.components import DataError, DoesNotFitError, WeightsError
 

@@ -7,6 +7,7 @@ it is dropped when the journal is opened for writing (durable.py).
 
 from __future__ import annotations
 
+import fcntl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -207,6 +208,16 @@ def _parse(line: bytes, path: Path, offset: int) -> Event:
 
 def _damaged(path: Path, message: str) -> JournalError:
     return JournalError(f"{path}: {message}; restore the file from a copy, or launch the search space again")
+
+
+def is_locked(folder: Path) -> bool:
+    """True while a driver that sees this folder holds its journal."""
+    with (folder / "journal.jsonl").open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
 
 
 class Journal:

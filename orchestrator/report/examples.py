@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from segsweep.orchestrator.board.trained import Trained
 from segsweep.orchestrator.errors import InputError
 from segsweep.orchestrator.predicting.run import model_of
 from segsweep.orchestrator.report.data import Example, Examples, Trial
-from segsweep.orchestrator.trained import Trained
 from segsweep.trainables.catalog import UnknownComponentError
 from segsweep.trainables.components import DataError, DoesNotFitError, Sample
 from segsweep.trainables.scoring.confusions import Confusions, Matrix

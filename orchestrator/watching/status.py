@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
@@ -15,7 +14,7 @@ from segsweep.orchestrator.mirroring.places import address_of
 from segsweep.orchestrator.next_step import leaderboard_command, resume_command
 from segsweep.orchestrator.planning.allocation import Allotment, told
 from segsweep.orchestrator.planning.plan import SweepPlan
-from segsweep.orchestrator.record.journal import RoundClosed
+from segsweep.orchestrator.record.journal import RoundClosed, is_locked
 from segsweep.orchestrator.record.state import SweepState, TrialState, best_of
 
 
@@ -74,16 +73,6 @@ def _phase(folder: Path, state: SweepState) -> str:
 def is_running(folder: Path) -> bool:
     """True while a driver holds the journal's lock; of a sweep that is kept at an address, while one anywhere does."""
     return is_locked(folder) or runs_elsewhere(folder) is not None
-
-
-def is_locked(folder: Path) -> bool:
-    """True while a driver that sees this folder holds its journal."""
-    with (folder / "journal.jsonl").open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return True
-    return False
 
 
 def _cell_facts(dataset: str, model: str, trials: list[TrialState], planned: int) -> dict[str, Any]:
