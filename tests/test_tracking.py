@@ -533,6 +533,26 @@ def test_events_that_come_while_a_batch_is_sent_wait_for_the_next_one(
     assert set(runs_of(recorder.uri)) == {"", "001", "002"}
 
 
+def test_events_that_come_after_a_failed_batch_are_sent_with_it(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def down(*_: object) -> None:
+        raise ConnectionError
+
+    recorder.create()
+    recorder.trial("001", [0.2])
+    sending = sender.Sender(recorder.folder)
+    with monkeypatch.context() as outage:
+        outage.setattr(Runs, "send", down)
+        with pytest.raises(ConnectionError):
+            sending.step()
+    recorder.trial("002", [0.2])
+    while sending.step():
+        pass
+    assert sending.unsent == 0
+    assert set(runs_of(recorder.uri)) == {"", "001", "002"}
+
+
 def test_second_runs_are_looked_for_only_after_an_earlier_writer(
     recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

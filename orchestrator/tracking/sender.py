@@ -46,8 +46,10 @@ class Sender:
         """
         if self._created is None and not self.open():
             return False
-        if self._offset == self.ledger.offset:  # else a batch is left over from a failed attempt
+        if self._offset == self.ledger.offset:
             self._read()
+        else:
+            self._more = True  # behind the batch that is left over from a failed attempt
         if self._offset != self.ledger.offset:
             if self._updates.runs and not self._send():
                 return True
