@@ -84,15 +84,20 @@ class NullTrial:
 
 
 class Clocked:
-    """A trial whose facts also say which process runs it, and when: they are asked for just before the first step."""
+    """A trial whose facts also say which process runs it, and when its first step began."""
 
     def __init__(self, trial: Steppable) -> None:
         self._trial = trial
-        self.step, self.close = trial.step, trial.close
+        self.close = trial.close
+        self._first_step = 0.0
 
     @property
     def facts(self) -> Mapping[str, float | str]:
-        return {**self._trial.facts, "pid": os.getpid(), "first_step": time.time()}
+        return {**self._trial.facts, "pid": os.getpid(), "first_step": self._first_step}
+
+    def step(self) -> Report:
+        self._first_step = self._first_step or time.time()
+        return self._trial.step()
 
 
 def clocked(build: TrialFactory) -> TrialFactory:
