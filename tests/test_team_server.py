@@ -103,7 +103,7 @@ class Team:
     @property
     def command(self) -> list[str]:
         options = ["--port", str(self.port), "--workers", "1", "--artifacts-destination", "s3://runs/mlflow"]
-        return [*self.prefix, str(ROOT / "cluster/team_server.sh"), str(self.folder), *options]
+        return [*self.prefix, str(ROOT / "team/team_server.sh"), str(self.folder), *options]
 
     def start(self) -> None:
         with self.log.open("ab") as log:

@@ -1,8 +1,8 @@
 #!/bin/bash
 # MLflow's own server for a team: runs in PostgreSQL, artifacts on S3 or on disk, a password for everybody.
 #
-#   cluster/team_server.sh DIR [options of `mlflow server`]
-#   cluster/team_server.sh ~/mlflow --artifacts-destination s3://bucket/mlflow --host 0.0.0.0
+#   team/team_server.sh DIR [options of `mlflow server`]
+#   team/team_server.sh ~/mlflow --artifacts-destination s3://bucket/mlflow --host 0.0.0.0
 #
 # Needs Debian's package postgresql and `pip install 'segsweep[server]'` (`make setup` has it). Ctrl-C stops all of it.
 # All that it keeps is in DIR, which only you can read: the database, the administrator's password, artifacts.
@@ -17,7 +17,7 @@ die() {
     exit 2
 }
 
-[[ $# -gt 0 && $1 != -* ]] || die "say where to keep the database: cluster/team_server.sh DIR [options of mlflow server]"
+[[ $# -gt 0 && $1 != -* ]] || die "say where to keep the database: team/team_server.sh DIR [options of mlflow server]"
 mkdir -p "$1" || die "$1: cannot be made; choose a folder below one that you may write to"
 folder=$(realpath "$1")
 shift
