@@ -197,7 +197,7 @@ def test_json_is_one_object_instead_of_the_board(finished: Finished, run: Run) -
     uid = found.pop("sweep_uid")
     assert found == {
         "sweep": "tiny-1", "folder": str(finished.folder), "status": "done", "code": 0, "trials": {"finished": 2},
-        "best": {"streets": best}, "tracking_uri": finished.uri, "unsent": 0,
+        "confirmations": {}, "best": {"streets": best}, "tracking_uri": finished.uri, "unsent": 0,
     }  # fmt: skip
     assert again.err.splitlines()[1] == "tiny-1 is done; nothing is left to run"
     assert run("leaderboard", uid, "--tracking-uri", finished.uri).out == finished.done.out
@@ -629,7 +629,7 @@ def test_a_sweep_whose_plugin_is_gone(run: Run, copied: Path) -> None:
         ),
         (
             "models: [{architecture: unet, encoder: resnet18, weights: 'run:a'}]",
-            "models[0].weights: run 'a' cannot be looked up",
+            "there is no such file yet; run `segsweep launch FILE`",
         ),
         ("models: [{architecture: unet, encoder: resnet18, weights: notes.pt}]", "not a readable file of torch.save"),
     ],
