@@ -23,7 +23,7 @@ from segsweep.orchestrator.errors import InputError
 from segsweep.orchestrator.tracking.reader import Reader, Setup, SweepRow, TrialRow, trial_row
 from segsweep.orchestrator.tracking.reading.stored import StoredRun
 from segsweep.orchestrator.tracking.records import Revision, hash_of, long_text
-from segsweep.orchestrator.tracking.store import sqlite_path
+from segsweep.orchestrator.tracking.store import NOT_LET_IN, sqlite_path
 from segsweep.trainables.config import Objective
 from segsweep.trainables.places import cache_folder
 
@@ -65,7 +65,8 @@ class Index:
             self._database = _database(place(uri), anew=True)
             self._update()
         except InputError as error:
-            if sqlite_path(uri) is not None or not self.sweeps():  # a file that is gone is gone for good
+            refused = NOT_LET_IN in str(error)  # by a server that is not away
+            if refused or sqlite_path(uri) is not None or not self.sweeps():  # a file that is gone is gone for good
                 raise
             self.problem = "; ".join(map(str, error.mistakes))
 
