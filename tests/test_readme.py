@@ -22,20 +22,33 @@ PAGES = (
     "docs/security.md",
     "docs/clusters.md",
     "docs/export.md",
+    "docs/addresses.md",
+    "docs/catalogue.md",
+    "docs/training.md",
+    "docs/results.md",
 )
 TEXT = {page: (ROOT / page).read_text() for page in PAGES}
 
 
-def test_search_space_in_the_readme_is_valid(tmp_path: Path) -> None:
-    example, *additions = re.findall(r"```yaml\n(.*?)```", TEXT["README.md"], re.DOTALL)
+EXAMPLES = {page: re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) for page, text in TEXT.items()}
+
+
+def test_search_spaces_in_the_readme_are_valid(tmp_path: Path) -> None:
     file = tmp_path / "example.yaml"
-    for addition in additions:  # excerpts: keys that go beside those of the example
-        file.write_text(example + addition)
-        check(read(file, ()))
-    file.write_text(example)
-    spec = check(read(file, ())).spec
+    for whole in EXAMPLES["README.md"]:
+        file.write_text(whole)
+        spec = check(read(file, ())).spec
     assert [model.name for model in spec.models] == ["segformer/mit_b0", "unet/resnet18"]
     assert len(spec.datasets) * len(spec.models) * len(spec.losses) == 8  # as its comment says
+
+
+def test_excerpts_elsewhere_go_with_the_example_of_the_readme(tmp_path: Path) -> None:
+    file = tmp_path / "example.yaml"
+    excerpts = EXAMPLES["docs/catalogue.md"] + EXAMPLES["docs/training.md"]
+    for excerpt in excerpts:
+        file.write_text(EXAMPLES["README.md"][-1] + excerpt)
+        check(read(file, ()))
+    assert excerpts
 
 
 @pytest.mark.parametrize("page", PAGES)
