@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from segsweep.orchestrator.board.choice import choose
 from segsweep.orchestrator.board.confirmed import Confirmations, confirmations
 from segsweep.orchestrator.board.formats import as_csv, as_json, as_markdown, as_table
 from segsweep.orchestrator.board.rows import make_board
@@ -117,6 +118,25 @@ def test_one_finished_seed_confirms_nothing() -> None:
 
 def test_repeats_of_a_sweep_that_was_not_asked_for_are_left_out() -> None:
     assert not confirmations(SEARCHED, repeats(sweep_uid="another"), "val_miou", load).rows
+
+
+def test_the_run_of_a_sweep_is_the_best_seed_of_the_best_mean_whatever_the_test_split_says() -> None:
+    """By hand: 002 has the best mean on val (0.65); 004 the best test scores; 001 was the luckiest of the search."""
+    tested = [replace(one, test=0.9 if one.confirms == "004" else 0.1) for one in repeats()]
+    run, why = choose([*SEARCHED, *tested], "val_miou")
+    assert (run.trial_id, run.value) == ("002-2", 0.66)
+    told = "confirms trial 002 (mean val_miou 0.6500 over 3 fresh seeds, best of 4 confirmed); of these seeds the best"
+    assert why == f"{told}, 0.6600"
+    assert choose([*SEARCHED, *tested], "val_miou", model="fpn").run.trial_id == "003-2"
+
+
+def test_without_two_fresh_seeds_the_run_of_a_sweep_is_the_best_of_the_search() -> None:
+    single = [one for one in repeats() if one.trial_id.endswith("-0")]
+    of_another = repeats(sweep_uid="another")
+    run, why = choose([*SEARCHED, *single, *of_another], "val_miou")
+    assert run.trial_id == "001"
+    assert why == "best val_miou of the search, 0.7000; one seed, confirmed by no other"
+    assert choose(SEARCHED, "val_loss").run.trial_id == "004"
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from PIL import Image
 
 from segsweep.orchestrator.board.trained import Trained
 from segsweep.orchestrator.checking.validation import check
@@ -112,19 +113,25 @@ def test_a_checkpoint_without_its_journal_still_gives_its_configuration(home: Pa
     assert isinstance(segsweep("reproduce", tmp_path / "best.pt").exception, InputError)
 
 
-def test_best_of_a_confirmed_sweep_is_what_fresh_seeds_found_best(home: Path) -> None:
+def test_all_commands_take_the_same_run_of_a_confirmed_sweep(home: Path) -> None:
     state = SweepState.load(home / "sweeps/small-1/journal.jsonl")
 
     def mean(trial: TrialState) -> float:
         return float(np.mean([repeat.best or 0.0 for repeat in state.confirmations(trial.id)]))
 
     best = max(state.searched, key=mean)
+    seed = max(state.confirmations(best.id), key=lambda repeat: repeat.best or 0.0)
     found = json.loads(segsweep("best", "small-1", "--json").stdout)
-    assert found["trial"] == best.id
-    tested = [repeat.metrics[(repeat.best_epoch or 0) - 1] for repeat in state.confirmations(best.id)]
+    assert (found["trial"], found["val_miou"]) == (seed.id, seed.best)
+    assert found["chosen"].startswith(f"confirms trial {best.id} (mean val_miou {mean(best):.4f} over 2 fresh seeds")
     assert found["confirmed"].startswith("test_miou ")
     assert "mean of 2 fresh seeds, 95 % interval " in found["confirmed"]
-    assert tested
+    again = json.loads(segsweep("reproduce", "small-1", "--json").stdout)
+    assert (again["run"], again["chosen"]) == (f"small-1:{seed.id}", found["chosen"])
+    assert again["search_space"] == found["search_space"]
+    Image.new("RGB", (64, 48)).save("image.png")
+    shown = segsweep("predict", "small-1", "image.png", "-o", "masks").stdout
+    assert shown.startswith(f"small-1:{seed.id}: {found['chosen']}\n")
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from segsweep.orchestrator.board.choice import by_configuration, mean
 from segsweep.orchestrator.tracking.reader import TrialRow
 from segsweep.trainables.metric_names import TEST, VAL, metric_named
 
@@ -104,11 +105,11 @@ def confirmations(
     """trials: that were searched; repeats: of kind confirm, both read with `metric`; load: of a repeat and a split."""
     better, values = metric_named(metric).better, {(t.sweep_uid, t.trial_id): t.value for t in trials}
     chosen: dict[tuple[str, str], list[TrialRow]] = {}
-    for seeds in _by_configuration(repeats):
+    for seeds in by_configuration(repeats):
         cell = seeds[0].dataset, seeds[0].model
         if (seeds[0].sweep_uid, seeds[0].confirms) not in values:
             continue
-        if cell not in chosen or (_mean(seeds) > _mean(chosen[cell])) == (better == "max"):
+        if cell not in chosen or (mean(seeds) > mean(chosen[cell])) == (better == "max"):
             chosen[cell] = seeds
     found: list[Confirmations] = []
     for dataset in sorted({dataset for dataset, _ in chosen}):
@@ -119,21 +120,6 @@ def confirmations(
         tuple(tie for one in found for tie in one.ties),
         tuple(warning for one in found for warning in one.warnings),
     )
-
-
-def _by_configuration(repeats: Iterable[TrialRow]) -> Iterator[list[TrialRow]]:
-    """Those with at least two finished seeds."""
-    found: dict[tuple[str, str], list[TrialRow]] = {}
-    for row in repeats:
-        if row.status == "finished" and row.value is not None:
-            found.setdefault((row.sweep_uid, row.confirms), []).append(row)
-    for seeds in found.values():
-        if len(seeds) > 1:
-            yield sorted(seeds, key=lambda row: row.trial_id)
-
-
-def _mean(seeds: Iterable[TrialRow]) -> float:
-    return fmean(row.value or 0.0 for row in seeds)
 
 
 def _of_dataset(cells: Cells, metric: str, values: Mapping[Key, float | None], load: LoadConfusions) -> Confirmations:
@@ -160,7 +146,7 @@ def _of_dataset(cells: Cells, metric: str, values: Mapping[Key, float | None], l
             high=interval_.high if interval_ else None,
             ranks=places.get(model),
             searched=values[trial] or 0.0,
-            fresh=_mean(seeds),
+            fresh=mean(seeds),
         )
 
     rows = sorted((row(model, seeds) for model, seeds in cells.items()), key=lambda row: -sign * row.value)

@@ -1,6 +1,6 @@
 """Which trained network a user means by RUN, and where its checkpoint lies.
 
-    SWEEP        a name, a uid or a folder: its best finished trial, of --dataset and --model where they are given
+    SWEEP        a name, a uid or a folder: the run that stands for it (see `choice`), of --dataset and --model
     SWEEP:TRIAL  any trial of it that has a checkpoint
     run:ID       a run of MLflow
     FILE         a best.pt, an exported model.safetensors, or the folder that holds one
@@ -11,11 +11,13 @@ Sweeps in the storage of this machine are looked up in their journals, which nee
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from segsweep.orchestrator.board.leaderboard import best_finished, read_trials
+from segsweep.orchestrator.board.choice import choose
+from segsweep.orchestrator.board.index import Index
+from segsweep.orchestrator.board.leaderboard import read_trials
 from segsweep.orchestrator.errors import InputError, Mistake
 from segsweep.orchestrator.record.state import SweepState, TrialState
 from segsweep.orchestrator.tracking.reader import Reader, TrialRow
@@ -41,6 +43,7 @@ class Trained:
     status: str = ""
     value: float | None = None  # of the objective at its best epoch
     confirms: str = ""  # the trial that it repeats with another seed
+    why: str = ""  # it stands for its sweep; "" where the user named it
 
     def __str__(self) -> str:
         return f"{self.sweep}:{self.trial_id}" if self.sweep else str(self.checkpoint)
@@ -72,8 +75,8 @@ def named(run: str, where: Where, *, dataset: str | None = None, model: str | No
         found = _numbered(trials, numbered[2], run)
     else:
         trials, metric = _trials(run, where)
-        searched = [trial for trial in trials if not trial.confirms]
-        found = best_finished(searched, metric, dataset=dataset, model=model)
+        best, why = choose(trials, metric, dataset=dataset, model=model)
+        found = replace(best, why=why)
     return found
 
 
@@ -103,13 +106,15 @@ def _trials(sweep: str, where: Where) -> tuple[Sequence[Trained], str]:
         objectives = {trial.config.objective.metric for trial in state.trials.values()}
         return _of_journal(journal.parent, state), next(iter(objectives), Objective().metric)
     try:
-        rows, metric = read_trials(resolve_uri(where.uri, Path.cwd()), sweep=sweep)
+        index = Index(resolve_uri(where.uri, Path.cwd()))
+        rows, metric = read_trials(index, sweep=sweep)
     except InputError as error:
         names = [path.parent.name for path in where.storage.glob("*/journal.jsonl")]
         there = f" There are: {', '.join(sorted(names))}" if names else ""
         message = f"no sweep of that name in {where.storage}.{did_you_mean(sweep, names)}{there}"
         raise InputError(Mistake(f"RUN {sweep}", message), *error.mistakes) from None
-    return [_of_row(row) for row in rows], metric
+    repeats = index.trials(metric=metric, kind="confirm", sweep_uid=rows[0].sweep_uid)
+    return [_of_row(row) for row in (*rows, *repeats)], metric
 
 
 def _journal(sweep: str, storage: Path) -> Path | None:
@@ -132,7 +137,7 @@ def _of_state(trial: TrialState, folder: Path, uid: str) -> Trained:
 def _of_row(row: TrialRow) -> Trained:
     cell = {"dataset": row.dataset, "model": row.model, "status": row.status}
     names = (row.sweep, row.sweep_uid, row.trial_id, row.run_id)
-    return Trained(Path(row.checkpoint), *names, **cell, value=row.value)
+    return Trained(Path(row.checkpoint), *names, **cell, value=row.value, confirms=row.confirms)
 
 
 def _numbered(trials: Sequence[Trained], number: str, run: str) -> Trained:

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-RUN = """RUN is a SWEEP (name, uid or folder: its best finished trial), SWEEP:TRIAL, run:ID of MLflow, a best.pt, or
-what `segsweep export` wrote."""
+RUN = """RUN is a SWEEP (name, uid or folder), SWEEP:TRIAL, run:ID of MLflow, a best.pt, or what `segsweep export`
+wrote. Of a SWEEP that was confirmed it is the best run of the configuration with the best mean over fresh seeds, on
+val; else the best finished trial."""
 
 
 def of_run(command: F) -> F:
@@ -37,3 +38,14 @@ def found(run: str, storage: Path, uri: str | None, dataset: str | None, model: 
     from segsweep.orchestrator.board.trained import Where, find
 
     return find(run, Where(storage, uri), dataset=dataset, model=model)
+
+
+def chosen(trained: Trained) -> dict[str, str]:
+    """Why this run, where the user named a sweep; for --json and comments."""
+    return {"chosen": trained.why} if trained.why else {}
+
+
+def tell_chosen(trained: Trained) -> None:
+    """The same for people."""
+    if trained.why:
+        click.echo(f"{trained}: {trained.why}")

@@ -17,9 +17,10 @@ from segsweep.orchestrator.commands._options import as_json, tracking_uri
 def command(
     sweep: str | None, dataset: str | None, model: str | None, metric: str | None, uri: str | None, as_json: bool
 ) -> None:
-    """Print the best finished trial, of SWEEP or of all sweeps, as a search space that runs just this configuration.
+    """Print the best run, of SWEEP or of all sweeps, as a search space that runs just this configuration and seed.
 
-    Of a sweep that was confirmed it is the trial whose configuration fresh seeds found best.
+    Where trials were confirmed: of the configuration with the best mean over fresh seeds, on val, the best run.
+    Elsewhere the best finished trial. reproduce, predict, export and compare take the same run.
 
     \b
     segsweep best --dataset camvid > best.yaml
@@ -34,7 +35,7 @@ def command(
     from segsweep.orchestrator.tracking.store import resolve_uri
 
     uri = resolve_uri(uri, Path.cwd())
-    row, metric, confirmed = winner(uri, dataset=dataset, model=model, sweep=sweep, metric=metric)
+    row, metric, why, confirmed = winner(uri, dataset=dataset, model=model, sweep=sweep, metric=metric)
     if row.config is None:
         raise InputError(Mistake(f"MLflow run {row.run_id}", "another version of segsweep wrote its configuration"))
     facts = {
@@ -44,6 +45,7 @@ def command(
         "dataset": row.dataset,
         "model": row.model,
         metric: row.value,
+        "chosen": why,
         **(confirmed.summary if confirmed else {}),
         "epoch": row.best_epoch,
         "evaluation": row.evaluation or None,

@@ -23,7 +23,7 @@ def command(
 ) -> None:
     """What two trials differ in: configuration, curves, IoUs of classes, and images (with a paired test).
 
-    RUN and OTHER are each a SWEEP (name, uid or folder: its best finished trial), SWEEP:TRIAL, or run:ID of MLflow.
+    RUN and OTHER are each a SWEEP (name, uid or folder: its best run, as best takes it), SWEEP:TRIAL, or run:ID.
     """
     from segsweep.orchestrator.board.compare import compare, row_of
     from segsweep.orchestrator.board.index import Index

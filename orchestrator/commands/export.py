@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from segsweep.orchestrator.commands._options import as_json
-from segsweep.orchestrator.commands._trained import RUN, found, of_run
+from segsweep.orchestrator.commands._trained import RUN, chosen, found, of_run, tell_chosen
 
 
 @click.command("export", short_help="A trained network as ONNX, TorchScript, MLflow model, with its model card.")
@@ -37,9 +37,10 @@ def command(output: Path, formats: str | None, register: str | None, as_json: bo
         version = served_model.register(resolve_uri(uri, Path.cwd()), run_id, bundle.files["mlflow"], register)
     if as_json:
         files = {name: str(path) for name, path in bundle.files.items()}
-        facts = {"run": str(trained), "checkpoint": str(trained.checkpoint), "files": files, "version": version}
-        click.echo(json.dumps({**facts, "mistakes": [str(mistake) for mistake in bundle.mistakes]}))
+        facts = {"run": str(trained), **chosen(trained), "checkpoint": str(trained.checkpoint), "files": files}
+        click.echo(json.dumps({**facts, "version": version, "mistakes": [str(mistake) for mistake in bundle.mistakes]}))
     else:
+        tell_chosen(trained)
         click.echo("\n".join(as_lines(bundle)))
         if version is not None:
             click.echo(f"registered: models:/{register}/{version}")

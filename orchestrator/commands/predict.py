@@ -9,7 +9,7 @@ import click
 
 from segsweep.orchestrator.commands._models import ImageSize
 from segsweep.orchestrator.commands._options import as_json
-from segsweep.orchestrator.commands._trained import RUN, found, of_run
+from segsweep.orchestrator.commands._trained import RUN, chosen, found, of_run, tell_chosen
 
 
 class FedSize(ImageSize):
@@ -93,9 +93,12 @@ def command(inputs: tuple[Path, ...], as_json: bool, device: Literal["auto", "cp
     outcome = predict(model_of(trained, device), inputs, request)
     if as_json:
         files = [str(path) for path in outcome.files]
-        facts = {"run": str(trained), "checkpoint": str(trained.checkpoint), "files": files, "scores": outcome.scores}
-        click.echo(json.dumps({**facts, "mistakes": [str(mistake) for mistake in outcome.mistakes]}))
+        facts = {"run": str(trained), **chosen(trained), "checkpoint": str(trained.checkpoint), "files": files}
+        click.echo(
+            json.dumps({**facts, "scores": outcome.scores, "mistakes": [str(mistake) for mistake in outcome.mistakes]})
+        )
     else:
+        tell_chosen(trained)
         click.echo("\n".join(as_lines(outcome, request.output)))
     InputError.raise_if(outcome.mistakes)
 

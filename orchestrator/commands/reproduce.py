@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from segsweep.orchestrator.commands._options import as_json
-from segsweep.orchestrator.commands._trained import RUN, found, of_run
+from segsweep.orchestrator.commands._trained import RUN, chosen, found, of_run
 
 
 @click.command("reproduce", short_help="The exact configuration of a trial, with versions, commit and data.")
@@ -23,7 +23,7 @@ def command(as_json: bool, uri: str | None, **given: Any) -> None:
     came = origin(trained, uri)
     tree, objective = single_point(came.config), came.config.objective.metric
     value = {} if trained.value is None else {objective: trained.value}
-    facts = {"run": str(trained), **value, **came.comments}
+    facts = {"run": str(trained), **value, **chosen(trained), **came.comments}
     differences = list(came.differences())
     if as_json:
         click.echo(json.dumps({**facts, "differences": differences, "search_space": tree}, indent=2))
