@@ -280,12 +280,13 @@ def test_memory_is_measured_by_training_and_remembered(tmp_path: Path, monkeypat
     assert large.host_gib - small.host_gib > 4 * 32 * 32 * 32 * 48 * 4 / GIB
     began = time.perf_counter()
     assert memory_probe.measured(both, cpus=1, gpus=0, announce=said.append) == [small, large]
-    assert memory_probe.known(both, gpus=0) == [small, large]
+    assert memory_probe.known(both, cpus=1, gpus=0) == [small, large]
     assert time.perf_counter() - began < 0.5
     assert len(said) == 2
     record = json.loads(next(tmp_path.glob("memory/*.json")).read_text())
     assert (record["device"], record["torch"]) == ("cpu", memory_probe.version("torch"))
-    assert memory_probe.known([both[0].model_copy(update={"batch_size": 2}), both[0]], gpus=0) == []
+    assert memory_probe.known([both[0].model_copy(update={"batch_size": 2}), both[0]], cpus=1, gpus=0) == []
+    assert memory_probe.known(both, cpus=2, gpus=0) == []
 
 
 # -- what becomes of it ----------------------------------------------------------------------------------------------
@@ -340,7 +341,7 @@ def test_plan_shows_what_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert "a trial gets  1 CPU, 1 GPU\n" in before
     (config,) = configs(plan_of())
     device = memory_probe._device(1)
-    memory_probe._remember(memory_probe._file(config, device), config, device, on_gpu(10, host=2))
+    memory_probe._remember(memory_probe._file(config, device, 1), config, device, on_gpu(10, host=2))
     after = CliRunner().invoke(cli, ["plan", str(file)], catch_exceptions=False).stdout
     at_once = min(4, cpus)
     if at_once > 1:

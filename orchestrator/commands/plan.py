@@ -57,10 +57,8 @@ def command(
         check_data(plan.spec, announce, decode=True)
         paces = measured_paces(plan, capacity, announce)
     resources = plan.spec.resources
-    gpus = capacity.gpus_per_trial(resources)
-    probe = (
-        partial(measured, cpus=resources.cpus, gpus=gpus, announce=announce) if measure else partial(known, gpus=gpus)
-    )
+    find = partial(measured, announce=announce) if measure else known
+    probe = partial(find, cpus=resources.cpus, gpus=capacity.gpus_per_trial(resources))
     facts = summary(plan, capacity, paces, fit(plan, capacity, probe))
     if as_json:
         click.echo(json.dumps({**facts, "warnings": [str(mistake) for mistake in result.missing]}))

@@ -111,7 +111,7 @@ def measured(
     gpus: 0, or the GPU is measured. Data that are not in the cache yet are decoded into it.
     """
     device = _device(gpus)
-    files = [_file(config, device) for config in configs]
+    files = [_file(config, device, cpus) for config in configs]
     missing = {file: config for file, config in zip(files, configs, strict=True) if _remembered(file) is None}
     found: dict[Path, Footprint] = {}
     for number, (file, footprint) in enumerate(_measured_now(missing, cpus, gpus), 1):
@@ -122,10 +122,10 @@ def measured(
     return [found.get(file) or _remembered(file) or Footprint(error="its result was lost") for file in files]
 
 
-def known(configs: Sequence[TrialConfig], *, gpus: float) -> list[Footprint]:
+def known(configs: Sequence[TrialConfig], *, cpus: int, gpus: float) -> list[Footprint]:
     """What earlier measurements on this machine found of the configurations; nothing unless all were measured."""
     device = _device(gpus)
-    found = [_remembered(_file(config, device)) for config in configs]
+    found = [_remembered(_file(config, device, cpus)) for config in configs]
     return [] if None in found else [footprint for footprint in found if footprint]
 
 
@@ -157,8 +157,8 @@ def _measured_now(configs: Mapping[Path, TrialConfig], cpus: int, gpus: float) -
             yield file, Footprint(*json.loads(answer)) if (answer := next(answers, "")) else died
 
 
-def _file(config: TrialConfig, device: str) -> Path:
-    what = f"{_identity(config)} {device} torch {version('torch')}"
+def _file(config: TrialConfig, device: str, cpus: int) -> Path:
+    what = f"{_identity(config)} {device} {cpus} CPUs torch {version('torch')}"  # threads and loaders have memory too
     return cache_folder() / FOLDER / f"{hashlib.sha256(what.encode()).hexdigest()[:24]}.json"
 
 

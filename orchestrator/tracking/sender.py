@@ -37,7 +37,8 @@ class Sender:
     @property
     def unsent(self) -> int:
         """How many events MLflow does not have."""
-        return sum(1 for _ in read_events(self.journal, self.ledger.offset)) if self.journal.exists() else 0
+        sent = self.ledger.offset if self._created else Ledger.load(self._path).offset  # not opened: another one sends
+        return sum(1 for _ in read_events(self.journal, sent)) if self.journal.exists() else 0
 
     def step(self) -> bool:
         """Send one batch; False if it was the last. Raises whatever the store raises: then call it again.
