@@ -35,12 +35,12 @@ ENDS = {"pause": ("interrupted", 2), "stop": ("finished", 4), "cancel": ("interr
 """How a trial ends that was asked in its second epoch, and after which; one process has cancel wait for the epoch."""
 
 
-def run(folder: Path, verb: Verb | None) -> Sweep:
-    """One trial after the other; in the second epoch of the first, `verb` is asked for."""
+def run(folder: Path, verb: Verb | None, trial: int = 1) -> Sweep:
+    """One trial after the other; in the second epoch of the given one, `verb` is asked for."""
     asked = itertools.count()
 
     def ask(assignment: Assignment, epoch: int) -> None:
-        if verb is not None and epoch == 2 and next(asked) == 0:
+        if verb is not None and epoch == 2 and next(asked) == trial - 1:
             request(folder, verb, "ann on desk")
             heeded.wait(10)
 
@@ -69,6 +69,13 @@ def test_a_request_ends_the_sweep_and_a_resume_finishes_it(tmp_path: Path, verb:
     assert not list(tmp_path.glob("request*"))  # answered
     resumed = run(tmp_path, None)
     assert [(t.status, t.epoch) for t in resumed.state.trials.values()] == [("finished", 4)] * 3
+
+
+@pytest.mark.parametrize(("verb", "code"), [("stop", ExitCode.DONE), ("cancel", ExitCode.INTERRUPTED)])
+def test_letting_the_last_trial_finish_cuts_nothing_short(tmp_path: Path, verb: Verb, code: ExitCode) -> None:
+    sweep = run(tmp_path, verb, trial=3)
+    assert exit_code(sweep) == code
+    assert sweep.halted is not None
 
 
 def test_what_ends_at_once_outweighs_what_does_not(tmp_path: Path) -> None:

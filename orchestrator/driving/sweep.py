@@ -140,6 +140,13 @@ class Sweep:
         return self._queue.empty
 
     @property
+    def cut_short(self) -> Halt | None:
+        """What ended it before its time. To let running trials finish cuts nothing short if they were the last."""
+        if self.halted is None or self.halted.over_budget or self.running or not self._queue.empty:
+            return self.halted
+        return None
+
+    @property
     def stopping(self) -> bool:
         """Whatever runs shall end now."""
         return self.halted is not None and self.halted.running == "stop"

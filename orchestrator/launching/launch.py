@@ -208,14 +208,14 @@ def _drive(sweep: Sweep, backend: Backend, factory: TrialFactory, view: View) ->
 
 
 def _ended(sweep: Sweep) -> DriverStopped:
-    if (halt := sweep.halted) is not None:
+    if (halt := sweep.cut_short) is not None:
         return DriverStopped(status="budget" if halt.over_budget else "interrupted", reason=halt.reason)
     return DriverStopped(status="done" if sweep.over else "crashed")
 
 
 def exit_code(sweep: Sweep) -> ExitCode:
-    if sweep.halted is not None:
-        return ExitCode.BUDGET if sweep.halted.over_budget else ExitCode.INTERRUPTED
+    if (halt := sweep.cut_short) is not None:
+        return ExitCode.BUDGET if halt.over_budget else ExitCode.INTERRUPTED
     without_result = any(not sweep.state.count(cell, "finished") for cell in sweep.plan.cells)
     return ExitCode.FAILED_CELLS if without_result else ExitCode.DONE
 
