@@ -8,7 +8,6 @@ from segsweep.orchestrator.board.index import Index
 from segsweep.orchestrator.board.rows import Board
 from segsweep.orchestrator.board.tables import Cell, Table
 from segsweep.orchestrator.tracking.reader import TrialRow
-from segsweep.orchestrator.tracking.records import metric_name
 from segsweep.trainables.metric_names import class_iou, is_class_iou
 
 
@@ -26,6 +25,6 @@ def class_ious(row: TrialRow, index: Index) -> dict[str, float | None]:
     """By class, at the best epoch of a trial."""
     if row.best_epoch is None:
         return {}
-    names = [name for key in row.metrics if is_class_iou(name := metric_name(key))]
-    found = {name: index.over_epochs(row.run_id, name, row.best_epoch) for name in sorted(names)}
+    names = sorted(filter(is_class_iou, row.metric_names))
+    found = {name: index.over_epochs(row.run_id, name, row.best_epoch) for name in names}
     return {name.removeprefix(class_iou("")): value for name, value in found.items()}

@@ -8,22 +8,24 @@ Nothing in the file is the only copy: without it, or with one of another version
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import sqlite3
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segsweep.orchestrator.board.confirmed import Confirmations, confirmations
 from segsweep.orchestrator.errors import InputError
-from segsweep.orchestrator.tracking.reader import Reader, Setup, SweepRow, TrialRow, trial_row
+from segsweep.orchestrator.tracking.reader import Reader, Setup, Texts, TrialRow, trial_row, without_ious
 from segsweep.orchestrator.tracking.reading.stored import StoredRun
 from segsweep.orchestrator.tracking.records import Revision, hash_of, long_text
 from segsweep.orchestrator.tracking.store import NOT_LET_IN, sqlite_path
+from segsweep.orchestrator.tracking.sweep_rows import SweepRow
 from segsweep.trainables.config import Objective
 from segsweep.trainables.places import cache_folder
 
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-VERSION = 1  # of the file; another one is made anew
+VERSION = 2  # of the file; another one is made anew
 MARGIN_MS = 600_000  # a driver's clock may be set back by so much while it runs
 CONFIG = "segsweep.config"
 TABLES = """
@@ -40,7 +42,7 @@ CREATE TABLE sweeps (
     uid TEXT PRIMARY KEY, name TEXT, started_s REAL, user TEXT, host TEXT, run_id TEXT, revision TEXT, deleted TEXT);
 CREATE TABLE runs (
     run_id TEXT PRIMARY KEY, sweep_uid TEXT, kind TEXT, dataset TEXT, start_ms INTEGER, end_ms INTEGER, status TEXT,
-    tags TEXT, metrics TEXT, params TEXT, config TEXT, setup TEXT);
+    tags TEXT, metrics TEXT, ious TEXT, params TEXT, config TEXT, setup TEXT);
 CREATE INDEX by_sweep ON runs (sweep_uid, kind);
 CREATE TABLE answers (run_id TEXT, question TEXT, end_ms INTEGER, answer TEXT, PRIMARY KEY (run_id, question));
 CREATE TABLE reads (uri TEXT PRIMARY KEY, at_s REAL);
@@ -107,7 +109,7 @@ class Index:
         logger.debug("%d runs of %s are read since %s", len(runs), sweep.name, since_ms)
         if since_ms is None:
             self._forget(sweep.uid)
-        self._database.executemany(f"INSERT OR REPLACE INTO runs VALUES ({', '.join(12 * '?')})", map(_columns, runs))
+        self._database.executemany(f"INSERT OR REPLACE INTO runs VALUES ({', '.join(13 * '?')})", map(_columns, runs))
         values = [sweep.uid, sweep.name, sweep.started_s, sweep.user, sweep.host, sweep.run_id, sweep.revision, deleted]
         self._database.execute(f"INSERT OR REPLACE INTO sweeps VALUES ({', '.join(8 * '?')})", values)
 
@@ -134,22 +136,22 @@ class Index:
         asked = {"kind": kind, "sweep_uid": sweep_uid, "dataset": dataset}
         where = {column: value for column, value in asked.items() if value is not None}
         rows = self._database.execute(
-            "SELECT run_id, start_ms, end_ms, status, tags, metrics, params, config, setup FROM runs"
-            f" WHERE {' AND '.join(f'{column} = ?' for column in where)} ORDER BY start_ms DESC, run_id",
+            "SELECT run_id, start_ms, end_ms, status, tags, metrics, setup, config, params, ious FROM runs"
+            f" WHERE {' AND '.join(f'{column} = ?' for column in where)}",
             list(where.values()),
         ).fetchall()
+        rows.sort(key=lambda row: (-row[1], row[0]))  # SQLite would copy all the texts to sort them
         loads = json.JSONDecoder().decode
-        with self._database:
+        with self._database, _many_objects():
             return [
                 trial_row(
                     StoredRun(run_id, start_ms, end_ms, status, loads(tags), {}, loads(metrics)),
                     metric,
-                    config,
-                    params,
+                    Texts(config, params, ious),
                     Setup(*loads(setup)) if setup else None,
                     self.over_epochs,
                 )
-                for run_id, start_ms, end_ms, status, tags, metrics, params, config, setup in rows
+                for run_id, start_ms, end_ms, status, tags, metrics, setup, config, params, ious in rows
             ]
 
     def over_epochs(self, run_id: str, metric: str, best_epoch: int) -> float | None:
@@ -206,8 +208,20 @@ def _columns(run: StoredRun) -> tuple[str | int | None, ...]:
     config = long_text(CONFIG, run.tags) or ""
     setup = Setup.of(config)
     ids = (run.run_id, tags["segsweep.sweep_uid"], tags["segsweep.kind"], tags["segsweep.dataset"])
-    texts = (json.dumps(part) for part in (tags, run.metrics, run.params))
+    texts = (json.dumps(part) for part in (tags, *without_ious(run.metrics), run.params))
     return (*ids, run.start_ms, run.end_ms, run.status, *texts, config, json.dumps(setup) if setup else None)
+
+
+@contextmanager
+def _many_objects() -> Iterator[None]:
+    """While thousands of objects are made that stay: the collector would go through them again and again."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _standing(sweep: SweepRow | None, deleted: str) -> tuple[str, str, str] | None:

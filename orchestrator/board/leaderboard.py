@@ -16,8 +16,8 @@ from segsweep.orchestrator.board.names import expect_known
 from segsweep.orchestrator.board.rows import SORTS, Board, apart, make_board, named_apart
 from segsweep.orchestrator.durations import duration
 from segsweep.orchestrator.errors import InputError, Mistake
-from segsweep.orchestrator.tracking.reader import SweepRow, TrialRow
-from segsweep.orchestrator.tracking.records import metric_name
+from segsweep.orchestrator.tracking.reader import TrialRow
+from segsweep.orchestrator.tracking.sweep_rows import SweepRow
 from segsweep.trainables.config import Objective
 
 DEFAULT_METRIC = Objective().metric
@@ -95,8 +95,8 @@ def read_trials(index: Index, *, sweep: str | None = None, metric: str | None = 
     if judged_by != (metric or DEFAULT_METRIC):
         rows = index.trials(sweep_uid=uid, metric=judged_by)
     if metric is not None:
-        keys = {key for row in rows for key in row.metrics if not key.startswith("best_val")}
-        expect_known("--metric", metric, {*map(metric_name, keys), DEFAULT_METRIC})
+        names = {name for row in rows for name in row.metric_names if not name.startswith("best_val")}
+        expect_known("--metric", metric, {*names, DEFAULT_METRIC})
     return rows, judged_by
 
 

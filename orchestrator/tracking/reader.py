@@ -6,7 +6,6 @@ import json
 import logging
 import math
 import tempfile
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -19,8 +18,9 @@ from segsweep.orchestrator.tracking import records
 from segsweep.orchestrator.tracking.reading.opening import open_store
 from segsweep.orchestrator.tracking.reading.stored import Query, StoredRun
 from segsweep.orchestrator.tracking.store import check, connect
+from segsweep.orchestrator.tracking.sweep_rows import UID, SweepRow, sweep_row
 from segsweep.trainables.config import Objective, TrialConfig
-from segsweep.trainables.metric_names import TEST, VAL, metric_named, over_epochs
+from segsweep.trainables.metric_names import TEST, VAL, is_class_iou, metric_named, over_epochs
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -29,26 +29,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-KIND, UID = "segsweep.kind", "segsweep.sweep_uid"
+KIND = "segsweep.kind"
 MATRICES = {"val": "segsweep.confusions", "test": "segsweep.test_confusions"}  # tags
-
-
-@dataclass(frozen=True)
-class SweepRow:
-    """One sweep, as its MLflow run describes it."""
-
-    name: str
-    uid: str  # names repeat in a store that several people share, uids do not
-    started_s: float  # since 1970, UTC
-    user: str
-    host: str
-    run_id: str = ""
-    revision: str = ""  # of what was sent of it, see records.revision; "" where an older version wrote it
-
-    def __str__(self) -> str:
-        """ "3f2a9c0d1e4b (started 2026-11-21 09:30 by ada on node7)", the time that of this machine."""
-        started = time.strftime("%Y-%m-%d %H:%M", time.localtime(self.started_s))
-        return f"{self.uid} (started {started} by {self.user or '?'} on {self.host or '?'})"
 
 
 class Setup(NamedTuple):
@@ -90,9 +72,10 @@ class TrialRow:
     cpu_s: float
     checkpoint: str
     data_fingerprint: str  # of the pixels it was trained and scored on; "" if it was never built
-    metrics: Mapping[str, float] = field(default_factory=dict)  # the last values, by MLflow's keys
+    metrics: Mapping[str, float] = field(default_factory=dict)  # the last values, by MLflow's keys; no IoUs of classes
     params_text: str = "{}"  # JSON
     config_text: str = ""  # JSON of TrialConfig
+    ious_text: str = "[]"  # JSON: MLflow's keys of the classes' IoUs, whose values are in the history
     setup: Setup | None = None  # None if another version wrote it
     allocation: str = "even"  # of its sweep's trials
     confirms: str = ""  # the trial of its sweep that it repeats with another seed
@@ -104,6 +87,11 @@ class TrialRow:
     def params(self) -> Mapping[str, str]:
         params: dict[str, str] = json.loads(self.params_text)
         return params
+
+    @property
+    def metric_names(self) -> list[str]:
+        """Of all metrics that it has a value of."""
+        return [records.metric_name(key) for key in (*self.metrics, *json.loads(self.ious_text))]
 
     @cached_property
     def config(self) -> TrialConfig | None:
@@ -133,7 +121,7 @@ class Reader:
 
     def sweeps(self) -> list[SweepRow]:
         """All sweeps, the newest first."""
-        return [_sweep_row(run) for run in self._store.search(Query({KIND: "sweep"}))]
+        return [sweep_row(run) for run in self._store.search(Query({KIND: "sweep"}))]
 
     def deleted(self) -> dict[str, list[str]]:
         """The runs of trials that were deleted, by their sweep's uid."""
@@ -167,7 +155,9 @@ class Reader:
 
     def _row(self, run: StoredRun, metric: str) -> TrialRow:
         text = records.long_text("segsweep.config", run.tags) or ""
-        return trial_row(run, metric, text, json.dumps(run.params), Setup.of(text), self.over_epochs)
+        metrics, ious = without_ious(run.metrics)
+        texts = Texts(text, json.dumps(run.params), json.dumps(ious))
+        return trial_row(run._replace(metrics=metrics), metric, texts, Setup.of(text), self.over_epochs)
 
     def over_epochs(self, run_id: str, metric: str, best_epoch: int) -> float | None:
         """A trial's value of a metric that only its history tells: IoUs of classes, and the costs of epochs."""
@@ -224,10 +214,22 @@ class OverEpochs(Protocol):
     def __call__(self, run_id: str, metric: str, best_epoch: int) -> float | None: ...
 
 
-def trial_row(
-    run: StoredRun, metric: str, config_text: str, params_text: str, setup: Setup | None, over_epochs: OverEpochs
-) -> TrialRow:
-    """What a run says of its trial."""
+class Texts(NamedTuple):
+    """What few trials are asked for, as JSON: decoding that of thousands takes longer than all the rest."""
+
+    config: str
+    params: str
+    ious: str
+
+
+def without_ious(metrics: Mapping[str, float]) -> tuple[dict[str, float], list[str]]:
+    """Metrics by their keys, and the keys of the classes' IoUs that were among them."""
+    ious = sorted(key for key in metrics if is_class_iou(records.metric_name(key)))
+    return {key: value for key, value in metrics.items() if key not in ious}, ious
+
+
+def trial_row(run: StoredRun, metric: str, texts: Texts, setup: Setup | None, over_epochs: OverEpochs) -> TrialRow:
+    """What a run says of its trial; its metrics are without the classes' IoUs."""
     tags, metrics = run.tags, run.metrics
     best_epoch = metrics.get("best_epoch")
     return TrialRow(
@@ -241,7 +243,7 @@ def trial_row(
         encoder=tags.get("segsweep.encoder", ""),
         status=tags.get("segsweep.status", "running"),
         stop_reason=tags.get("segsweep.stop_reason", ""),
-        value=_value(run, metric, over_epochs),
+        value=_value(run, metric, over_epochs, texts.ious),
         best_epoch=None if best_epoch is None else int(best_epoch),
         params_m=metrics.get("params_m"),
         gmacs=metrics.get("gmacs"),
@@ -250,8 +252,9 @@ def trial_row(
         checkpoint=tags.get("segsweep.checkpoint", ""),
         data_fingerprint=tags.get("segsweep.data_fingerprint", ""),
         metrics=metrics,
-        params_text=params_text,
-        config_text=config_text,
+        params_text=texts.params,
+        config_text=texts.config,
+        ious_text=texts.ious,
         setup=setup,
         allocation=tags.get("segsweep.allocation", "even"),
         confirms=tags.get("segsweep.confirms", ""),
@@ -261,14 +264,15 @@ def trial_row(
     )
 
 
-def _value(run: StoredRun, metric: str, over_epochs: OverEpochs) -> float | None:
+def _value(run: StoredRun, metric: str, over_epochs: OverEpochs, ious: str = "[]") -> float | None:
     """The trial's value of the metric."""
     metrics, (key, once) = run.metrics, _key_of(metric)
     if once:
         return number(metrics.get(key))
     if (best := f"best_{key}") in metrics:
         return number(metrics[best])
-    if key not in metrics or "best_epoch" not in metrics:
+    known = key in (json.loads(ious) if is_class_iou(metric) else metrics)
+    if not known or "best_epoch" not in metrics:
         return None
     return over_epochs(run.run_id, metric, int(metrics["best_epoch"]))
 
@@ -277,23 +281,6 @@ def _value(run: StoredRun, metric: str, over_epochs: OverEpochs) -> float | None
 def _key_of(metric: str) -> tuple[str, bool]:
     """MLflow's key, and whether a trial has just one value."""
     return records.metric_key(metric), metric_named(metric).per_trial or metric.startswith(TEST)
-
-
-def _sweep_row(run: StoredRun) -> SweepRow:
-    return SweepRow(
-        name=run.tags["segsweep.sweep"],
-        uid=run.tags[UID],
-        started_s=run.start_ms / 1000,
-        user=run.tags.get("mlflow.user", ""),
-        host=run.params.get("host", ""),
-        run_id=run.run_id,
-        revision=run.tags.get(records.REVISION) or _revision_by_times(run),
-    )
-
-
-def _revision_by_times(run: StoredRun) -> str:
-    """Of a sweep that an older version wrote; "" while it runs."""
-    return "" if run.end_ms is None or run.status == "RUNNING" else f"{run.status} {run.end_ms}"
 
 
 def number(value: float | None) -> float | None:
