@@ -190,6 +190,13 @@ class Remotes:
             raise DataError(_told(self._address, error), STORAGE) from error
 
 
+def is_outage(error: DataError) -> bool:
+    """It may answer again, as it would not for want of a package, of credentials or of a bucket."""
+    cause = error.__cause__
+    never = isinstance(cause, ImportError | PermissionError | FileNotFoundError)
+    return cause is not None and not never and type(cause).__name__ not in WITHOUT_CREDENTIALS
+
+
 def _opened(address: Address) -> tuple[AbstractFileSystem, str]:
     from fsspec.core import url_to_fs
 

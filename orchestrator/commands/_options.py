@@ -99,10 +99,11 @@ def chosen_datasets(spec: SweepSpec, names: Sequence[str]) -> list[ComponentSpec
     return [dataset for dataset in spec.datasets if not names or dataset.name in names]
 
 
-def sweep_folder(sweep: str | None, storage: Path, *, announce: Announce | None = None) -> Path:
+def sweep_folder(sweep: str | None, storage: Path, *, announce: Announce | None = None, trials: bool = True) -> Path:
     """The folder of a sweep named or given by path or address; without a name, the one that was touched last.
 
-    announce: given by whoever will write there: of a sweep that is kept at an address, all is fetched that others did.
+    announce: given by whoever will write there: of a sweep that is kept at an address, all is fetched that others did;
+    without `trials` only the journal.
     """
     from segsweep.orchestrator.errors import InputError, Mistake
     from segsweep.trainables.catalog import did_you_mean
@@ -110,7 +111,7 @@ def sweep_folder(sweep: str | None, storage: Path, *, announce: Announce | None 
     if (address := _sweep_address(sweep, storage)) is not None:
         from segsweep.orchestrator.mirroring.download import looked_at, taken_up
 
-        return looked_at(address) if announce is None else taken_up(address, announce)
+        return looked_at(address) if announce is None else taken_up(address, announce, trials=trials)
     if sweep is not None and (Path(sweep) / "journal.jsonl").is_file():
         return Path(sweep)
     found = {path.parent.name: path.parent for path in storage.glob("*/journal.jsonl")}

@@ -44,7 +44,7 @@ def command(
     from segsweep.orchestrator.space.confirm import Confirm
 
     how = Machinery(in_process=in_process, address=address, dashboard_port=dashboard_port, quiet=quiet)
-    folder = sweep_folder(sweep, storage, announce=announcer(how))
+    folder = sweep_folder(sweep, storage, announce=announcer(how), trials=address is None)
     before = recorded(folder).spec.confirm
     asked = {key: value for key, value in (("top", top), ("seeds", seeds)) if value is not None}
     after = (before or Confirm()).model_copy(update=asked)

@@ -56,7 +56,7 @@ def command(
     from segsweep.orchestrator.space.source import value_of
 
     how = Machinery(in_process=in_process, address=address, dashboard_port=dashboard_port, quiet=quiet)
-    folder = sweep_folder(sweep, storage, announce=announcer(how))
+    folder = sweep_folder(sweep, storage, announce=announcer(how), trials=address is None)
     spec = recorded(folder).spec
     wishes: dict[str, JsonValue] = {}
     for key, number in (("trials", trials), ("epochs", epochs)):

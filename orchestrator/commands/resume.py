@@ -32,5 +32,5 @@ def command(
     from segsweep.orchestrator.launching.launch import Machinery
 
     how = Machinery(in_process=in_process, address=address, dashboard_port=dashboard_port, quiet=quiet)
-    folder = sweep_folder(sweep, storage, announce=announcer(how))
+    folder = sweep_folder(sweep, storage, announce=announcer(how), trials=address is None)
     raise SystemExit(run_to_the_end(folder, how, as_json=as_json))

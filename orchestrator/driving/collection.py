@@ -6,7 +6,7 @@ Everything follows from the journal, so a resumed sweep collects what its predec
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from segsweep.orchestrator.planning.plan import SweepPlan
@@ -18,11 +18,14 @@ log = logging.getLogger(__name__)
 
 
 class Collection:
-    def __init__(self, plan: SweepPlan, state: SweepState, folder: Path) -> None:
-        """folder: the sweep's. Collects at once what is due by `state`."""
+    def __init__(
+        self, plan: SweepPlan, state: SweepState, folder: Path, also: Callable[[str], None] = lambda trial: None
+    ) -> None:
+        """folder: the sweep's; also: told of every trial that is collected. Collects at once what is due by `state`."""
         self._plan = plan
         self._state = state
         self._trials = folder / "trials"
+        self._also = also
         self._kept: dict[Cell, dict[str, TrialState]] = {}  # trials that are over, until they are collected
         self._look_at(state.trials.values())
 
@@ -58,3 +61,4 @@ class Collection:
                 (self._trials / trial.id / name).unlink(missing_ok=True)
             except OSError:  # storage may be away; the next driver tries again
                 log.warning("%s cannot be removed", self._trials / trial.id / name, exc_info=True)
+        self._also(trial.id)

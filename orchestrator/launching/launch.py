@@ -33,7 +33,6 @@ from segsweep.orchestrator.launching.preflight import (
     uncounted_gpus,
     unfit_precision,
     unreachable,
-    unshared,
     unusable,
     unusable_address,
     unusable_augmentations,
@@ -87,7 +86,7 @@ def create(
     capacity = local_capacity()
     uri = resolve_uri(checked.spec.tracking.uri, Path.cwd())
     earlier = earlier_sweeps(checked.spec, checked.source, storage)
-    unfit = [*unusable(storage, name), *unusable_address(storage, name), *unshared(storage, machinery.address)]
+    unfit = [*unusable(storage, name), *unusable_address(storage, name)]
     spec, fingerprints = checked_here(checked, uri, machinery, announce, also=unfit)
     check_store(uri)  # makes a new SQLite file, hence last
     known = tuple(known_values(SweepPlan.of(spec), earlier))
@@ -128,20 +127,20 @@ def run(folder: Path, machinery: Machinery, announce: Announce, factory: TrialFa
     capacity = _capacity(machinery)
     gpus = capacity.gpus_per_trial(spec.resources)
     with ExitStack() as stack:
-        mirror = stack.enter_context(mirrored(folder, announce))
+        mirror = stack.enter_context(mirrored(folder, announce, on_nodes=machinery.address is not None))
         journal = stack.enter_context(Journal(folder / "journal.jsonl"))
         writer = TrackingWriter(folder)
         view = View(quiet=machinery.quiet, problems=lambda: (writer.problem, mirror.problem))
         sweep = Sweep(SweepPlan.of(spec), journal, gpus=gpus, listeners=(view.on_event,))
         sweep.interrupted("its driver died", lost="driver")  # what the journal still calls running
-        sweep.listen(Collection(sweep.plan, sweep.state, sweep.folder).on_event)
+        sweep.listen(Collection(sweep.plan, sweep.state, sweep.folder, mirror.collected).on_event)
         writer.start()
         mirror.start(sweep.halt)
         try:
             if _is_done(sweep):
                 announce(f"{folder.name} is done; nothing is left to run")
             else:
-                InputError.raise_if([*unshared(folder.parent, machinery.address), *_unfit(spec, capacity, machinery)])
+                InputError.raise_if(list(_unfit(spec, capacity, machinery)))
                 if machinery.in_process and spec.max_epoch_minutes:
                     announce("warning: max_epoch_minutes is not kept: only a worker of Ray can be ended while it hangs")
                 if machinery.address is not None:
@@ -149,7 +148,7 @@ def run(folder: Path, machinery: Machinery, announce: Announce, factory: TrialFa
                         announce(f"warning: {line}")
                 backend = stack.enter_context(_backend(folder, capacity, machinery, announce))
                 sweep.grant(_share(sweep.plan, capacity, machinery, announce))
-                _drive(sweep, backend, factory, view)
+                _drive(sweep, backend, mirror.trials(factory), view)
         finally:
             unsent = writer.close(timeout_s=30.0)
     return Outcome(exit_code(sweep), folder, created.tracking_uri, unsent)

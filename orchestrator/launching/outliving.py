@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from segsweep.orchestrator.mirroring.places import address_of
 from segsweep.orchestrator.tracking.store import sqlite_path
 
 MOUNTS = Path("/proc/self/mountinfo")
@@ -25,7 +26,7 @@ def lost_with_head(storage: Path, tracking_uri: str, mounts: str | None = None) 
         return
     table = MOUNTS.read_text() if mounts is None else mounts
     why = "of this machine alone: other nodes do not see it, and it is gone when the head is"
-    if not is_shared(kind := file_system(storage, table)):
+    if address_of(storage) is None and not is_shared(kind := file_system(storage, table)):
         yield f"{storage} is on a disk ({kind}) {why}. Use --storage DIR on NFS or the like"
     store = sqlite_path(tracking_uri)
     if store is not None and not is_shared(kind := file_system(store, table)):

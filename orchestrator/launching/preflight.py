@@ -130,14 +130,6 @@ def unusable_address(storage: Path, name: str | None) -> Iterator[Mistake]:
         yield Mistake("--storage", str(error))
 
 
-def unshared(storage: Path, cluster: str | None) -> Iterator[Mistake]:
-    """Why a cluster's nodes would not find the checkpoints of sweeps in `storage`. cluster: its address, if any."""
-    if cluster is not None and (address := storage_address(storage)) is not None:
-        why = f"with --storage {address}, trials run on the machine of the driver: its disk is where checkpoints are"
-        remedy = "on a cluster give a folder that all nodes share, or run without --address"
-        yield Mistake(f"--address {cluster}", f"{why}; {remedy}")
-
-
 def _exists(folder: Path) -> Mistake:
     remedy = f"choose another --name, or go on with it: {resume_command(folder)}"
     return Mistake(f"--name {folder.name}", f"{address_of(folder) or folder} exists; {remedy}")

@@ -6,4 +6,5 @@ they always do. What another machine needs to go on lies at the address, in whol
     NAME/journal/00000 ...              the journal, cut every PART bytes
     NAME/trials/001/last.pt best.pt confusions.npz test_confusions.npz
     NAME/lease.json                     whose turn it is to write (lease.py)
+    NAME/trials/001/attempt             likewise, of a trial that a node of a cluster trains (nodes.py)
 """

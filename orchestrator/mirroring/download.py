@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 from segsweep.orchestrator.errors import InputError, Mistake
 from segsweep.orchestrator.mirroring.lease import Lease
 from segsweep.orchestrator.mirroring.ledger import Ledger, stamp
-from segsweep.orchestrator.mirroring.places import reading_storage, working_storage
+from segsweep.orchestrator.mirroring.places import address_of, reading_storage, working_storage
 from segsweep.orchestrator.mirroring.upload import KEPT, PART, part_name
 from segsweep.orchestrator.progress import Announce
 from segsweep.orchestrator.record.journal import is_locked
@@ -21,12 +22,13 @@ from segsweep.trainables.cache.staging import AT_ONCE
 from segsweep.trainables.catalog import did_you_mean
 from segsweep.trainables.components import DataError
 
-FETCHED = ".fetched"  # the end of a folder's name until all is there
+FETCHED = ".fetched"  # the end of a folder's name until it has its journal
 
 
-def taken_up(address: Address, announce: Announce) -> Path:
+def taken_up(address: Address, announce: Announce, *, trials: bool = True) -> Path:
     """The folder here with all that the address has of the sweep, or more; from now on this process may write there.
 
+    trials: their files too, which nodes of a cluster fetch themselves.
     Raises InputError: no such sweep, another driver runs it, the address does not answer, a full disk.
     """
     folder = working_storage(address.parent) / address.name
@@ -42,8 +44,10 @@ def taken_up(address: Address, announce: Announce) -> Path:
         if not ours.startswith(theirs):
             _put_aside(folder, worth_keeping=not theirs.startswith(ours), announce=announce)
             announce(f"{address}: fetching it to {folder}")
-            _fetch(folder, remotes, theirs, there)
+            _begin(folder, theirs)
         _forget(folder, remotes, there, _journal(folder), sent=len(theirs))
+        if trials:
+            _bring_trials(folder, remotes, there)
     except DataError as error:
         raise InputError(Mistake(str(address), _less(str(error), address))) from error
     except OSError as error:
@@ -143,20 +147,47 @@ def _put_aside(folder: Path, *, worth_keeping: bool, announce: Announce) -> None
     announce(f"another machine went on with {folder.name}; what this one had not sent by then is kept in {aside}")
 
 
-def _fetch(folder: Path, remotes: Remotes, journal: bytes, there: dict[str, Remote]) -> None:
-    """All or nothing."""
+def _begin(folder: Path, journal: bytes) -> None:
+    """With the journal alone, in one step."""
     new = folder.with_name(f"{folder.name}{FETCHED}")
     shutil.rmtree(new, ignore_errors=True)
-    wanted = [remote for name, remote in there.items() if _is_kept(name, _trials(journal))]
-    for remote in wanted:
-        (new / remote.name).parent.mkdir(parents=True, exist_ok=True)
-    new.mkdir(parents=True, exist_ok=True)
+    new.mkdir(parents=True)
     (new / "journal.jsonl").write_bytes(journal)
-    with ThreadPoolExecutor(AT_ONCE) as threads:
-        list(threads.map(lambda remote: _fetch_file(remotes, remote, new / remote.name), wanted))
-    sent = {remote.name: stamp((new / remote.name).stat()) for remote in wanted}
-    Ledger(len(journal), sent).save(new)
+    Ledger(len(journal), away=True).save(new)
     new.rename(folder)
+
+
+def _bring_trials(folder: Path, remotes: Remotes, there: dict[str, Remote]) -> None:
+    """To be written here from now on, unless they are already. A fetch that was cut off begins again."""
+    ledger = Ledger.load(folder)
+    if not ledger.away:
+        return
+    shutil.rmtree(folder / "trials", ignore_errors=True)  # copies, which may be old
+    trials = _trials(_journal(folder))
+    sent = fetch_files(remotes, [remote for name, remote in there.items() if _is_kept(name, trials)], folder)
+    Ledger(ledger.journal, sent).save(folder)
+
+
+def fetch_files(remotes: Remotes, wanted: Sequence[Remote], folder: Path) -> dict[str, str]:
+    """Their stamps, by name. Raises DataError; OSError where the disk is full."""
+    for remote in wanted:
+        (folder / remote.name).parent.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        list(threads.map(lambda remote: _fetch_file(remotes, remote, folder / remote.name), wanted))
+    return {remote.name: stamp((folder / remote.name).stat()) for remote in wanted}
+
+
+def bring(folder: Path, trial: str, name: str) -> None:
+    """A file of a trial that nodes write, as it is now, to where it would lie here. Raises DataError, OSError."""
+    address = address_of(folder)
+    if address is None or not Ledger.load(folder).away:
+        return
+    if (contents := Remotes(address).read(f"trials/{trial}/{name}")) is not None:
+        path = folder / "trials" / trial / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(f"{name}.tmp")
+        beside.write_bytes(contents)
+        beside.replace(path)
 
 
 def _fetch_file(remotes: Remotes, remote: Remote, to: Path) -> None:
@@ -166,15 +197,17 @@ def _fetch_file(remotes: Remotes, remote: Remote, to: Path) -> None:
 
 
 def _forget(folder: Path, remotes: Remotes, there: dict[str, Remote], journal: bytes, *, sent: int) -> None:
-    """Whatever the journal does not know: a driver made it in its last seconds, and its trials may become others."""
+    """Whatever the journal does not know: a driver made it in its last seconds, and its trials may become others.
+
+    And what its workers claimed, so that those that are still there write no more.
+    """
     trials = _trials(journal)
     known = {name for name in there if _is_kept(name, trials)}
-    for name in there:
-        if name.startswith("trials/") and name not in known:
-            remotes.remove(name)
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        list(threads.map(remotes.remove, (name for name in there if name.startswith("trials/") and name not in known)))
     ledger = Ledger.load(folder)
     sent_files = {name: stamp for name, stamp in ledger.files.items() if name in known}
-    Ledger(min(ledger.journal, sent), sent_files).save(folder)
+    Ledger(min(ledger.journal, sent), sent_files, ledger.away).save(folder)
 
 
 def _is_kept(name: str, trials: set[str]) -> bool:

@@ -14,6 +14,7 @@ LEDGER = "mirror.json"
 class Ledger:
     journal: int = 0  # bytes
     files: dict[str, str] = field(default_factory=dict)  # "trials/001/best.pt" -> its stamp when it was sent
+    away: bool = False  # nodes of a cluster write the files of trials, to the address: what is here of them are copies
 
     @classmethod
     def load(cls, folder: Path) -> Ledger:

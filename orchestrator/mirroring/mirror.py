@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from segsweep.orchestrator.backends import TrialFactory
 from segsweep.orchestrator.driving.halting import Halt
 from segsweep.orchestrator.errors import InputError, Mistake
 from segsweep.orchestrator.mirroring.lease import RENEWED_EVERY_S, Lease, LostError
+from segsweep.orchestrator.mirroring.nodes import OnNodes
 from segsweep.orchestrator.mirroring.places import address_of
 from segsweep.orchestrator.mirroring.upload import Uploads
 from segsweep.orchestrator.progress import Announce
@@ -32,6 +34,13 @@ class NoMirror:
 
     problem: str | None = None
 
+    def trials(self, factory: TrialFactory) -> TrialFactory:
+        """The same trials, whose files get to where the sweep is kept."""
+        return factory
+
+    def collected(self, trial: str) -> None:
+        """Its last checkpoint is needed no more; whatever there was here is removed."""
+
     def start(self, halt: Callable[[Halt], None]) -> None:
         """There is nothing to send."""
 
@@ -49,6 +58,12 @@ class Mirror(NoMirror):
         self._lost_to: LostError | None = None
         names = {"segsweep-mirror": self._send, "segsweep-lease": self._renew}
         self._threads = [threading.Thread(target=act, name=name, daemon=True) for name, act in names.items()]
+
+    def trials(self, factory: TrialFactory) -> TrialFactory:
+        return OnNodes(self._address, factory) if self._uploads.away else factory
+
+    def collected(self, trial: str) -> None:
+        self._uploads.collected(trial)
 
     def start(self, halt: Callable[[Halt], None]) -> None:
         """Once. halt: told if another driver has taken the sweep over, as it may after an outage."""
@@ -112,10 +127,10 @@ class Mirror(NoMirror):
 
 
 @contextmanager
-def mirrored(folder: Path, announce: Announce) -> Iterator[NoMirror]:
+def mirrored(folder: Path, announce: Announce, *, on_nodes: bool = False) -> Iterator[NoMirror]:
     """While the block runs, the sweep in `folder` is this process's, and where it is kept gets what is new.
 
-    Raises InputError if another driver holds it, or the address does not answer.
+    on_nodes: a cluster trains. Raises InputError if another driver holds it, or the address does not answer.
     """
     address = address_of(folder)
     if address is None:
@@ -124,6 +139,8 @@ def mirrored(folder: Path, announce: Announce) -> Iterator[NoMirror]:
     try:
         lease = Lease(address)
         lease.take(announce)
+        if on_nodes:
+            Uploads(folder, address).give_away()
         mirror = Mirror(folder, address, lease)
     except DataError as error:
         raise InputError(Mistake(f"storage of {folder.name}", str(error))) from error

@@ -1,13 +1,14 @@
 """From a sweep's folder to its address. Whoever stops it at any moment leaves something there that can be gone on from.
 
-Trials first, and then the journal as it was before: so what the journal there says has been saved there too. Of a trial
-the files go up in the order in which training writes them (best before last), each as it was at one moment.
+Trials first, and then the journal as it was before: so what the journal there says has been saved there too; and only
+then goes what that makes superfluous. Of a trial the files go up in the order in which training writes them (best
+before last), each as it was at one moment. Trials that nodes of a cluster train are sent by these (nodes.py).
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -28,14 +29,35 @@ class Uploads:
         self._folder = folder
         self._remotes = Remotes(address)
         self._ledger = Ledger.load(folder)
+        self._collected: set[str] = set()
+
+    @property
+    def away(self) -> bool:
+        """Nodes send the trials."""
+        return self._ledger.away
+
+    def collected(self, trial: str) -> None:
+        """Its last checkpoint is needed no more."""
+        self._collected.add(trial)
+
+    def give_away(self) -> None:
+        """From now on nodes write the files of trials; the address has all of them. Raises DataError, OSError."""
+        if self.away:
+            return
+        self.send()
+        self._ledger.files, self._ledger.away = {}, True
+        self._ledger.save(self._folder)
+        shutil.rmtree(self._folder / "trials", ignore_errors=True)
 
     def send(self) -> None:
         """All that is new. Raises DataError, OSError: then call it again."""
+        due = self._due()  # of what the journal tells why
         journal = self._new_lines()
         try:
             with ThreadPoolExecutor(AT_ONCE) as threads:
-                list(threads.map(self._send_trial, self._changed()))
-            self._send_journal(journal)
+                list(threads.map(self._send_trial, filter(self._stale, self._trials())))
+                self._send_journal(journal)
+                list(threads.map(self._remove_last, due))
         finally:
             self._ledger.save(self._folder)
 
@@ -43,7 +65,7 @@ class Uploads:
     def missing(self) -> int:
         """How many files the address lacks, the journal included."""
         stale = sum(bool(self._stale(trial)) for trial in self._trials())
-        return stale + bool(len(self._new_lines()) + self._part_began() > self._ledger.journal)
+        return stale + len(self._due()) + bool(len(self._new_lines()) + self._part_began() > self._ledger.journal)
 
     def _part_began(self) -> int:
         return self._ledger.journal // PART * PART
@@ -64,10 +86,11 @@ class Uploads:
             self._ledger.journal = began + min(offset + PART, len(lines))
 
     def _trials(self) -> list[Path]:
-        return sorted((self._folder / "trials").glob("*/"))
+        return [] if self.away else sorted((self._folder / "trials").glob("*/"))
 
-    def _changed(self) -> Iterator[Path]:
-        return (trial for trial in self._trials() if self._stale(trial) or self._is_collected(trial))
+    def _due(self) -> set[str]:
+        """Trials whose last checkpoint is to be removed there."""
+        return set(self._collected) if self.away else {t.name for t in self._trials() if self._is_collected(t)}
 
     def _stale(self, trial: Path) -> list[str]:
         """Files that are not at the address as they are here."""
@@ -81,23 +104,31 @@ class Uploads:
         return bool(self._sent(trial, LAST)) and not any((trial / name).exists() for name in (PREVIOUS, LAST))
 
     def _send_trial(self, trial: Path) -> None:
-        if self._is_collected(trial):
-            self._remotes.remove(_key(trial, LAST))
-            self._ledger.files.pop(_key(trial, LAST), None)
-        with ExitStack() as stack:
-            # opened the other way round: a file may be newer than those that are sent after it, but never older
-            opened = {name: _opened(trial / name, stack) for name in reversed(KEPT)}
-            for name in KEPT:
-                if (file := opened[name]) is not None:
-                    self._send_file(_key(trial, name), file)
+        send_files(self._remotes, trial, f"trials/{trial.name}/", self._ledger.files)
 
-    def _send_file(self, key: str, file: BinaryIO) -> None:
-        now = stamp(os.fstat(file.fileno()))
-        if self._ledger.files.get(key) != now:
-            self._remotes.put(
-                key, Path(f"/dev/fd/{file.fileno()}")
-            )  # the same contents, should it be replaced meanwhile
-            self._ledger.files[key] = now
+    def _remove_last(self, trial: str) -> None:
+        key = f"trials/{trial}/{LAST}"
+        self._remotes.remove(key)
+        self._ledger.files.pop(key, None)
+        self._collected.discard(trial)
+
+
+def send_files(remotes: Remotes, trial: Path, prefix: str, sent: dict[str, str]) -> None:
+    """What is new of a trial's folder. prefix: of names at the address; sent: name there -> stamp, brought up to date.
+
+    Raises DataError, OSError.
+    """
+    with ExitStack() as stack:
+        # opened the other way round: a file may be newer than those that are sent after it, but never older
+        opened = {name: _opened(trial / name, stack) for name in reversed(KEPT)}
+        for name in KEPT:
+            if (file := opened[name]) is None:
+                continue
+            now = stamp(os.fstat(file.fileno()))
+            if sent.get(key := f"{prefix}{name}") != now:
+                # the same contents, should it be replaced meanwhile
+                remotes.put(key, Path(f"/dev/fd/{file.fileno()}"))
+                sent[key] = now
 
 
 def part_name(number: int) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from segsweep.orchestrator.mirroring.download import bring
 from segsweep.orchestrator.record.journal import SweepCreated
 from segsweep.orchestrator.record.state import SweepState, TrialState
 from segsweep.orchestrator.tracking import records
@@ -91,7 +92,7 @@ class Runs:
             try:
                 if trial == PARENT:
                     self.client.log_text(self.ledger.parent, texts(state.created or self._created)[file], file)
-                elif _is_of_best_epoch(path := _here(Path(file), trial, folder), state.trials[trial]):
+                elif _is_of_best_epoch(path := _brought(Path(file), trial, folder), state.trials[trial]):
                     self.client.log_artifact(self.ledger.runs[trial], str(path))
             except MlflowException as error:
                 if error.error_code not in REFUSALS:
@@ -215,7 +216,8 @@ def artifact_folder(beside: Path, experiment: str) -> Path:
     return beside / "mlruns" / records.metric_key(experiment).replace("/", "_")
 
 
-def _here(file: Path, trial: str, folder: Path) -> Path:
+def _brought(file: Path, trial: str, folder: Path) -> Path:
+    bring(folder, trial, file.name)
     return file if file.exists() else folder / "trials" / trial / file.name
 
 
