@@ -155,6 +155,11 @@ def as_markdown(board: Board) -> str:
 
 
 def as_html(board: Board) -> str:
+    return tables.as_html(plain_tables(board))
+
+
+def plain_tables(board: Board) -> list[tables.Table]:
+    """The board, what was confirmed of it, and the results of others."""
     columns = columns_of(board)
     rows = tuple(tuple(column.cells[i] for column in columns) for i in range(len(board.lines)))
     warnings = (f"Warning: {warning}" for warning in board.warnings)
@@ -163,7 +168,7 @@ def as_html(board: Board) -> str:
         headers, *cells = confirmed_cells(board)
         notes = tuple(confirmed_notes(board.confirmed))
         found.append(tables.Table("Confirmed by fresh seeds", tuple(headers), tuple(map(tuple, cells)), notes))
-    return tables.as_html([*found, *external_tables(board.external, board.metric)])
+    return [*found, *external_tables(board.external, board.metric)]
 
 
 def as_csv(board: Board) -> str:

@@ -82,6 +82,11 @@ class Index:
         (found,) = self._database.execute("SELECT max(at_s) FROM reads").fetchone()
         return float(found or 0)
 
+    def close(self) -> None:
+        """What was asked is kept. A process that lives on keeps the others from writing until it does this."""
+        self._database.commit()
+        self._database.close()
+
     # -- up to date ----------------------------------------------------------------------------------------------
 
     def _update(self) -> None:

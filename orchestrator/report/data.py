@@ -74,19 +74,13 @@ class Examples:
 
 
 @dataclass(frozen=True)
-class ReportData:
+class Outcome:
+    """What a sweep's trials came to so far, told from its journal alone."""
+
     sweep: str
-    created: SweepCreated
-    spec: SweepSpec  # with all extensions
-    phase: str  # "done", or why there may come more
     trials: tuple[Trial, ...]  # that count, in the order of their creation
     board: Board
     mode: Mode  # of the objective
-    confusions: Mapping[Cell, Confusions]  # of the best trial of each cell, on validation images, where it is here
-    examples: Mapping[str, Examples | str]  # by dataset; a text says why there are none
-    wall_s: float  # while a driver ran
-    made: str  # when the report was, "2026-11-21 23:40 UTC"
-    version: str  # of segsweep, that made it
 
     @property
     def metric(self) -> str:
@@ -111,3 +105,15 @@ class ReportData:
         bests = [known[score.best.trial_id] for score in scores if score.best is not None]
         sign = -1.0 if self.mode == "max" else 1.0
         return sorted(bests, key=lambda trial: sign * (trial.best or 0.0))
+
+
+@dataclass(frozen=True)
+class ReportData(Outcome):
+    created: SweepCreated
+    spec: SweepSpec  # with all extensions
+    phase: str  # "done", or why there may come more
+    confusions: Mapping[Cell, Confusions]  # of the best trial of each cell, on validation images, where it is here
+    examples: Mapping[str, Examples | str]  # by dataset; a text says why there are none
+    wall_s: float  # while a driver ran
+    made: str  # when the report was, "2026-11-21 23:40 UTC"
+    version: str  # of segsweep, that made it

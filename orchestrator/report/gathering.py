@@ -14,11 +14,11 @@ from segsweep.orchestrator.board.rows import Board, make_board
 from segsweep.orchestrator.driving.recorded import recorded
 from segsweep.orchestrator.errors import InputError, Mistake
 from segsweep.orchestrator.record.state import Cell, SweepState, TrialState
-from segsweep.orchestrator.report.data import Examples, ReportData, Trial
+from segsweep.orchestrator.report.data import Examples, Outcome, ReportData, Trial
 from segsweep.orchestrator.report.examples import examples_of
 from segsweep.orchestrator.tracking.reader import Setup, TrialRow
 from segsweep.orchestrator.tracking.records import cost, encoder, sweep_uid
-from segsweep.orchestrator.watching.status import is_running
+from segsweep.orchestrator.watching.status import phase
 from segsweep.trainables.metric_names import TEST, VAL
 from segsweep.trainables.scoring.confusions import Confusions, load_confusions
 from segsweep.trainables.weights.sources import checkpoint_of_trial
@@ -35,20 +35,16 @@ def gather(folder: Path, *, images: bool = True) -> ReportData:
     """
     spec, created = recorded(folder)
     state = SweepState.load(folder / "journal.jsonl")
-    kept = [trial for trial in state.trials.values() if trial.status != "superseded"]
-    if not any(trial.epoch for trial in kept):
-        place, done = str(folder), f"{len(kept)} trials were created, and none has trained an epoch yet"
-        raise InputError(Mistake(place, f"{done}; look at `segsweep status` and `segsweep why TRIAL`"))
-    board = _board(kept, state, folder)
+    found = outcome(state, folder)
     data = ReportData(
         sweep=created.sweep,
+        trials=found.trials,
+        board=found.board,
+        mode=found.mode,
         created=created,
         spec=spec,
-        phase=_phase(folder, state),
-        trials=tuple(map(_trial, kept)),
-        board=board,
-        mode=spec.objective.mode,
-        confusions=_confusions(board, {trial.id: trial for trial in kept}, folder),
+        phase=phase(folder, state),
+        confusions=_confusions(found.board, state.trials, folder),
         examples={},
         wall_s=state.wall_s,
         made=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
@@ -57,10 +53,15 @@ def gather(folder: Path, *, images: bool = True) -> ReportData:
     return replace(data, examples=_examples(data, folder)) if images else data
 
 
-def _phase(folder: Path, state: SweepState) -> str:
-    if is_running(folder):
-        return "running"
-    return state.ended.status if state.ended else "killed"
+def outcome(state: SweepState, folder: Path) -> Outcome:
+    """state: that of the journal in `folder`. Raises InputError: no trial in it has trained an epoch."""
+    assert state.created is not None
+    kept = [trial for trial in state.trials.values() if trial.status != "superseded"]
+    if not any(trial.epoch for trial in kept):
+        place, done = str(folder), f"{len(kept)} trials were created, and none has trained an epoch yet"
+        raise InputError(Mistake(place, f"{done}; look at `segsweep status` and `segsweep why TRIAL`"))
+    mode = kept[0].config.objective.mode
+    return Outcome(state.created.sweep, tuple(map(_trial, kept)), _board(kept, state, folder), mode)
 
 
 def _trial(trial: TrialState) -> Trial:

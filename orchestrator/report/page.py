@@ -58,14 +58,14 @@ def as_html(data: ReportData, parts: Sequence[Section]) -> str:
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["code"] = _with_code
+    environment.filters["code"] = with_code
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     template = environment.get_template("page.html")
     return template.render(data=data, sections=parts, plotly=plotly_js())
 
 
-def _with_code(text: str) -> Markup:
-    """What stands between backticks, as code; everything escaped."""
+def with_code(text: str) -> Markup:
+    """The templates' filter `code`: what stands between backticks, as code; everything escaped."""
     parts = (
         Markup("<code>{}</code>").format(part) if n % 2 else escape(part) for n, part in enumerate(text.split("`"))
     )

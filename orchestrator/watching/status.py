@@ -25,18 +25,18 @@ def facts(folder: Path) -> dict[str, Any]:
     state = SweepState.load(folder / "journal.jsonl")
     allotted = Allotment.replay(plan, state.rounds).trials
     trials = list(state.trials.values())
-    phase = _phase(folder, state)
+    now = phase(folder, state)
     return {
         "sweep": created.sweep,
         "folder": str(folder),
         "address": str(address_of(folder) or ""),
-        "state": phase,
-        "reason": state.ended.reason if state.ended and phase != "running" else "",
+        "state": now,
+        "reason": state.ended.reason if state.ended and now != "running" else "",
         "budget": None if spec.budget is None else str(spec.budget),
         "trials": len(state.searched),
         "planned": plan.trials,
-        "by_status": dict(Counter(_shown(trial, phase) for trial in state.searched)),
-        "confirmations": dict(Counter(_shown(trial, phase) for trial in trials if trial.confirms)),
+        "by_status": dict(Counter(_shown(trial, now) for trial in state.searched)),
+        "confirmations": dict(Counter(_shown(trial, now) for trial in trials if trial.confirms)),
         "epochs": sum(trial.epoch for trial in trials),
         "busy_s": round(sum(trial.seconds for trial in trials), 1),
         "redone_s": round(sum(trial.redone_s for trial in trials), 1),
@@ -57,12 +57,13 @@ def _bytes_in(folder: Path) -> int:
     return found
 
 
-def _shown(trial: TrialState, phase: str) -> str:
+def _shown(trial: TrialState, now: str) -> str:
     """A trial's status; nothing runs where no driver does, though the journal could not note the end."""
-    return "unfinished" if trial.status == "running" and phase != "running" else trial.status
+    return "unfinished" if trial.status == "running" and now != "running" else trial.status
 
 
-def _phase(folder: Path, state: SweepState) -> str:
+def phase(folder: Path, state: SweepState) -> str:
+    """running, killed, created, or as its driver ended: done, interrupted, budget, crashed."""
     if is_running(folder):
         return "running"
     if state.ended is None:

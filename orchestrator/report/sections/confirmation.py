@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from segsweep.orchestrator.board.confirmed import Confirmed
 from segsweep.orchestrator.board.formats import confirmed_cells, confirmed_notes
 from segsweep.orchestrator.report.contents import Block, Plot, Section, Table, Text
-from segsweep.orchestrator.report.data import ReportData
+from segsweep.orchestrator.report.data import Outcome
 from segsweep.orchestrator.report.figures import NEUTRAL, PALETTE, axis, broken, layout, rounded, tall
 from segsweep.orchestrator.report.words import metric_words
 
 
-def section(data: ReportData) -> Section:
+def section(data: Outcome) -> Section:
     rows = data.board.confirmed.rows
     if not rows:
         text = (

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from segsweep.orchestrator.report.contents import Plot, Section, Text
-from segsweep.orchestrator.report.data import ReportData, Trial
+from segsweep.orchestrator.report.data import Outcome, Trial
 from segsweep.orchestrator.report.figures import Trace, axis, layout, literal, rounded, style_of
 from segsweep.orchestrator.report.words import counted, metric_words
 
 FAINT = 0.5  # of trials that were stopped or failed
 
 
-def section(data: ReportData) -> Section:
+def section(data: Outcome) -> Section:
     note = (
         "Every trial of the search. Full lines finished; faint ones were stopped early (crosses: at a rung, where only "
         "the best of a model's trials go on) or have not finished. Dotted lines are the rungs at which trials were "
@@ -22,7 +22,7 @@ def section(data: ReportData) -> Section:
     return Section("curves", "Learning curves", [Text(note, "note"), *plots])
 
 
-def _plot(data: ReportData, dataset: str) -> Plot:
+def _plot(data: Outcome, dataset: str) -> Plot:
     trials = data.searched(dataset)
     traces: list[Trace] = []
     for model in data.models:

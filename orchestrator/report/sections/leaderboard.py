@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from segsweep.orchestrator.board.rows import Board, Line, Score
 from segsweep.orchestrator.durations import duration
 from segsweep.orchestrator.report.contents import Plot, Section, Table, Text
-from segsweep.orchestrator.report.data import ReportData
+from segsweep.orchestrator.report.data import Outcome
 from segsweep.orchestrator.report.figures import SCALE, axis, broken, layout, literal, tall
 from segsweep.orchestrator.report.words import metric_words, number
 
 
-def section(data: ReportData) -> Section:
+def section(data: Outcome) -> Section:
     note = (
         f"{metric_words(data.metric)} of the best finished trial at its best epoch (* the best of its dataset). "
         "Brighter is better: colours go from worst to best on each dataset, since values on two do not compare."
@@ -20,7 +20,7 @@ def section(data: ReportData) -> Section:
     return Section("leaderboard", "Leaderboard", [Text(note, "note"), _heat_map(data), _table(data.board)])
 
 
-def _heat_map(data: ReportData) -> Plot:
+def _heat_map(data: Outcome) -> Plot:
     board = data.board
     columns = [[_value(line, dataset) for line in board.lines] for dataset in board.datasets]
     shades = [_places(column, data.mode == "max") for column in columns]
