@@ -1,0 +1,78 @@
+"""What the MLflow store tells: the sweeps of everybody, and boards over them."""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing
+from dataclasses import dataclass
+
+from segsweep.orchestrator.board.classes import class_tables
+from segsweep.orchestrator.board.formats import plain_tables
+from segsweep.orchestrator.board.index import Index
+from segsweep.orchestrator.board.leaderboard import Asked, board_of, read_trials
+from segsweep.orchestrator.board.tables import Table
+from segsweep.orchestrator.errors import InputError
+from segsweep.orchestrator.tracking.sweep_rows import SweepRow
+from segsweep.orchestrator.ui.memo import Memo
+from segsweep.orchestrator.ui.outlines import Outline, outline_in_store
+
+FRESH_S = 4.0  # no more often is the store asked, however many look
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What it says, or why it says nothing."""
+
+    tables: tuple[Table, ...] = ()
+    warnings: tuple[str, ...] = ()
+    datasets: tuple[str, ...] = ()
+
+
+class Store:
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        self._answers: Memo[Answer] = Memo(32)
+        self._sweeps: Memo[tuple[tuple[SweepRow, ...], str]] = Memo(1)
+        self._outlines: Memo[Outline] = Memo(256)
+
+    def sweeps(self) -> tuple[tuple[SweepRow, ...], str]:
+        """All of them, the newest first; and why there are none, if the store does not answer."""
+
+        def ask() -> tuple[tuple[SweepRow, ...], str]:
+            try:
+                with closing(Index(self.uri)) as index:
+                    return tuple(index.sweeps()), index.problem
+            except InputError as error:
+                return (), str(error)
+
+        return self._sweeps.get("", _moment(), ask, exact=False)
+
+    def outline(self, sweep: SweepRow) -> Outline:
+        """Of one that has no journal here."""
+
+        def ask() -> Outline:
+            try:
+                with closing(Index(self.uri)) as index:
+                    return outline_in_store(sweep, *read_trials(index, sweep=sweep.uid))
+            except InputError:  # no trial yet
+                return outline_in_store(sweep, (), "val_miou")
+
+        return self._outlines.get(sweep.uid, sweep.revision or _moment(), ask, exact=False)
+
+    def board(self, asked: Asked, *, per_class: bool = False) -> Answer:
+        """The board, or what is wrong with what was asked."""
+
+        def ask() -> Answer:
+            try:
+                with closing(Index(self.uri)) as index:
+                    board = board_of(index, asked)
+                    found = class_tables(board, index) if per_class else plain_tables(board)
+                    return Answer(tuple(found), board.warnings if per_class else (), board.datasets)
+            except InputError as error:
+                return Answer(warnings=tuple(map(str, error.mistakes)))
+
+        return self._answers.get((asked, per_class), _moment(), ask, exact=False)
+
+
+def _moment() -> int:
+    return int(time.monotonic() / FRESH_S)
