@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from segsweep.orchestrator.board.index import Index
 from segsweep.orchestrator.board.rows import Board
+from segsweep.orchestrator.board.several import Source
 from segsweep.orchestrator.board.tables import Cell, Table
 from segsweep.orchestrator.tracking.reader import TrialRow
 from segsweep.trainables.metric_names import class_iou, is_class_iou
 
 
-def class_tables(board: Board, index: Index) -> Iterator[Table]:
+def class_tables(board: Board, index: Source) -> Iterator[Table]:
     """A table for each dataset: classes against the models that have a finished trial, at its best epoch."""
     for dataset in board.datasets:
         bests = {line.model: score.best for line in board.lines if (score := line.scores.get(dataset)) and score.best}
@@ -21,7 +21,7 @@ def class_tables(board: Board, index: Index) -> Iterator[Table]:
         yield Table(dataset, ("class", *bests), tuple(rows), () if rows else (f"{dataset}: no trial has finished yet",))
 
 
-def class_ious(row: TrialRow, index: Index) -> dict[str, float | None]:
+def class_ious(row: TrialRow, index: Source) -> dict[str, float | None]:
     """By class, at the best epoch of a trial."""
     if row.best_epoch is None:
         return {}

@@ -19,7 +19,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segsweep.orchestrator.board.confirmed import Confirmations, confirmations
+from segsweep.orchestrator.board.confirmed import Confirmations, LoadConfusions, confirmations
+from segsweep.orchestrator.durations import duration
 from segsweep.orchestrator.errors import InputError
 from segsweep.orchestrator.tracking.reader import Reader, Setup, Texts, TrialRow, trial_row, without_ious
 from segsweep.orchestrator.tracking.reading.stored import StoredRun
@@ -86,6 +87,11 @@ class Index:
         """What was asked is kept. A process that lives on keeps the others from writing until it does this."""
         self._database.commit()
         self._database.close()
+
+    def warnings(self) -> Iterator[str]:
+        """Why the store was not asked just now, and when it was."""
+        if self.problem:
+            yield f"this is as of {duration(time.time() - self.read_s)} ago: {self.problem}"
 
     # -- up to date ----------------------------------------------------------------------------------------------
 
@@ -179,8 +185,17 @@ class Index:
         """See Reader.history."""
         return self._reader.history(run_id, metric)
 
-    def confirmations(self, trials: Sequence[TrialRow], repeats: Sequence[TrialRow], metric: str) -> Confirmations:
-        """See confirmed.confirmations, which takes seconds; what it found is kept, if it lacked nothing."""
+    def confirmations(
+        self,
+        trials: Sequence[TrialRow],
+        repeats: Sequence[TrialRow],
+        metric: str,
+        load: LoadConfusions | None = None,
+    ) -> Confirmations:
+        """See confirmed.confirmations, which takes seconds; what it found is kept, if it lacked nothing.
+
+        load: default: of this store.
+        """
         if not repeats:
             return Confirmations()
         values = {(trial.sweep_uid, trial.trial_id): trial.value for trial in trials}
@@ -193,7 +208,7 @@ class Index:
         ).fetchone()
         if found is not None:
             return Confirmations.from_json(found[0])
-        answer = confirmations(trials, repeats, metric, self.confusions)
+        answer = confirmations(trials, repeats, metric, load or self.confusions)
         if answer.rows and not answer.warnings:
             with self._database:
                 self._database.execute(

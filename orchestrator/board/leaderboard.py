@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from segsweep.orchestrator.board.formats import as_table
 from segsweep.orchestrator.board.index import Index
 from segsweep.orchestrator.board.names import expect_known
 from segsweep.orchestrator.board.rows import SORTS, Board, apart, make_board, named_apart
-from segsweep.orchestrator.durations import duration
+from segsweep.orchestrator.board.several import Source
 from segsweep.orchestrator.errors import InputError, Mistake
 from segsweep.orchestrator.tracking.reader import TrialRow
 from segsweep.orchestrator.tracking.sweep_rows import SweepRow
@@ -48,7 +47,7 @@ def read_board(
     return board_of(Index(uri), Asked(sweep, dataset, metric, sort))
 
 
-def board_of(index: Index, asked: Asked) -> Board:
+def board_of(index: Source, asked: Asked) -> Board:
     """Raises InputError as `read_board`, or for a condition or column that is none."""
     sweep, dataset, metric, sort = asked.sweep, asked.dataset, asked.metric, asked.sort
     for column in asked.columns:
@@ -69,18 +68,12 @@ def board_of(index: Index, asked: Asked) -> Board:
         columns=asked.columns,
         external=read_external(asked.external, metric, here) if asked.external else (),
         confirmed=index.confirmations(rows, repeats, metric),
-        warnings=(*_age(index), *board.warnings),
+        warnings=(*index.warnings(), *board.warnings),
         read_s=index.read_s,
     )
 
 
-def _age(index: Index) -> Iterator[str]:
-    """Why the store was not asked just now, and when it was."""
-    if index.problem:
-        yield f"this is as of {duration(time.time() - index.read_s)} ago: {index.problem}"
-
-
-def read_trials(index: Index, *, sweep: str | None = None, metric: str | None = None) -> tuple[list[TrialRow], str]:
+def read_trials(index: Source, *, sweep: str | None = None, metric: str | None = None) -> tuple[list[TrialRow], str]:
     """The trials of one sweep (a name or a uid) or of all, and the metric they are judged by. Raises InputError."""
     sweeps = index.sweeps()
     if not sweeps:

@@ -69,6 +69,18 @@ def tracking_uri(command: F) -> F:
     )(command)
 
 
+def tracking_uris(command: F) -> F:
+    """--tracking-uri URI, as often as wanted: whose sweeps are shown together."""
+    return click.option(
+        "--tracking-uri",
+        "uris",
+        multiple=True,
+        metavar="URI",
+        help="The MLflow store; repeated: all of them. One that cannot be read is told, the others are shown, and the "
+        "exit code is 2. Default: $MLFLOW_TRACKING_URI, else sqlite:///mlflow.db in the current folder.",
+    )(command)
+
+
 def checked(file: Path, assignments: tuple[str, ...]) -> Checked:
     """A search-space file, read and checked. Raises InputError."""
     from segsweep.orchestrator.checking.validation import check

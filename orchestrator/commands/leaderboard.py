@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from segsweep.orchestrator.commands._options import as_json, tables_as, tracking_uri
+from segsweep.orchestrator.commands._options import as_json, tables_as, tracking_uris
 
 
 @click.command("leaderboard", short_help="Who won, read from MLflow.")
@@ -24,26 +24,29 @@ from segsweep.orchestrator.commands._options import as_json, tables_as, tracking
 @click.option("--external", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
               help="Results of others, a CSV with model, dataset, metric: shown below, never ranked.")  # fmt: skip
 @tables_as
-@tracking_uri
+@tracking_uris
 @as_json
-def command(columns: str | None, per_class: bool, form: str, uri: str | None, as_json: bool, **given: Any) -> None:
-    """Models against datasets: the best finished trial of each, of SWEEP (a name or uid) or of all in the store.
+def command(
+    columns: str | None, per_class: bool, form: str, uris: tuple[str, ...], as_json: bool, **given: Any
+) -> None:
+    """Models against datasets: the best finished trial of each, of SWEEP (a name or uid) or of all there are.
 
     Stopped and failed trials are counted but never rank.
     """
     from segsweep.orchestrator.board.classes import class_tables
     from segsweep.orchestrator.board.formats import FORMATS
-    from segsweep.orchestrator.board.index import Index
     from segsweep.orchestrator.board.leaderboard import Asked, board_of
+    from segsweep.orchestrator.board.several import opened
     from segsweep.orchestrator.board.tables import FORMATS as TABLE_FORMATS
-    from segsweep.orchestrator.tracking.store import resolve_uri
+    from segsweep.orchestrator.errors import InputError
 
-    index, form = Index(resolve_uri(uri, Path.cwd())), "json" if as_json else form
-    board = board_of(index, Asked(columns=tuple(columns.split(",") if columns else ()), **given))
+    (source, unread), form = opened(uris), "json" if as_json else form
+    board = board_of(source, Asked(columns=tuple(columns.split(",") if columns else ()), **given))
     if per_class:
-        click.echo(TABLE_FORMATS[form](list(class_tables(board, index))))
+        click.echo(TABLE_FORMATS[form](list(class_tables(board, source))))
     else:
         click.echo(FORMATS[form](board))
     if form == "csv" or per_class:
         for warning in board.warnings:
             click.echo(f"warning: {warning}", err=True)
+    InputError.raise_if(unread)

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from segsweep.orchestrator.commands._options import as_json, tables_as, tracking_uri
+from segsweep.orchestrator.commands._options import as_json, tables_as, tracking_uris
 
 COSTS = ["latency_ms", "params_m", "gmacs", "peak_memory_gib", "cost"]
 
@@ -19,22 +19,22 @@ COSTS = ["latency_ms", "params_m", "gmacs", "peak_memory_gib", "cost"]
 @click.option("--metric", help="Quality. Default: the sweep's objective.")
 @click.option("--where", multiple=True, metavar="CONDITION", help="Only trials of which it holds; see leaderboard.")
 @tables_as
-@tracking_uri
+@tracking_uris
 @as_json
-def command(by: str, form: str, uri: str | None, as_json: bool, **given: Any) -> None:
+def command(by: str, form: str, uris: tuple[str, ...], as_json: bool, **given: Any) -> None:
     """The front of quality against cost: the models that no other beats without costing more, on each dataset.
 
-    Of SWEEP (a name or uid) or of all in the store. Quality is the confirmed value where there is one.
+    Of SWEEP (a name or uid) or of all there are. Quality is the confirmed value where there is one.
     """
-    from pathlib import Path
-
-    from segsweep.orchestrator.board.index import Index
     from segsweep.orchestrator.board.leaderboard import Asked, board_of
     from segsweep.orchestrator.board.pareto import tables
+    from segsweep.orchestrator.board.several import opened
     from segsweep.orchestrator.board.tables import FORMATS
-    from segsweep.orchestrator.tracking.store import resolve_uri
+    from segsweep.orchestrator.errors import InputError
 
-    board = board_of(Index(resolve_uri(uri, Path.cwd())), Asked(**given))
+    source, unread = opened(uris)
+    board = board_of(source, Asked(**given))
     click.echo(FORMATS["json" if as_json else form](list(tables(board, by))))
     for warning in board.warnings:
         click.echo(f"warning: {warning}", err=True)
+    InputError.raise_if(unread)
