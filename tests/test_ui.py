@@ -314,7 +314,7 @@ def test_a_journal_is_read_on_where_it_grew_and_anew_where_it_was_replaced(tmp_p
     (tmp_path / "scripted").mkdir()
     simulated(tmp_path / "scripted")
     rest = unfinished(tmp_path / "sweeps", tmp_path / "scripted", "one")
-    reader = Journals(tmp_path / "sweeps").reader("one")
+    reader = Journals(tmp_path / "sweeps").named("one")
     assert reader is not None
     with reader.reading() as state:
         before, trials = state, len(state.trials)

@@ -48,15 +48,19 @@ class Hosts:
 
     def trusts(self, header: str) -> bool:
         """header: a request's Host."""
-        try:
-            name = urlsplit(f"//{header}").hostname or ""
-        except ValueError:
-            return False
+        name = name_in(header)
         if name in self._names or is_loopback(name):
             return True
         # a number is no name that anybody could resolve to us
         everywhere = self._address is not None and self._address.is_unspecified
         return everywhere and _address(name) is not None
+
+
+def name_in(header: str) -> str:
+    """The name or address of a Host header; "" of one that is none."""
+    with suppress(ValueError):
+        return urlsplit(f"//{header}").hostname or ""
+    return ""
 
 
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -19,7 +19,7 @@ Stamp = tuple[int, int]
 """Inode and bytes: a journal only grows, and another file in its place has another inode."""
 
 
-@dataclass
+@dataclass(eq=False)
 class JournalReader:
     """Threads may share one: the state is lent to one of them at a time."""
 
@@ -49,15 +49,19 @@ class JournalReader:
             yield self._state
 
     def forget(self) -> None:
-        """What was read; it is read again when it is asked for."""
-        with self._lock:
-            self._state, self._offset, self._stamp, self._problem = SweepState(), 0, None, None
+        """What was read, unless somebody looks at it; it is read again when it is asked for."""
+        if self._lock.acquire(blocking=False):
+            self._begin_anew()
+            self._lock.release()
+
+    def _begin_anew(self) -> None:
+        self._state, self._offset, self._stamp, self._problem = SweepState(), 0, None, None
 
     def _read_on(self, stamp: Stamp) -> None:
         if stamp == self._stamp:
             return
         if self._problem is not None or self._stamp is None or stamp[0] != self._stamp[0] or stamp[1] < self._offset:
-            self.forget()
+            self._begin_anew()
         self._stamp = stamp
         try:
             for event, offset in read_events(self.folder / "journal.jsonl", self._offset):
@@ -80,28 +84,30 @@ class Journals:
     def __init__(self, storage: Path) -> None:
         self.storage = storage
         self._readers: dict[str, JournalReader] = {}
+        self._recent: list[JournalReader] = []  # whose states are kept, the last one last
         self._lock = threading.Lock()
 
-    def names(self) -> list[str]:
-        """The one that was touched last first."""
-        found = {}
-        for path in self.storage.glob("*/journal.jsonl"):
-            try:
-                found[path.parent.name] = path.stat().st_mtime
-            except OSError:  # removed while we look
-                continue
-        return sorted(found, key=lambda name: (-found[name], name))
-
-    def reader(self, name: str) -> JournalReader | None:
-        """None for a name that no folder has."""
-        if name not in self.names():
-            return None
+    def all(self) -> list[JournalReader]:
+        """By name."""
+        names = sorted(path.parent.name for path in self.storage.glob("*/journal.jsonl"))
         with self._lock:
-            reader = self._readers.pop(name, None) or JournalReader(self.storage / name)
-            self._readers[name] = reader  # the last that was asked for is the last here
-            for unused in list(self._readers)[:-KEPT]:
-                self._readers.pop(unused)
-            return reader
+            self._readers = {name: self._readers.get(name) or JournalReader(self.storage / name) for name in names}
+            return list(self._readers.values())
+
+    def named(self, name: str) -> JournalReader | None:
+        """None for a name that no folder has."""
+        return next((reader for reader in self.all() if reader.folder.name == name), None)
+
+    @contextmanager
+    def reading(self, reader: JournalReader) -> Iterator[SweepState]:
+        """See JournalReader.reading; what was not read for the longest time makes room."""
+        with self._lock:
+            self._recent = [*(one for one in self._recent if one is not reader), reader]
+            unused, self._recent = self._recent[:-KEPT], self._recent[-KEPT:]
+        for one in unused:
+            one.forget()
+        with reader.reading() as state:
+            yield state
 
 
 def phase_of(folder: Path, state: SweepState) -> str:

@@ -68,15 +68,17 @@ class MlflowPage:
                 self.address = address
                 return
             time.sleep(0.5)
-        self._log.seek(0)
-        said = self._log.read().decode(errors="replace").strip().rpartition("\n")[2]
-        self.problem = f"MLflow's server did not start: {said or 'it does not answer'}"
+        with self._lock:
+            if not self._log.closed:  # else we end it
+                self._log.seek(0)
+                said = self._log.read().decode(errors="replace").strip().rpartition("\n")[2]
+                self.problem = f"MLflow's server did not start: {said or 'it does not answer'}"
 
     def close(self) -> None:
         with self._lock:
             if self._process is not None:
                 _end(self._process)
-        self._log.close()
+            self._log.close()
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

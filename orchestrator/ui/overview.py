@@ -25,8 +25,7 @@ class Sweeps:
         self._known: dict[str, tuple[Stamp, Outline]] = {}
 
     def overview(self) -> Overview:
-        readers = [reader for name in self.journals.names() if (reader := self.journals.reader(name))]
-        here = [self._outline(reader) for reader in readers]
+        here = [self._outline(reader) for reader in self.journals.all()]
         rows, problem = self.store.sweeps()
         uids = {one.uid for one in here}
         elsewhere = [self.store.outline(row) for row in rows if row.uid not in uids]
@@ -46,7 +45,7 @@ class Sweeps:
             known = self._known.get(name)
             if known is not None and known[0] == stamp and _still(known[1], reader):
                 return known[1]
-            with reader.reading() as state:
+            with self.journals.reading(reader) as state:
                 found = outline_of(reader.folder, state)
         except (InputError, OSError) as error:
             return Outline(name, problem=str(error))

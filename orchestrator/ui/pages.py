@@ -20,7 +20,7 @@ from segsweep.orchestrator.errors import InputError
 from segsweep.orchestrator.report.contents import Section
 from segsweep.orchestrator.report.page import plotly_js, with_code
 from segsweep.orchestrator.tracking.sweep_rows import SweepRow
-from segsweep.orchestrator.ui.access import HEADERS, REPORT_POLICY, Hosts, is_loopback
+from segsweep.orchestrator.ui.access import HEADERS, REPORT_POLICY, Hosts, is_loopback, name_in
 from segsweep.orchestrator.ui.journals import JournalReader
 from segsweep.orchestrator.ui.memo import Memo
 from segsweep.orchestrator.ui.mlflow_page import MlflowPage
@@ -77,7 +77,8 @@ def _guard(app: Flask, hosts: Hosts) -> None:
 
     @app.errorhandler(HTTPException)
     def refuse(error: HTTPException) -> AnyResponse:
-        return _notice(error.name, "There is no such page.", error.code or 500)
+        text = "There is no such page." if error.code == 404 else error.description or error.name
+        return _notice(error.name, text, error.code or 500)
 
     @app.errorhandler(InputError)
     def tell(error: InputError) -> AnyResponse:
@@ -132,7 +133,7 @@ def _pages(app: Flask, parts: Parts) -> None:
 
     @app.get("/sweeps/<name>")
     def sweep(name: str) -> AnyResponse:
-        if (reader := sweeps.journals.reader(name)) is not None:
+        if (reader := sweeps.journals.named(name)) is not None:
             return _from_journal(parts, reader)
         match sweeps.in_store(name):
             case (row,):
@@ -142,7 +143,7 @@ def _pages(app: Flask, parts: Parts) -> None:
 
     @app.get("/sweeps/<name>/report")
     def report(name: str) -> AnyResponse:
-        if (reader := sweeps.journals.reader(name)) is not None:
+        if (reader := sweeps.journals.named(name)) is not None:
             return _report(parts, reader)
         if rows := sweeps.in_store(name):
             text = f"Reports are made of journals; that of {rows[0].name} is on {rows[0].host or 'another machine'}."
@@ -164,12 +165,12 @@ def _mlflow_address(page: MlflowPage | None) -> str:
     if page is None:
         return ""
     page.look()
-    is_here = is_loopback(request.host.rpartition(":")[0].strip("[]") or request.host)
+    is_here = is_loopback(name_in(request.host))
     return page.address if is_here or not page.is_ours else ""
 
 
 def _from_journal(parts: Parts, reader: JournalReader) -> AnyResponse:
-    with reader.reading() as state:
+    with parts.sweeps.journals.reading(reader) as state:
         outline = outline_of(reader.folder, state)
         running = outline.phase == "running"
         drawn = parts.results.get(reader.folder, reader.stamp, lambda: results(state, reader.folder), exact=not running)
@@ -202,7 +203,7 @@ def _unknown(sweeps: Sweeps, name: str, rows: Sequence[SweepRow]) -> AnyResponse
 
 
 def _report(parts: Parts, reader: JournalReader) -> AnyResponse:
-    with reader.reading() as state:
+    with parts.sweeps.journals.reading(reader) as state:
         running, stamp = outline_of(reader.folder, state).phase == "running", reader.stamp
     made = parts.reports.ask(reader.folder, stamp, running=running)
     if made is None:

@@ -43,6 +43,7 @@ class Quiet(WSGIRequestHandler):
 def serve(storage: Path, uri: str, place: Place, *, mlflow: bool, ready: Callable[[str], None]) -> None:
     """Until Ctrl-C or SIGTERM. ready: is told the address. Raises InputError if it cannot listen there."""
     with ExitStack() as ends:
+        ends.enter_context(_until_asked())
         listening = ends.enter_context(_listen(place))
         reports = Reports()
         ends.callback(reports.close)
@@ -62,9 +63,8 @@ def serve(storage: Path, uri: str, place: Place, *, mlflow: bool, ready: Callabl
         )
         ends.callback(server.server_close)
         shown = f"[{place.host}]" if ":" in place.host else place.host
-        with _until_asked():
-            ready(f"http://{shown}:{port}")
-            server.serve_forever()
+        ready(f"http://{shown}:{port}")
+        server.serve_forever()
 
 
 @contextmanager
@@ -92,18 +92,19 @@ def _why_not(place: Place, error: OSError) -> str:
 
 @contextmanager
 def _until_asked() -> Iterator[None]:
-    """Ends at Ctrl-C, SIGTERM or the end of the terminal; children are ended behind it."""
+    """Ends at Ctrl-C, SIGTERM or the end of the terminal."""
+    signals = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 
     def stop(signum: int, frame: FrameType | None) -> None:
+        for one in signals:
+            signal.signal(one, signal.SIG_IGN)  # a second Ctrl-C would leave children behind
         raise KeyboardInterrupt
 
-    signals = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
     before = {one: signal.signal(one, stop) for one in signals}
     try:
         yield
     except KeyboardInterrupt:
-        for one in signals:
-            signal.signal(one, signal.SIG_IGN)  # a second Ctrl-C would leave children behind
+        return
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)

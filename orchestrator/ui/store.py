@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from segsweep.orchestrator.board.classes import class_tables
 from segsweep.orchestrator.board.formats import plain_tables
 from segsweep.orchestrator.board.index import Index
-from segsweep.orchestrator.board.leaderboard import Asked, board_of, read_trials
+from segsweep.orchestrator.board.leaderboard import DEFAULT_METRIC, Asked, board_of, read_trials
 from segsweep.orchestrator.board.tables import Table
 from segsweep.orchestrator.errors import InputError
 from segsweep.orchestrator.tracking.sweep_rows import SweepRow
@@ -55,7 +55,7 @@ class Store:
                 with closing(Index(self.uri)) as index:
                     return outline_in_store(sweep, *read_trials(index, sweep=sweep.uid))
             except InputError:  # no trial yet
-                return outline_in_store(sweep, (), "val_miou")
+                return outline_in_store(sweep, (), DEFAULT_METRIC)
 
         return self._outlines.get(sweep.uid, sweep.revision or _moment(), ask, exact=False)
 
