@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import pickle
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from test_mirror import SavingTrial, began, drive, kept_files, results, trained
 
 from segsweep.orchestrator.backends.in_process import InProcess
 from segsweep.orchestrator.driving.collection import Collection
+from segsweep.orchestrator.driving.halting import Halt
 from segsweep.orchestrator.driving.recorded import recorded
 from segsweep.orchestrator.driving.sweep import Assignment, Sweep
 from segsweep.orchestrator.mirroring import lease, mirror, nodes
@@ -24,6 +26,7 @@ from segsweep.orchestrator.mirroring.nodes import OnNodes
 from segsweep.orchestrator.mirroring.upload import Uploads
 from segsweep.orchestrator.planning.plan import SweepPlan
 from segsweep.orchestrator.record.journal import EpochDone, Event, Journal, read_events
+from segsweep.orchestrator.record.state import SweepState
 from segsweep.trainables.addresses import Address, Remotes
 from segsweep.trainables.components import DataError
 from segsweep.trainables.places import cache_folder
@@ -77,8 +80,8 @@ def there(address: Address) -> dict[str, str]:
     return {name: contents.decode() for name, contents in found.items() if contents is not None}
 
 
-def on_cluster(folder: Path, go: Go, listener: Callable[[Event], None] | None = None) -> None:
-    """Run the sweep as `launch --address` does, with trials that change their node at every attempt."""
+def on_cluster(folder: Path, go: Go, listener: Callable[[Event], None] | None = None) -> Halt | None:
+    """Run the sweep as `launch --address` does, with trials that change their node at every attempt. Why it stopped."""
 
     def on_another_node(assignment: Assignment) -> Any:
         go(f"node {assignment.attempt % 2}")
@@ -99,6 +102,7 @@ def on_cluster(folder: Path, go: Go, listener: Callable[[Event], None] | None = 
         kept.start(sweep.halt)
         factory = kept.trials(PathTrial)
         InProcess().run(sweep, on_another_node)
+    return sweep.halted
 
 
 # -- one trial -----------------------------------------------------------------------------------------------------
@@ -158,7 +162,9 @@ def test_an_older_attempt_that_still_runs_elsewhere_writes_no_more(
     old.step()
     machine("node 2")
     new = factory(replace(first, attempt=2, reported=1))
-    with pytest.raises(StaleAttemptError, match=r"trials/001: is owned by attempt 2 by \w+; 1 by \w+ may no longer"):
+    with pytest.raises(
+        StaleAttemptError, match=r"trials/001: attempt 2 by \w+ owns this trial now; attempt 1 by \w+ may"
+    ):
         old.step()
     assert there(storage / "night-1")["last.pt"] == "1"
     assert new.step().epoch == 2
@@ -177,7 +183,7 @@ def test_a_worker_that_outlives_its_driver_writes_no_more_once_another_took_over
     monkeypatch.setattr(lease, "LEASE_S", -1.0)
     folder = taken_up(storage / "night-1", print, trials=False)
     assert kept_files(folder) == {}
-    with pytest.raises(StaleAttemptError, match="owned by attempt nobody, since another driver took"):
+    with pytest.raises(StaleAttemptError, match="trials/001: another driver took the sweep over; attempt 1 by"):
         trial.step()
 
 
@@ -302,6 +308,29 @@ def test_a_sweep_may_change_between_one_machine_and_a_cluster(
     assert len(trained) == len(epochs) == len({(e.trial, e.epoch) for e in epochs})
     machine("second")
     assert kept_files(taken_up(storage / "night-1", print)) == kept_files(folder)
+
+
+def test_an_address_that_stays_away_stops_the_sweep_and_blames_no_trial(
+    storage: Address, machine: Go, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nodes, "PATIENCE_S", 0.0)
+    folder = began(storage)
+    put = Remotes.put
+
+    def away(remotes: Remotes, name: str, file: Path) -> None:
+        if len(trained) == 5:
+            raise DataError("s3://bucket: cannot be used (timeout)") from TimeoutError()
+        put(remotes, name, file)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Remotes, "put", away)
+        halt = on_cluster(folder, machine)
+    assert halt is not None
+    assert re.match(r"DataError: node \S+: s3://bucket: cannot be used", halt.reason)
+    (interrupted,) = [t for t in SweepState.load(folder / "journal.jsonl").trials.values() if not t.over]
+    assert (interrupted.status, interrupted.failures) == ("interrupted", 0)
+    assert on_cluster(folder, machine) is None
+    assert all(trial.over for trial in SweepState.load(folder / "journal.jsonl").trials.values())
 
 
 def test_what_mlflow_gets_is_brought_as_it_is_now(storage: Address, first: Assignment, machine: Go) -> None:

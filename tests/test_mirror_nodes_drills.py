@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 from hosts import wait_until
-from s3_endpoint import s3_endpoint, use_endpoint
+from s3_endpoint import KEYS, s3_endpoint, use_endpoint
 from test_drills import descendants
 
 from segsweep.orchestrator.launching.ray_session import free_port
@@ -56,12 +57,12 @@ E = TypeVar("E", AttemptEnded, AttemptStarted, EpochDone, TrialCreated)
 class Node:
     """A node of the cluster, with a disk of its own."""
 
-    def __init__(self, name: str, folder: Path, *arguments: str) -> None:
+    def __init__(self, name: str, folder: Path, *arguments: str, environment: Mapping[str, str]) -> None:
         self.cache, log = folder / name, folder / f"{name}.log"
         with log.open("w") as out:
             self._ray = subprocess.Popen(
                 [BIN / "ray", "start", "--block", "--node-ip-address=127.0.0.1", "--num-gpus=0", *arguments],
-                env={**os.environ, "SEGSWEEP_CACHE": str(self.cache), "RAY_USAGE_STATS_ENABLED": "0"},
+                env={**environment, "SEGSWEEP_CACHE": str(self.cache), "RAY_USAGE_STATS_ENABLED": "0"},
                 stdout=out,
                 stderr=out,
             )
@@ -78,18 +79,18 @@ class Node:
 
 
 @contextmanager
-def cluster(folder: Path) -> Iterator[tuple[str, Node, Node]]:
-    """Its address, and two nodes that train."""
+def cluster(folder: Path, environment: Mapping[str, str]) -> Iterator[tuple[str, Node, Node]]:
+    """Its address, and two nodes that train. environment: of all nodes."""
     port = free_port()
     at = f"127.0.0.1:{port}"
     with ExitStack() as stack:
         short = stack.enter_context(tempfile.TemporaryDirectory())  # the path of a socket has at most 107 characters
         parts = ["--head", f"--port={port}", f"--temp-dir={short}", "--include-dashboard=false", "--num-cpus=0"]
-        head = Node("head", folder, *parts)
+        head = Node("head", folder, *parts, environment=environment)
         stack.callback(head.lose)
         nodes = []
         for name in ("left", "right"):
-            nodes.append(Node(name, folder, f"--address={at}", "--num-cpus=1"))
+            nodes.append(Node(name, folder, f"--address={at}", "--num-cpus=1", environment=environment))
             stack.callback(lambda node=nodes[-1]: node._ray.poll() is None and node.lose())
         yield (at, *nodes)
 
@@ -105,7 +106,7 @@ def test_neither_a_lost_node_nor_a_lost_driver_costs_an_epoch_that_was_told_of(
     journal = folder / "journal.jsonl"
     with s3_endpoint("sweeps") as s3:
         use_endpoint(s3, monkeypatch)
-        with cluster(tmp_path) as (at, left, right):
+        with cluster(tmp_path, os.environ) as (at, left, right):
             launch = ["launch", "nodes.yaml", "--address", at, "--storage", "s3://sweeps/all", "--quiet"]
             with subprocess.Popen([*SEGSWEEP, *launch], cwd=tmp_path) as driver:
                 try:
@@ -135,6 +136,33 @@ def test_neither_a_lost_node_nor_a_lost_driver_costs_an_epoch_that_was_told_of(
     print(f"{len(epochs)} epochs, attempts {dict(causes)}, lost {lost}, objects at the driver's loss {before}")
     assert causes["resume"] >= 1
     _check_matrices(state, f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path)
+
+
+def test_nodes_without_credentials_end_the_sweep_with_the_reason_and_it_can_be_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "1")
+    monkeypatch.setenv("SEGSWEEP_CACHE", str(tmp_path / "driver"))
+    (tmp_path / "nodes.yaml").write_text(SPACE)
+    with s3_endpoint("sweeps") as s3:
+        use_endpoint(s3, monkeypatch)
+        for key in KEYS:  # Ray Tune would hand them on
+            monkeypatch.delenv(key.upper())
+        without = dict(os.environ)
+        lines = ["[default]", *(f"{key} = {value}" for key, value in KEYS.items())]
+        (tmp_path / "credentials").write_text("\n".join(lines))
+        monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+        with cluster(tmp_path, without) as (at, *_):
+            launch = ["launch", "nodes.yaml", "--address", at, "--storage", "s3://sweeps/all", "--quiet"]
+            ended = subprocess.run(
+                [*SEGSWEEP, *launch], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
+            )
+    assert ended.returncode == 130, ended.stderr
+    assert f"node {platform.node()}: {ADDRESS}: this machine has no credentials for it" in ended.stderr
+    assert f"segsweep resume {ADDRESS}" in ended.stderr
+    trials = SweepState.load(working_storage(Address.of(ADDRESS).parent) / "nodes-1/journal.jsonl").trials.values()
+    assert {(trial.status, trial.failures, trial.epoch) for trial in trials} == {("interrupted", 0, 0)}
 
 
 def of(journal: Path, kind: type[E]) -> list[E]:

@@ -100,14 +100,14 @@ class NodeTrial:
     def _send(self) -> None:
         found = self._remotes.read(CLAIM)
         if found != self._claim:
-            raise self._stale(found or b"nobody, since another driver took the sweep over")
+            raise self._stale(found)
         send_files(self._remotes, self._folder, "", self._sent)
 
-    def _stale(self, found: bytes) -> Exception:
+    def _stale(self, found: bytes | None) -> Exception:
         from segsweep.trainables.training.checkpoint import StaleAttemptError  # imports torch
 
-        ours = self._claim.decode()
-        return StaleAttemptError(f"{self._address}: is owned by attempt {found.decode()}; {ours} may no longer write")
+        why = f"attempt {found.decode()} owns this trial now" if found else "another driver took the sweep over"
+        return StaleAttemptError(f"{self._address}: {why}; attempt {self._claim.decode()} may no longer write")
 
 
 @contextmanager
