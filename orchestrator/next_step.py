@@ -19,6 +19,10 @@ def leaderboard_command(sweep: str, tracking_uri: str) -> str:
     return f"segsweep leaderboard {sweep}" + (f" --tracking-uri {tracking_uri}" if elsewhere else "")
 
 
+def report_command(folder: Path) -> str:
+    return f"segsweep report {sweep_argument(folder)}"
+
+
 def sweep_argument(folder: Path) -> str:
     """The sweep's name where commands look for it by default, else its folder or address."""
     if (address := address_of(folder)) is not None:

@@ -7,18 +7,23 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from test_board_index import go_on
 from test_leaderboard import ROWS, a_config, record, row
 
 from segsweep.orchestrator.board.conditions import Condition
+from segsweep.orchestrator.board.external import read_external
 from segsweep.orchestrator.board.formats import as_html, as_table
 from segsweep.orchestrator.board.pareto import points
 from segsweep.orchestrator.board.rows import make_board
 from segsweep.orchestrator.cli import cli
 from segsweep.orchestrator.errors import InputError
+from segsweep.orchestrator.record.journal import AttemptStarted, EpochDone, TrialCreated, TrialFacts
 from segsweep.orchestrator.tracking.store import resolve_uri
 from segsweep.trainables.config import Entry
+from segsweep.trainables.scoring.confusions import Confusions, save_confusions, sparse
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")  # of MLflow
 
@@ -168,6 +173,38 @@ def test_two_trials_side_by_side(segsweep: Callable[..., Result]) -> None:
     assert tables["images"]["notes"] == ["matrices of single images are missing"]
 
 
+def test_images_are_compared_where_their_matrices_are_kept(
+    empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By hand: on x the first has IoUs of 8/10 and 10/12; over both images of 18/20 and 20/22."""
+    monkeypatch.setenv("SEGSWEEP_CACHE", str(tmp_path / "cache"))
+    uri, perfect = f"sqlite:///{shutil.copy(empty_store, tmp_path)}", np.array([[10, 0], [0, 10]])
+    record(tmp_path / "beta-1", uri, [])
+    for number, first in ((1, np.array([[8, 2], [0, 10]])), (2, perfect)):
+        file, trial = tmp_path / f"{number}.npz", f"{number:03}"
+        with file.open("wb") as opened:
+            save_confusions(opened, Confusions(("x", "y"), ("road", "car"), 1, (sparse(first), sparse(perfect))))
+        go_on(
+            tmp_path / "beta-1",
+            1_800_000_000 + number,
+            TrialCreated(trial=trial, config=a_config(trial, "day", "unet"), values={}),
+            AttemptStarted(trial=trial, attempt=1, cause="new"),
+            TrialFacts(trial=trial, attempt=1, facts={"confusions": str(file)}),
+            EpochDone(trial=trial, attempt=1, epoch=1, metrics={"val_miou": 0.5}),
+        )
+    command = ["compare", "beta-1:001", "beta-1:002", "--tracking-uri", uri]
+    *_, images = json.loads(CliRunner().invoke(cli, [*command, "--json"]).output)
+    assert images["title"] == "val images that differ most, by mean IoU of their classes"
+    assert [(row["image"], row["beta-1:001"], row["beta-1:002"], row["difference"]) for row in images["rows"]] == [
+        ("x", pytest.approx((8 / 10 + 10 / 12) / 2), 1.0, pytest.approx((8 / 10 + 10 / 12) / 2 - 1)),
+        ("y", 1.0, 1.0, 0.0),
+    ]
+    assert images["notes"][0].startswith(f"mIoU differs by {(18 / 20 + 20 / 22) / 2 - 1:+.4f} +- ")
+    assert images["notes"][0].endswith(" over 2 images: no more than chance")
+    lines = [line.split() for line in CliRunner().invoke(cli, command).output.splitlines()]
+    assert ["x", "0.8167", "1.0000", "-0.1833"] in lines
+
+
 def test_trials_that_do_not_compare_are_refused(segsweep: Callable[..., Result]) -> None:
     assert "given twice" in str(segsweep("compare", "alpha-1:001", "alpha-1:1").exception)
     assert "their scores do not compare" in str(segsweep("compare", "alpha-1:003", "alpha-1:004").exception)
@@ -183,14 +220,46 @@ def test_results_of_others_are_shown_and_never_ranked(segsweep: Callable[..., Re
     file.write_text("architecture,backbone,dataset,miou\nDNL,R-50,Day,77.5\nDNL,R-50,Day,78.5\nANN,,Day,\nX,,sea,9\n")
     cells = json.loads(segsweep("leaderboard", "--external", str(file), "--json").output)["cells"]
     (other,) = [cell for cell in cells if cell["external"]]
-    assert other == {"model": "DNL/R-50", "dataset": "day", "val_miou": 0.785, "external": True}
+    value = {"model": "DNL/R-50", "dataset": "day", "val_miou": 0.785}
+    assert other == {**value, "external": True, "source": "miou of paper.csv"}
     assert next(cell["rank"] for cell in cells if cell["val_miou"] == 0.6) == 1
     for form in ("table", "markdown", "html", "csv"):
         assert "DNL/R-50" in segsweep("leaderboard", "--external", str(file), "--format", form).output
     assert "has nothing on night; it has Day, sea" in str(
         segsweep("leaderboard", "--dataset", "night", "--external", str(file)).exception
     )
+    assert f"warning: --external {file} has nothing on night; it has Day, sea" in " ".join(
+        segsweep("leaderboard", "--external", str(file)).output.split()
+    )
     file.write_text("model,miou\na,x\n")
     assert "has no column dataset" in str(segsweep("leaderboard", "--external", str(file)).exception)
     file.write_text("model,dataset,miou\na,day,x\n")
     assert "paper.csv:2: miou: 'x' is no number" in str(segsweep("leaderboard", "--external", str(file)).exception)
+
+
+def test_datasets_that_others_call_otherwise_are_matched_by_letters_or_by_name(
+    segsweep: Callable[..., Result], tmp_path: Path
+) -> None:
+    file = tmp_path / "paper.csv"
+    file.write_text("model,dataset,dice\na,DA-Y,0.5\nb,Night 2012,0.25\n")
+    asked = ("leaderboard", "--metric", "val_dice", "--json", "--external", str(file))
+
+    def external(*more: str) -> dict[str, str]:
+        cells = json.loads(segsweep(*asked, *more).output)["cells"]
+        return {cell["model"]: cell["dataset"] for cell in cells if cell["external"]}
+
+    assert external() == {"a": "day"}
+    assert external("--external-dataset", "night=Night 2012") == {"a": "day", "b": "night"}
+    assert external("--external-dataset", "day=Night 2012") == {"b": "day"}
+    assert "Did you mean 'night'?" in str(segsweep(*asked, "--external-dataset", "nigt=Night 2012").exception)
+    assert "Did you mean 'Night 2012'?" in str(segsweep(*asked, "--external-dataset", "night=Nigh 2012").exception)
+
+
+def test_published_results_stand_below_a_board(data_root: Path) -> None:
+    """42 architectures on 17 datasets; by hand: of Cityscapes the highest mIoU is Mask2Former's 83.65."""
+    found = read_external(data_root / "mmseg_results.csv", "val_miou", ["cityscapes", "camvid"])
+    assert found.rows[0] == ("Mask2Former/Swin-L", "cityscapes", pytest.approx(0.8365), "miou of mmseg_results.csv")
+    assert all(0.3 < row.value < 0.84 for row in found.rows)
+    assert "has nothing on camvid; it has ADE20K, " in found.warnings[0]
+    vessels = read_external(data_root / "mmseg_results.csv", "val_dice", ["drive"]).rows
+    assert len(vessels) == 3

@@ -303,6 +303,7 @@ def test_confirm_from_the_command_line(tmp_path: Path, monkeypatch: pytest.Monke
         done = CliRunner().invoke(cli, ["confirm", "--top", "1", "--seeds", "2", "--in-process"])
         assert done.exit_code == 0, done.output
     (journal,) = tmp_path.glob("sweeps/small*/journal.jsonl")
+    assert done.output.endswith(f", segsweep report {journal.parent.name}\n")
     state = SweepState.load(journal)
     assert Counter(trial.confirms for trial in state.trials.values()) == {"": 2, _best(state): 2}
     client = MlflowClient(uri)

@@ -236,6 +236,8 @@ def _records(board: Board) -> Iterator[dict[str, Any]]:
                 "run_id": best.run_id if best else None,
                 "checkpoint": best.checkpoint if best else None,
                 "external": False,
+                "source": None,
             }
     for row in board.external:
-        yield {"model": row.model, "dataset": row.dataset, board.metric: row.value, "external": True}
+        value = {"model": row.model, "dataset": row.dataset, board.metric: row.value}
+        yield {**value, "external": True, "source": row.source}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from segsweep.orchestrator.board.columns import FURTHER
 from segsweep.orchestrator.board.conditions import Condition, chosen
-from segsweep.orchestrator.board.external import read_external
+from segsweep.orchestrator.board.external import External, read_external
 from segsweep.orchestrator.board.formats import as_table
 from segsweep.orchestrator.board.index import Index
 from segsweep.orchestrator.board.names import expect_known
@@ -38,6 +38,7 @@ class Asked:
     where: tuple[str, ...] = ()  # conditions on parameters
     columns: tuple[str, ...] = ()
     external: Path | None = None  # results of others, a CSV
+    external_dataset: tuple[str, ...] = ()  # OURS=THEIRS, where they call a dataset otherwise
 
 
 def read_board(
@@ -63,12 +64,15 @@ def board_of(index: Source, asked: Asked) -> Board:
     rows, repeats = named_apart(rows, names), named_apart(repeats, names)
     expect_known("--sort", sort, {*SORTS, *(row.dataset for row in rows)})
     board = make_board(rows, metric, sort)
+    external = External()
+    if asked.external is not None:
+        external = read_external(asked.external, metric, here, asked.external_dataset)
     return replace(
         board,
         columns=asked.columns,
-        external=read_external(asked.external, metric, here) if asked.external else (),
+        external=external.rows,
         confirmed=index.confirmations(rows, repeats, metric),
-        warnings=(*index.warnings(), *board.warnings),
+        warnings=(*index.warnings(), *external.warnings, *board.warnings),
         read_s=index.read_s,
     )
 

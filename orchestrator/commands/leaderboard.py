@@ -23,6 +23,8 @@ from segsweep.orchestrator.commands._options import as_json, tables_as, tracking
 @click.option("--per-class", is_flag=True, help="The IoU of every class instead, of each model's best trial.")
 @click.option("--external", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
               help="Results of others, a CSV with model, dataset, metric: shown below, never ranked.")  # fmt: skip
+@click.option("--external-dataset", multiple=True, metavar="OURS=THEIRS",
+              help="What that file calls a dataset, if not the same.")  # fmt: skip
 @tables_as
 @tracking_uris
 @as_json

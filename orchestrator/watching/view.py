@@ -17,7 +17,7 @@ from rich.text import Text
 from segsweep.orchestrator.driving.sweep import Sweep
 from segsweep.orchestrator.durations import duration
 from segsweep.orchestrator.errors import ExitCode
-from segsweep.orchestrator.next_step import leaderboard_command, resume_command
+from segsweep.orchestrator.next_step import leaderboard_command, report_command, resume_command
 from segsweep.orchestrator.planning.allocation import told
 from segsweep.orchestrator.record.journal import AttemptEnded, AttemptStarted, EpochDone, Event, RoundClosed
 from segsweep.orchestrator.record.state import Cell, SweepState, TrialState, best_of
@@ -180,4 +180,6 @@ def last_words(state: SweepState, code: int, folder: Path) -> str:
         parts.append(f"Trials were allotted adaptively, {min(counts)} to {max(counts)} a cell.")
     if code == ExitCode.BUDGET:
         parts.append(f"The sweep ended early{why}.")
-    return " ".join([*parts, f"Next: {leaderboard_command(name, state.created.tracking_uri)}"])
+    following = [leaderboard_command(name, state.created.tracking_uri)]
+    following += [report_command(folder)] * any(trial.confirms for trial in state.trials.values())
+    return " ".join([*parts, f"Next: {', '.join(following)}"])
