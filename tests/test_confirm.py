@@ -312,7 +312,7 @@ def test_confirm_from_the_command_line(tmp_path: Path, monkeypatch: pytest.Monke
     assert {run.data.tags["segsweep.confirms"] for run in runs} == {_best(state)}
     assert {run.data.params["seed"] for run in runs} == {"1", "2"}
     assert all(0 <= run.data.metrics["test_miou"] <= 1 for run in runs)
-    assert find(journal.parent.name, Where(tmp_path / "sweeps")).trial_id == _best(state)
+    assert find(journal.parent.name, Where(tmp_path / "sweeps")).confirms == _best(state)
     stored = [{file.path for file in client.list_artifacts(run.info.run_id)} for run in runs]
     assert stored == [{"confusions.npz", "test_confusions.npz"}] * 2
 
