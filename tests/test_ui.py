@@ -21,6 +21,7 @@ from click.testing import CliRunner
 from report_sweeps import simulated, trained
 
 from segsweep.orchestrator.cli import cli
+from segsweep.orchestrator.driving.sweep import Assignment
 from segsweep.orchestrator.errors import InputError
 from segsweep.orchestrator.record.journal import DriverStarted, DriverStopped, Event, Journal, SweepCreated, read_events
 from segsweep.orchestrator.ui.access import Hosts
@@ -96,6 +97,11 @@ def unfinished(folder: Path, source: Path, name: str) -> list[Event]:
     return events[half:]
 
 
+def breaks(assignment: Assignment, epoch: int) -> None:
+    if assignment.config.trial_id == "003":
+        raise RuntimeError("<b>no</b> such kernel")
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterator[Site]:
     """A sweep that trained, one whose driver died, one that nobody can read."""
@@ -104,6 +110,8 @@ def site(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterato
     (folder / "scripted").mkdir()
     simulated(folder / "scripted")
     unfinished(folder / "sweeps", folder / "scripted", "dead-1")
+    (folder / "sweeps/unlucky-1").mkdir()
+    simulated(folder / "sweeps/unlucky-1", mishap=breaks)
     (folder / "sweeps/broken-1").mkdir()
     (folder / "sweeps/broken-1/journal.jsonl").write_text("nonsense\n")
     with served(folder, "--no-mlflow") as running:
@@ -155,6 +163,15 @@ def test_a_sweep_whose_driver_died_says_how_to_go_on_and_is_not_looked_at_again(
     assert "Learning curves" in text_of(page)
     assert "noscript" not in page.text
     assert 'data-every-s="0"' in page.text
+
+
+def test_trials_that_failed_are_told_with_their_reasons(site: Site) -> None:
+    page = site.get("/sweeps/unlucky-1")
+    failed = text_of(page).partition("Failures")[2]
+    assert re.search(r"#003 \S+ .* failed 0 epochs RuntimeError: &lt;b&gt;no&lt;/b&gt; such kernel", failed), failed[
+        :300
+    ]
+    assert "segsweep why 003 unlucky-1" in failed
 
 
 def test_a_journal_that_cannot_be_read_has_a_page_that_says_so(site: Site) -> None:

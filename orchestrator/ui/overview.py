@@ -28,7 +28,7 @@ class Sweeps:
         here = [self._outline(reader) for reader in self.journals.all()]
         rows, problem = self.store.sweeps()
         uids = {one.uid for one in here}
-        elsewhere = [self.store.outline(row) for row in rows if row.uid not in uids]
+        elsewhere = self.store.outlines([row for row in rows if row.uid not in uids])
         newest_first = sorted([*here, *elsewhere], key=lambda one: -one.started_s)
         return Overview(tuple(newest_first), {row.uid: row.run_id for row in rows}, problem)
 

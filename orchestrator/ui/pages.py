@@ -30,6 +30,7 @@ from segsweep.orchestrator.ui.reports import Reports
 from segsweep.orchestrator.ui.sweep_page import blocks, happenings, results
 from segsweep.trainables.catalog import did_you_mean
 
+MOST_NAMES = 20  # of sweeps, the newest, where one is not known
 LIVE_S, CALM_S = 5, 30  # between two looks of a page: while a sweep runs, and where one may begin
 
 
@@ -185,7 +186,7 @@ def _from_journal(parts: Parts, reader: JournalReader) -> AnyResponse:
 
 def _from_store(parts: Parts, row: SweepRow) -> AnyResponse:
     store = parts.sweeps.store
-    outline = store.outline(row)
+    (outline,) = store.outlines([row])
     answer = store.board(Asked(row.uid))
     sections = [Section("leaderboard", "Leaderboard", blocks(answer.tables, answer.warnings))]
     live_s = LIVE_S if outline.phase == "running" else 0
@@ -199,7 +200,7 @@ def _unknown(sweeps: Sweeps, name: str, rows: Sequence[SweepRow]) -> AnyResponse
         text = f"Several sweeps are called {name}: " + ", ".join(map(str, rows))
         return _notice("Which one?", text, 404, [row.uid for row in rows])
     known = [one.key for one in sweeps.overview().outlines]
-    return _notice("No such sweep", f"There is no sweep '{name}'.{did_you_mean(name, known)}", 404, known)
+    return _notice("No such sweep", f"There is no sweep '{name}'.{did_you_mean(name, known)}", 404, known[:MOST_NAMES])
 
 
 def _report(parts: Parts, reader: JournalReader) -> AnyResponse:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from contextlib import closing
+from collections.abc import Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 
 from segsweep.orchestrator.board.classes import class_tables
@@ -33,7 +35,8 @@ class Store:
         self.uri = uri
         self._answers: Memo[Answer] = Memo(32)
         self._sweeps: Memo[tuple[tuple[SweepRow, ...], str]] = Memo(1)
-        self._outlines: Memo[Outline] = Memo(256)
+        self._outlines: dict[str, tuple[str, Outline]] = {}  # by uid, with the version
+        self._lock = threading.Lock()
 
     def sweeps(self) -> tuple[tuple[SweepRow, ...], str]:
         """All of them, the newest first; and why there are none, if the store does not answer."""
@@ -47,17 +50,16 @@ class Store:
 
         return self._sweeps.get("", _moment(), ask, exact=False)
 
-    def outline(self, sweep: SweepRow) -> Outline:
-        """Of one that has no journal here."""
-
-        def ask() -> Outline:
-            try:
-                with closing(Index(self.uri)) as index:
-                    return outline_in_store(sweep, *read_trials(index, sweep=sweep.uid))
-            except InputError:  # no trial yet
-                return outline_in_store(sweep, (), DEFAULT_METRIC)
-
-        return self._outlines.get(sweep.uid, sweep.revision or _moment(), ask, exact=False)
+    def outlines(self, sweeps: Sequence[SweepRow]) -> list[Outline]:
+        """Of those that have no journal here; read again where the store has more of them by now."""
+        with self._lock:
+            missing = [one for one in sweeps if self._outlines.get(one.uid, ("",))[0] != _version(one)]
+            if missing:
+                with suppress(InputError), closing(Index(self.uri)) as index:
+                    for one in missing:
+                        self._outlines[one.uid] = _version(one), _outline(index, one)
+            bare = {one.uid: outline_in_store(one, (), DEFAULT_METRIC) for one in missing}
+            return [self._outlines[one.uid][1] if one.uid in self._outlines else bare[one.uid] for one in sweeps]
 
     def board(self, asked: Asked, *, per_class: bool = False) -> Answer:
         """The board, or what is wrong with what was asked."""
@@ -72,6 +74,18 @@ class Store:
                 return Answer(warnings=tuple(map(str, error.mistakes)))
 
         return self._answers.get((asked, per_class), _moment(), ask, exact=False)
+
+
+def _outline(index: Index, sweep: SweepRow) -> Outline:
+    try:
+        return outline_in_store(sweep, *read_trials(index, sweep=sweep.uid))
+    except InputError:  # no trial yet
+        return outline_in_store(sweep, (), DEFAULT_METRIC)
+
+
+def _version(sweep: SweepRow) -> str:
+    """Of what the store has of it; of one that an older segsweep wrote nobody knows."""
+    return sweep.revision or str(_moment())
 
 
 def _moment() -> int:
