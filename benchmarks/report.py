@@ -34,7 +34,8 @@ from segsweep.orchestrator.record.journal import (
     TrialCreated,
     TrialFacts,
 )
-from segsweep.orchestrator.record.state import SweepState, best_of
+from segsweep.orchestrator.record.state import SweepState
+from segsweep.orchestrator.record.trials import best_of
 from segsweep.orchestrator.space.source import parse
 from segsweep.trainables.scoring.confusions import Confusions, save_confusions, sparse
 

@@ -51,7 +51,7 @@ from segsweep.orchestrator.backends.simulated import Simulated
 from segsweep.orchestrator.driving.sweep import Assignment, Sweep
 from segsweep.orchestrator.planning.plan import Combination, SweepPlan
 from segsweep.orchestrator.record.journal import Journal
-from segsweep.orchestrator.record.state import Cell, TrialState
+from segsweep.orchestrator.record.trials import Cell, TrialState
 from segsweep.orchestrator.searchers import SEARCHERS, Values
 from segsweep.orchestrator.searchers import _optuna as product
 from segsweep.orchestrator.space.aims import Aim

@@ -23,7 +23,8 @@ from segsweep.orchestrator.forecasting.summary import as_lines, summary
 from segsweep.orchestrator.planning.allocation import Allotment, limits
 from segsweep.orchestrator.planning.plan import SweepPlan
 from segsweep.orchestrator.record.journal import Journal, RoundClosed, SweepCreated, TrialCreated, read_events
-from segsweep.orchestrator.record.state import Cell, SweepState
+from segsweep.orchestrator.record.state import SweepState
+from segsweep.orchestrator.record.trials import Cell
 from segsweep.orchestrator.resources.capacity import Capacity
 from segsweep.orchestrator.space.source import parse
 from segsweep.orchestrator.tracking.reader import TrialRow

@@ -26,7 +26,8 @@ from segsweep.orchestrator.errors import InputError
 from segsweep.orchestrator.forecasting.summary import summary
 from segsweep.orchestrator.planning.plan import SweepPlan
 from segsweep.orchestrator.record.journal import Journal
-from segsweep.orchestrator.record.state import SweepState, TrialState
+from segsweep.orchestrator.record.state import SweepState
+from segsweep.orchestrator.record.trials import TrialState
 from segsweep.orchestrator.resources.capacity import Capacity
 from segsweep.orchestrator.space.source import parse
 from segsweep.trainables.config import Entry, TrialConfig

@@ -16,7 +16,7 @@ from segsweep.orchestrator.cli import cli
 from segsweep.orchestrator.errors import InputError
 from segsweep.orchestrator.forecasting.summary import as_lines, summary
 from segsweep.orchestrator.planning.plan import SweepPlan
-from segsweep.orchestrator.record.state import Cell
+from segsweep.orchestrator.record.trials import Cell
 from segsweep.orchestrator.resources.capacity import Capacity
 from segsweep.orchestrator.space.domains import Range
 from segsweep.orchestrator.space.source import parse, read

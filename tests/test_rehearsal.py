@@ -23,7 +23,7 @@ from segsweep.orchestrator.forecasting.rehearsal import rehearse
 from segsweep.orchestrator.forecasting.summary import as_lines, summary
 from segsweep.orchestrator.planning.plan import SweepPlan
 from segsweep.orchestrator.record.journal import AttemptEnded, AttemptStarted, EpochDone, Event, Journal, TrialCreated
-from segsweep.orchestrator.record.state import Cell
+from segsweep.orchestrator.record.trials import Cell
 from segsweep.orchestrator.resources.capacity import Capacity
 from segsweep.orchestrator.schedulers import SCHEDULERS
 from segsweep.orchestrator.space.source import parse

@@ -19,7 +19,8 @@ from segsweep.orchestrator.cli import cli
 from segsweep.orchestrator.errors import InputError
 from segsweep.orchestrator.exporting.origin import Origin, origin
 from segsweep.orchestrator.planning.plan import SweepPlan
-from segsweep.orchestrator.record.state import SweepState, TrialState
+from segsweep.orchestrator.record.state import SweepState
+from segsweep.orchestrator.record.trials import TrialState
 from segsweep.orchestrator.space.source import parse
 from segsweep.trainables.prediction.predictor import Predictor
 from segsweep.trainables.prediction.trained_model import load_trained

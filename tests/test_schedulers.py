@@ -16,7 +16,7 @@ from segsweep.orchestrator.driving.sweep import Assignment, Sweep
 from segsweep.orchestrator.driving.verdicts import explain_stop
 from segsweep.orchestrator.planning.plan import SweepPlan
 from segsweep.orchestrator.record.journal import AttemptEnded, EpochDone, Journal, Stop, TrialCreated, Unit, read_events
-from segsweep.orchestrator.record.state import TrialState
+from segsweep.orchestrator.record.trials import TrialState
 from segsweep.orchestrator.schedulers import SCHEDULERS, Decision, Grouping, GroupView, Pause, Scheduler
 from segsweep.orchestrator.schedulers.hyperband import Options as HyperbandOptions
 from segsweep.orchestrator.schedulers.hyperband import graces, next_bracket, sizes

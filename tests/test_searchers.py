@@ -12,7 +12,7 @@ from pydantic import JsonValue
 
 from segsweep.orchestrator.checking.validation import check
 from segsweep.orchestrator.planning.plan import Combination, SweepPlan
-from segsweep.orchestrator.record.state import TrialState
+from segsweep.orchestrator.record.trials import TrialState
 from segsweep.orchestrator.searchers import SEARCHERS, Searcher, Values
 from segsweep.orchestrator.searchers._values import at_fraction
 from segsweep.orchestrator.searchers.quasi_random import coordinate

@@ -20,7 +20,8 @@ from segsweep.orchestrator.forecasting.curves import Recording, distance
 from segsweep.orchestrator.forecasting.simulation import as_lines, simulate
 from segsweep.orchestrator.planning.plan import SweepPlan
 from segsweep.orchestrator.record.journal import Journal
-from segsweep.orchestrator.record.state import Cell, SweepState, TrialState
+from segsweep.orchestrator.record.state import SweepState
+from segsweep.orchestrator.record.trials import Cell, TrialState
 from segsweep.orchestrator.space.domains import Choice, Range
 from segsweep.orchestrator.space.source import parse
 from segsweep.trainables.components import DoesNotFitError

@@ -9,7 +9,8 @@ from __future__ import annotations
 from ray.util.metrics import Gauge
 
 from segsweep.orchestrator.record.journal import AttemptEnded, AttemptStarted, EpochDone, Event
-from segsweep.orchestrator.record.state import Cell, Status, SweepState, TrialState
+from segsweep.orchestrator.record.state import SweepState
+from segsweep.orchestrator.record.trials import Cell, Status, TrialState
 
 
 class Gauges:

@@ -19,7 +19,8 @@ from segsweep.orchestrator.board.choice import choose
 from segsweep.orchestrator.board.index import Index
 from segsweep.orchestrator.board.leaderboard import read_trials
 from segsweep.orchestrator.errors import InputError, Mistake
-from segsweep.orchestrator.record.state import SweepState, TrialState
+from segsweep.orchestrator.record.state import SweepState
+from segsweep.orchestrator.record.trials import TrialState
 from segsweep.orchestrator.tracking.reader import Reader, TrialRow
 from segsweep.orchestrator.tracking.records import sweep_uid
 from segsweep.orchestrator.tracking.store import resolve_uri

@@ -16,7 +16,8 @@ from segsweep.orchestrator.launching.launch import Machinery, Outcome, run
 from segsweep.orchestrator.mirroring.places import address_of
 from segsweep.orchestrator.next_step import resume_command
 from segsweep.orchestrator.progress import Announce
-from segsweep.orchestrator.record.state import SweepState, TrialState
+from segsweep.orchestrator.record.state import SweepState
+from segsweep.orchestrator.record.trials import TrialState
 from segsweep.orchestrator.tracking.records import sweep_uid
 from segsweep.orchestrator.watching.view import last_words, winners
 from segsweep.trainables.storage import StorageError

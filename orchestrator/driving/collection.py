@@ -11,7 +11,8 @@ from pathlib import Path
 
 from segsweep.orchestrator.planning.plan import SweepPlan
 from segsweep.orchestrator.record.journal import AttemptEnded, Event, SweepExtended
-from segsweep.orchestrator.record.state import Cell, SweepState, TrialState
+from segsweep.orchestrator.record.state import SweepState
+from segsweep.orchestrator.record.trials import Cell, TrialState
 from segsweep.trainables.places import LAST, PREVIOUS
 
 log = logging.getLogger(__name__)

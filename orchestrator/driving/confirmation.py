@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from segsweep.orchestrator.planning.allocation import Allotment
-from segsweep.orchestrator.record.state import Cell, SweepState, TrialState, ranked
+from segsweep.orchestrator.record.state import SweepState
+from segsweep.orchestrator.record.trials import Cell, TrialState, ranked
 from segsweep.trainables.config import TrialConfig
 
 

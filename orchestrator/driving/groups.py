@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from segsweep.orchestrator.planning.allocation import Allotment
-from segsweep.orchestrator.record.state import Cell, SweepState
+from segsweep.orchestrator.record.state import SweepState
+from segsweep.orchestrator.record.trials import Cell
 from segsweep.orchestrator.schedulers import Group, Grouping, GroupView, group_of
 
 

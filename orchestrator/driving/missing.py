@@ -9,7 +9,8 @@ from pydantic import JsonValue
 from segsweep.orchestrator.planning.allocation import Allotment
 from segsweep.orchestrator.planning.plan import Combination, CombinationKey, key_of
 from segsweep.orchestrator.record.journal import SweepCreated, SweepExtended, TrialCreated
-from segsweep.orchestrator.record.state import Cell, SweepState, TrialState
+from segsweep.orchestrator.record.state import SweepState
+from segsweep.orchestrator.record.trials import Cell, TrialState
 
 
 class MissingTrials:

@@ -19,7 +19,8 @@ from segsweep.orchestrator.record.journal import (
     SweepExtended,
     TrialCreated,
 )
-from segsweep.orchestrator.record.state import Cell, SweepState, TrialEvent, TrialState, best_of
+from segsweep.orchestrator.record.state import SweepState
+from segsweep.orchestrator.record.trials import Cell, TrialEvent, TrialState, best_of
 from segsweep.orchestrator.schedulers import Scheduler
 
 Decide: TypeAlias = Callable[[TrialState, Stop], None]

@@ -10,7 +10,8 @@ from typing import NamedTuple, TypeAlias
 
 from segsweep.orchestrator.driving.confirmation import Repeat
 from segsweep.orchestrator.planning.plan import Combination, SweepPlan
-from segsweep.orchestrator.record.state import Cell, SweepState, TrialState, ranked
+from segsweep.orchestrator.record.state import SweepState
+from segsweep.orchestrator.record.trials import Cell, TrialState, ranked
 from segsweep.orchestrator.space.budget import Budget
 
 Startable: TypeAlias = TrialState | Combination | Repeat

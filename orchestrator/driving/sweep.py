@@ -35,7 +35,8 @@ from segsweep.orchestrator.record.journal import (
     TrialFacts,
     read_events,
 )
-from segsweep.orchestrator.record.state import SweepState, TrialState
+from segsweep.orchestrator.record.state import SweepState
+from segsweep.orchestrator.record.trials import TrialState
 from segsweep.orchestrator.resources.share import Share
 from segsweep.orchestrator.schedulers import SCHEDULERS, Scheduler
 from segsweep.orchestrator.searchers import SEARCHERS, Searcher

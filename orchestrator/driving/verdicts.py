@@ -6,7 +6,7 @@ import math
 from typing import NamedTuple
 
 from segsweep.orchestrator.record.journal import EndStatus, EpochDone, Stop, TrialFacts, Unit
-from segsweep.orchestrator.record.state import TrialState
+from segsweep.orchestrator.record.trials import TrialState
 from segsweep.orchestrator.schedulers import Pause, Scheduler
 from segsweep.orchestrator.space.aims import Aim
 from segsweep.trainables.config import Objective

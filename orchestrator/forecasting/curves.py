@@ -16,7 +16,8 @@ from pydantic import JsonValue
 
 from segsweep.orchestrator.errors import InputError, Mistake
 from segsweep.orchestrator.planning.plan import Combination, SweepPlan
-from segsweep.orchestrator.record.state import Cell, SweepState, TrialState
+from segsweep.orchestrator.record.state import SweepState
+from segsweep.orchestrator.record.trials import Cell, TrialState
 from segsweep.orchestrator.space.domains import Domain, Range
 from segsweep.orchestrator.space.spec import SETTINGS, SweepSpec
 from segsweep.trainables.components import DoesNotFitError

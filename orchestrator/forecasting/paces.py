@@ -12,7 +12,8 @@ from pydantic import JsonValue
 from segsweep.orchestrator.errors import InputError, Mistake
 from segsweep.orchestrator.planning.plan import Combination, SweepPlan
 from segsweep.orchestrator.progress import Announce
-from segsweep.orchestrator.record.state import Cell, SweepState, TrialState
+from segsweep.orchestrator.record.state import SweepState
+from segsweep.orchestrator.record.trials import Cell, TrialState
 from segsweep.orchestrator.resources.capacity import Capacity
 from segsweep.orchestrator.space.domains import Domain
 from segsweep.trainables.config import TrialConfig

@@ -21,7 +21,7 @@ from segsweep.orchestrator.backends.simulated import Simulated
 from segsweep.orchestrator.driving.sweep import Assignment, Sweep
 from segsweep.orchestrator.planning.plan import SweepPlan
 from segsweep.orchestrator.record.journal import Event, Journal
-from segsweep.orchestrator.record.state import Cell, TrialState
+from segsweep.orchestrator.record.trials import Cell, TrialState
 from segsweep.orchestrator.space.spec import ComponentSpec
 from segsweep.trainables.training.timing import Pace
 

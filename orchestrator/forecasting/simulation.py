@@ -14,7 +14,8 @@ from segsweep.orchestrator.durations import duration
 from segsweep.orchestrator.forecasting.curves import Recording, ReplayedTrial
 from segsweep.orchestrator.planning.plan import SweepPlan, key_of
 from segsweep.orchestrator.record.journal import Journal
-from segsweep.orchestrator.record.state import Cell, SweepState, best_of
+from segsweep.orchestrator.record.state import SweepState
+from segsweep.orchestrator.record.trials import Cell, best_of
 
 
 def simulate(recording: Recording, workers: int) -> dict[str, Any]:

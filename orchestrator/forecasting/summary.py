@@ -10,7 +10,7 @@ from segsweep.orchestrator.forecasting.paces import Paces
 from segsweep.orchestrator.forecasting.rehearsal import Expected, rehearse
 from segsweep.orchestrator.planning.allocation import limits
 from segsweep.orchestrator.planning.plan import SweepPlan
-from segsweep.orchestrator.record.state import Cell
+from segsweep.orchestrator.record.trials import Cell
 from segsweep.orchestrator.resources.capacity import Capacity
 from segsweep.orchestrator.resources.fits import Fit
 from segsweep.orchestrator.resources.share import Share

@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from segsweep.orchestrator.planning.plan import Combination, CombinationKey, SweepPlan
 from segsweep.orchestrator.record.journal import RoundClosed
-from segsweep.orchestrator.record.state import Cell, SweepState, best_of
+from segsweep.orchestrator.record.state import SweepState
+from segsweep.orchestrator.record.trials import Cell, best_of
 
 
 class Allotment:

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from pydantic import JsonValue
 
-from segsweep.orchestrator.record.state import Cell
+from segsweep.orchestrator.record.trials import Cell
 from segsweep.orchestrator.schedulers import Group, Grouping, group_of
 from segsweep.orchestrator.space.domains import Domain, domains_in, resolve, sampled_options
 from segsweep.orchestrator.space.source import dotted

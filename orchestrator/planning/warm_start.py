@@ -13,7 +13,8 @@ from pydantic import JsonValue
 
 from segsweep.orchestrator.planning.plan import Combination, SweepPlan
 from segsweep.orchestrator.record.journal import KnownValues
-from segsweep.orchestrator.record.state import SweepState, TrialState, ranked
+from segsweep.orchestrator.record.state import SweepState
+from segsweep.orchestrator.record.trials import TrialState, ranked
 from segsweep.orchestrator.space.domains import Choice, Domain, resolve
 
 MOST = 3  # of a combination, and at most half of its trials: the searcher shall look elsewhere, too

@@ -10,7 +10,7 @@ from pydantic import JsonValue
 
 from segsweep.orchestrator.board.rows import Board
 from segsweep.orchestrator.record.journal import Stop, SweepCreated
-from segsweep.orchestrator.record.state import Cell, Status
+from segsweep.orchestrator.record.trials import Cell, Status
 from segsweep.orchestrator.space.spec import SweepSpec
 from segsweep.trainables.config import TrialConfig
 from segsweep.trainables.metric_names import Mode

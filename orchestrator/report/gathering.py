@@ -13,7 +13,8 @@ from segsweep.orchestrator.board.confirmed import confirmations
 from segsweep.orchestrator.board.rows import Board, make_board
 from segsweep.orchestrator.driving.recorded import recorded
 from segsweep.orchestrator.errors import InputError, Mistake
-from segsweep.orchestrator.record.state import Cell, SweepState, TrialState
+from segsweep.orchestrator.record.state import SweepState
+from segsweep.orchestrator.record.trials import Cell, TrialState
 from segsweep.orchestrator.report.data import Examples, Outcome, ReportData, Trial
 from segsweep.orchestrator.report.examples import examples_of
 from segsweep.orchestrator.tracking.reader import Setup, TrialRow

@@ -17,7 +17,7 @@ from pydantic import JsonValue
 
 from segsweep.orchestrator.planning.plan import Combination, SweepPlan
 from segsweep.orchestrator.progress import Announce
-from segsweep.orchestrator.record.state import Cell
+from segsweep.orchestrator.record.trials import Cell
 from segsweep.orchestrator.resources.capacity import visible_gpus
 from segsweep.orchestrator.space.domains import Domain
 from segsweep.trainables.config import TrialConfig

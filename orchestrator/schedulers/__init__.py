@@ -14,7 +14,7 @@ from segsweep.trainables.components import ComponentOptions, Problem
 
 if TYPE_CHECKING:
     from segsweep.orchestrator.record.journal import Stop, Unit
-    from segsweep.orchestrator.record.state import Cell, TrialState
+    from segsweep.orchestrator.record.trials import Cell, TrialState
 
 Grouping = Literal["cell", "dataset"]
 """Which trials are compared with one another: those of a cell, or of all models on a dataset."""

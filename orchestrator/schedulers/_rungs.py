@@ -14,7 +14,7 @@ from typing import Annotated
 from pydantic import Field
 
 from segsweep.orchestrator.record.journal import Unit
-from segsweep.orchestrator.record.state import TrialState
+from segsweep.orchestrator.record.trials import TrialState
 from segsweep.orchestrator.schedulers import Grouping
 from segsweep.trainables.components import ComponentOptions, Problem
 

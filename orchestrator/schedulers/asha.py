@@ -13,7 +13,7 @@ from typing import Annotated
 from pydantic import Field
 
 from segsweep.orchestrator.record.journal import MOST_AHEAD, Stop
-from segsweep.orchestrator.record.state import TrialState
+from segsweep.orchestrator.record.trials import TrialState
 from segsweep.orchestrator.schedulers import Decision, Group, Grouping, GroupView, group_of
 from segsweep.orchestrator.schedulers._rungs import RungOptions, better_than, check_grace, crossed, limit, rung_levels
 from segsweep.trainables.components import Problem

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from segsweep.orchestrator.record.journal import Stop
-from segsweep.orchestrator.record.state import TrialState
+from segsweep.orchestrator.record.trials import TrialState
 from segsweep.orchestrator.schedulers import Decision, Grouping, GroupView
 from segsweep.trainables.components import ComponentOptions, Problem
 

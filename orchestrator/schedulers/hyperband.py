@@ -15,7 +15,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from segsweep.orchestrator.record.state import TrialState
+from segsweep.orchestrator.record.trials import TrialState
 from segsweep.orchestrator.schedulers import Decision, Grouping, GroupView, Pause, asha_promotion
 from segsweep.orchestrator.schedulers._rungs import RungOptions, check_grace, limit, rung_levels
 from segsweep.trainables.components import Problem

@@ -15,7 +15,7 @@ from typing import Annotated, NamedTuple
 from pydantic import Field
 
 from segsweep.orchestrator.record.journal import MOST_AHEAD, Stop
-from segsweep.orchestrator.record.state import TrialState
+from segsweep.orchestrator.record.trials import TrialState
 from segsweep.orchestrator.schedulers import Decision, Group, Grouping, GroupView, group_of
 from segsweep.orchestrator.schedulers._rungs import RungOptions, better_than, check_grace
 from segsweep.trainables.components import Problem

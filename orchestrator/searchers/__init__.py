@@ -17,7 +17,7 @@ from segsweep.trainables.components import ComponentOptions, Problem
 
 if TYPE_CHECKING:
     from segsweep.orchestrator.planning.plan import Combination
-    from segsweep.orchestrator.record.state import TrialState
+    from segsweep.orchestrator.record.trials import TrialState
 
 Values: TypeAlias = Mapping[str, JsonValue]
 """Dotted path of each domain ("optimizer.lr") -> its value; empty where a combination has no domains."""

@@ -27,7 +27,7 @@ from segsweep.trainables.config import Objective
 
 if TYPE_CHECKING:
     from segsweep.orchestrator.planning.plan import Combination, CombinationKey
-    from segsweep.orchestrator.record.state import TrialState
+    from segsweep.orchestrator.record.trials import TrialState
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 

@@ -14,7 +14,7 @@ from segsweep.orchestrator.space.domains import Choice, Domain, Suggest, resolve
 
 if TYPE_CHECKING:
     from segsweep.orchestrator.planning.plan import Combination, CombinationKey
-    from segsweep.orchestrator.record.state import TrialState
+    from segsweep.orchestrator.record.trials import TrialState
 
 Points: TypeAlias = "Callable[[Combination, int], Iterator[Values]]"
 """A combination's points from number `start` on, in a fixed order that reaches every point of a finite space."""

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from segsweep.trainables.config import Frozen, Objective
 
 if TYPE_CHECKING:
-    from segsweep.orchestrator.record.state import TrialState
+    from segsweep.orchestrator.record.trials import TrialState
 
 
 NO_BOUNDS = "must be {max: NUMBER}, {min: NUMBER} or both"

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from pydantic import JsonValue, ValidationError
 
 from segsweep.orchestrator.record.journal import AttemptEnded, EpochDone, SweepCreated, TrialFacts
-from segsweep.orchestrator.record.state import TrialState
+from segsweep.orchestrator.record.trials import TrialState
 from segsweep.orchestrator.space.spec import SETTINGS
 from segsweep.trainables.catalog import (
     AUGMENTATIONS,

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from segsweep.orchestrator.mirroring.download import bring
 from segsweep.orchestrator.record.journal import SweepCreated
-from segsweep.orchestrator.record.state import SweepState, TrialState
+from segsweep.orchestrator.record.state import SweepState
+from segsweep.orchestrator.record.trials import TrialState
 from segsweep.orchestrator.tracking import records
 from segsweep.orchestrator.tracking.ledger import Ledger
 from segsweep.orchestrator.tracking.store import connect, message_of, sqlite_path

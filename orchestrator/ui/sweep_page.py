@@ -9,7 +9,8 @@ from segsweep.orchestrator.board.tables import Table as PlainTable
 from segsweep.orchestrator.board.tables import text_of
 from segsweep.orchestrator.errors import InputError
 from segsweep.orchestrator.next_step import resume_command
-from segsweep.orchestrator.record.state import SweepState, TrialState
+from segsweep.orchestrator.record.state import SweepState
+from segsweep.orchestrator.record.trials import TrialState
 from segsweep.orchestrator.report.contents import Block, Section, Table, Text
 from segsweep.orchestrator.report.gathering import outcome
 from segsweep.orchestrator.report.sections import confirmation, curves, leaderboard

@@ -15,7 +15,8 @@ from segsweep.orchestrator.next_step import leaderboard_command, resume_command
 from segsweep.orchestrator.planning.allocation import Allotment, told
 from segsweep.orchestrator.planning.plan import SweepPlan
 from segsweep.orchestrator.record.journal import RoundClosed, is_locked
-from segsweep.orchestrator.record.state import SweepState, TrialState, best_of
+from segsweep.orchestrator.record.state import SweepState
+from segsweep.orchestrator.record.trials import TrialState, best_of
 
 
 def facts(folder: Path) -> dict[str, Any]:

@@ -20,7 +20,8 @@ from segsweep.orchestrator.errors import ExitCode
 from segsweep.orchestrator.next_step import leaderboard_command, report_command, resume_command
 from segsweep.orchestrator.planning.allocation import told
 from segsweep.orchestrator.record.journal import AttemptEnded, AttemptStarted, EpochDone, Event, RoundClosed
-from segsweep.orchestrator.record.state import Cell, SweepState, TrialState, best_of
+from segsweep.orchestrator.record.state import SweepState
+from segsweep.orchestrator.record.trials import Cell, TrialState, best_of
 
 REFRESHES_A_SECOND = 2
 EVENTS_SHOWN = 5

@@ -12,7 +12,8 @@ from segsweep.orchestrator.driving.verdicts import explain_stop
 from segsweep.orchestrator.errors import InputError, Mistake
 from segsweep.orchestrator.next_step import resume_command
 from segsweep.orchestrator.record.journal import AttemptEnded, Stop, read_events
-from segsweep.orchestrator.record.state import SweepState, TrialState
+from segsweep.orchestrator.record.state import SweepState
+from segsweep.orchestrator.record.trials import TrialState
 from segsweep.orchestrator.watching.status import is_running
 from segsweep.trainables.config import Objective
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from segsweep.orchestrator.durations import duration
-from segsweep.orchestrator.record.state import Cell
+from segsweep.orchestrator.record.trials import Cell
 from segsweep.orchestrator.report.contents import Block, Plot, Section, Table, Text
 from segsweep.orchestrator.report.data import ReportData, Trial
 from segsweep.orchestrator.report.figures import Trace, axis, layout, literal, rounded, tall
