@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -113,7 +114,7 @@ def hosts(
     if it is shown.
     shows: folders of this machine, by the place where every host has them.
     """
-    tag = f"{os.getpid() % 100000}"
+    tag = secrets.token_hex(3)  # not that of earlier ones: devices go some time after their namespace
     switch = f"sw{tag}"
     with ExitStack() as undo:
         _ip("link", "add", switch, "type", "bridge")

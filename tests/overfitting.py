@@ -59,11 +59,19 @@ AIMS: Mapping[str, Aim] = {
     "mobilevit": Aim(5e-3),  # narrow, and its convolutions begin small
     "mobilevitv2": Aim(5e-3),
     "oneformer": Aim(SET_LR),
-    "sam": Aim(2e-4),  # at 1e-3 the large encoder stays at a third
+    "sam": Aim(
+        2e-4, share=0.65, reason="SAM's smallest encoder, a ViT-B, from scratch; at a higher lr it stays at a third"
+    ),
     "segnet": Aim(5e-3, share=0.8, reason="at stride 1 the labels lose nothing, and the small variant has 8 channels"),
+    "transunet": Aim(share=0.75, reason="at stride 1 the labels lose nothing, and its ViT begins from scratch"),
     "unet": Aim(share=0.9, reason="at stride 1 the labels lose nothing, so the last points are single pixels of poles"),
-    "unet_2015": Aim(5e-3),
-    "utnet": Aim(5e-3),
+    "unet_2015": Aim(
+        5e-3, share=0.8, reason="at stride 1 the labels lose nothing, and the small variant has 8 channels"
+    ),
+    "unetplusplus": Aim(
+        share=0.75, reason="at stride 1 the labels lose nothing, and its encoder is a MobileNet of half width"
+    ),
+    "utnet": Aim(5e-3, share=0.85, reason="at stride 1 the labels lose nothing, and the small variant has 8 channels"),
 }
 """Of models that the usual aim does not fit."""
 

@@ -27,7 +27,7 @@ def batch(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Batch:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", MODELS.names())
 def test_model_learns_photos_by_heart(name: str, batch: Batch) -> None:
     aim, found = AIMS.get(name, Aim()), overfit(name, batch)

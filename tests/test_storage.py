@@ -367,7 +367,7 @@ def test_a_sweep_survives_the_loss_of_its_folder_for_some_seconds(tmp_path: Path
 def test_a_sweep_ends_on_a_full_disk_and_goes_on_once_there_is_room(small_disk: Path, tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(TINY)
     remount = ["mount", "-o", "remount,size={}", str(small_disk)]
-    subprocess.run([part.format("25m") for part in remount], check=True)
+    subprocess.run([part.format("14m") for part in remount], check=True)
     with segsweep(tmp_path, "launch", "tiny.yaml", "--storage", str(small_disk)) as driver:
         _, err = driver.communicate(timeout=200)
     assert driver.returncode == 130, err
