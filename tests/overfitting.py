@@ -69,7 +69,8 @@ AIMS: Mapping[str, Aim] = {
         5e-3, share=0.8, reason="at stride 1 the labels lose nothing, and the small variant has 8 channels"
     ),
     "unetplusplus": Aim(
-        share=0.75, reason="at stride 1 the labels lose nothing, and its encoder is a MobileNet of half width"
+        share=0.75,
+        reason="the two rarest classes, 550 of 139,000 pixels, take it longer; the others are at 0.92 and more",
     ),
     "utnet": Aim(5e-3, share=0.85, reason="at stride 1 the labels lose nothing, and the small variant has 8 channels"),
 }
