@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,14 +15,17 @@ from click.testing import CliRunner, Result
 from test_board_index import go_on
 from test_leaderboard import ROWS, a_config, record, row
 
+from segsweep.orchestrator.board.columns import FURTHER
 from segsweep.orchestrator.board.conditions import Condition
+from segsweep.orchestrator.board.confirmed import Confirmations, Confirmed
 from segsweep.orchestrator.board.external import read_external
-from segsweep.orchestrator.board.formats import as_html, as_table
+from segsweep.orchestrator.board.formats import as_html, as_json, as_table
 from segsweep.orchestrator.board.pareto import points
 from segsweep.orchestrator.board.rows import make_board
 from segsweep.orchestrator.cli import cli
 from segsweep.orchestrator.errors import InputError
 from segsweep.orchestrator.record.journal import AttemptStarted, EpochDone, TrialCreated, TrialFacts
+from segsweep.orchestrator.tracking.reader import TrialRow
 from segsweep.orchestrator.tracking.store import resolve_uri
 from segsweep.trainables.config import Entry
 from segsweep.trainables.scoring.confusions import Confusions, save_confusions, sparse
@@ -115,7 +120,52 @@ def test_costs_and_licence_are_those_of_the_best_trial() -> None:
     best = row("a", "x", 0.5, metrics=metrics, licence="Apache-2.0")
     board = make_board([row("a", "x", 0.4, metrics={"latency_ms": 9.0}), best], "val_miou")
     (line,) = board.lines
-    assert (line.latency_ms, line.peak_memory_gib, line.licence) == (3.0, 1.5, "Apache-2.0")
+    assert (line.sizes("latency_ms"), line.sizes("peak_memory_gib"), line.licence) == ([3.0], [1.5], "Apache-2.0")
+
+
+def on(dataset: str, model: str, value: float, params_m: float, **more: Any) -> TrialRow:
+    """gmacs, latency and memory are 10, 100 and 1000 times params_m."""
+    metrics = {"latency_ms": 100 * params_m, "peak_memory_gib": 1000 * params_m}
+    return row(model, dataset, value, params_m=params_m, gmacs=10 * params_m, metrics=metrics, **more)
+
+
+OWN = [on("day", "a", 0.5, 1.0), on("day", "b", 0.6, 2.0), on("night", "a", 0.6, 3.0), on("night", "b", 0.5, 4.0)]
+
+
+def test_every_cell_has_the_sizes_of_its_own_trial() -> None:
+    cells = json.loads(as_json(make_board(OWN, "val_miou")))["cells"]
+    names = ("params_m", "gmacs", "latency_ms", "peak_memory_gib")
+    assert {(cell["model"], cell["dataset"]): tuple(cell[name] for name in names) for cell in cells} == {
+        ("a", "day"): (1, 10, 100, 1000), ("a", "night"): (3, 30, 300, 3000),
+        ("b", "day"): (2, 20, 200, 2000), ("b", "night"): (4, 40, 400, 4000),
+    }  # fmt: skip
+
+
+def test_a_column_of_all_datasets_shows_a_range_where_they_differ() -> None:
+    board = make_board([*OWN, row("c", "day", 0.1, params_m=7.0), row("c", "night", 0.1, params_m=7.04)], "val_miou")
+    (sizes,) = FURTHER["params"](board)
+    assert dict(zip([line.model for line in board.lines], sizes.cells, strict=True)) == {
+        "a": "1.0M to 3.0M", "b": "2.0M to 4.0M", "c": "7.0M",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("by", "times"), [("params_m", 1), ("gmacs", 10), ("latency_ms", 100), ("cost", 60)])
+def test_the_front_of_a_dataset_is_of_what_models_cost_there(by: str, times: float) -> None:
+    rows = [replace(one, cpu_s=60 * (one.params_m or 0)) for one in OWN]
+    board = make_board(rows, "val_miou")
+    found = {dataset: [(one.model, one.cost) for one in points(board, dataset, by)] for dataset in board.datasets}
+    assert found == {
+        "day": [("a", pytest.approx(1 * times)), ("b", pytest.approx(2 * times))],
+        "night": [("a", pytest.approx(3 * times)), ("b", pytest.approx(4 * times))],
+    }
+    assert [one.front for one in points(board, "night", by)] == [True, False]
+
+
+def test_a_confirmed_value_stands_at_the_cost_of_the_trial_that_was_confirmed() -> None:
+    rows = [on("day", "a", 0.9, 1.0), on("day", "a", 0.8, 2.0, trial_id="002")]
+    board = replace(make_board(rows, "val_miou"), confirmed=Confirmations((confirmed("002"),)))
+    (one,) = points(board, "day", "params_m")
+    assert (one.value, one.cost) == (0.7, 2.0)
 
 
 def test_classes_are_told_at_the_best_epoch(segsweep: Callable[..., Result]) -> None:
@@ -150,6 +200,12 @@ def test_the_front_is_what_no_other_beats() -> None:
         make_board([row("a", "x", 0.2, params_m=2.0), row("b", "x", 0.3, params_m=3.0)], "val_loss"), "x", "params_m"
     )
     assert [one.front for one in by_loss] == [True, False]
+
+
+def confirmed(trial: str, model: str = "a") -> Confirmed:
+    """On day, 0.7 on the test split."""
+    places: dict[str, Any] = {"low": None, "high": None, "ranks": None, "searched": 0.8, "fresh": 0.75}
+    return Confirmed("day", model, "s-1", trial, "test_miou", 3, 0.7, **places)
 
 
 def test_pareto_prints_a_table_for_each_dataset(segsweep: Callable[..., Result]) -> None:

@@ -73,6 +73,17 @@ def _numbers(header: str, of: Callable[[Board, Line], float | None], form: str) 
     return column
 
 
+def _sizes(header: str, name: str, form: str) -> Callable[[Board], list[Column]]:
+    """A range where a model has one on each dataset, as a column is of all of them."""
+
+    def cell(line: Line) -> str:
+        sizes = sorted(line.sizes(name))
+        ends = [form.format(size) for size in (*sizes[:1], *sizes[-1:])]
+        return " to ".join(dict.fromkeys(ends)) or "-"
+
+    return lambda board: [Column(header, [cell(line) for line in board.lines])]
+
+
 def _licences(board: Board) -> list[Column]:
     return [Column("licence", [line.licence or "-" for line in board.lines])]
 
@@ -88,10 +99,10 @@ FURTHER: Mapping[str, Callable[[Board], list[Column]]] = {
     "counts": _counts,
     "mean": _numbers("mean", lambda board, line: line.mean(board.datasets), "{:.4f}"),
     "rank": _numbers("rank", lambda board, line: line.mean_rank(board.datasets), "{:.3g}"),
-    "params": _numbers("params", lambda _, line: line.params_m, "{:.1f}M"),
-    "gmacs": _numbers("GMACs", lambda _, line: line.gmacs, "{:.1f}"),
-    "latency": _numbers("ms/image", lambda _, line: line.latency_ms, "{:.1f}"),
-    "memory": _numbers("peak GiB", lambda _, line: line.peak_memory_gib, "{:.2f}"),
+    "params": _sizes("params", "params_m", "{:.1f}M"),
+    "gmacs": _sizes("GMACs", "gmacs", "{:.1f}"),
+    "latency": _sizes("ms/image", "latency_ms", "{:.1f}"),
+    "memory": _sizes("peak GiB", "peak_memory_gib", "{:.2f}"),
     "licence": _licences,
     "cost": _times,
 }

@@ -15,7 +15,7 @@ from segsweep.orchestrator.board import tables
 from segsweep.orchestrator.board.columns import PADDING, Column, columns_of
 from segsweep.orchestrator.board.confirmed import Confirmations, Confirmed, Tie
 from segsweep.orchestrator.board.external import external_tables
-from segsweep.orchestrator.board.rows import Board, Score
+from segsweep.orchestrator.board.rows import SIZES, Board, Score
 from segsweep.orchestrator.board.tables import markdown_row
 from segsweep.trainables.metric_names import metric_named
 
@@ -221,10 +221,7 @@ def _records(board: Board) -> Iterator[dict[str, Any]]:
                 "infeasible": score.infeasible,
                 "architecture": line.architecture,
                 "encoder": line.encoder,
-                "params_m": line.params_m,
-                "gmacs": line.gmacs,
-                "latency_ms": line.latency_ms,
-                "peak_memory_gib": line.peak_memory_gib,
+                **{name: score.size(name) for name in SIZES},
                 "licence": line.licence or None,
                 "gpu_s": score.gpu_s,
                 "cpu_s": score.cpu_s,

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from typing import NamedTuple
 
-from segsweep.orchestrator.board.rows import Board, Line
+from segsweep.orchestrator.board.confirmed import Confirmed
+from segsweep.orchestrator.board.rows import SIZES, Board, Score
 from segsweep.orchestrator.board.tables import Table
 from segsweep.trainables.metric_names import metric_named
-
-COSTS: Mapping[str, Callable[[Line], float | None]] = {
-    "latency_ms": lambda line: line.latency_ms,
-    "params_m": lambda line: line.params_m,
-    "gmacs": lambda line: line.gmacs,
-    "peak_memory_gib": lambda line: line.peak_memory_gib,
-    "cost": lambda line: line.gpu_s or line.cpu_s or None,  # seconds, of all its trials
-}
 
 
 class Point(NamedTuple):
@@ -27,18 +20,28 @@ class Point(NamedTuple):
 
 
 def points(board: Board, dataset: str, by: str) -> list[Point]:
-    """Of the models that have both numbers, the cheapest first. by: a key of COSTS."""
+    """Of the models that have both numbers, the cheapest first. by: a key of SIZES, or cost."""
     sign = 1.0 if board.mode == "max" else -1.0
     found = []
     for line in board.lines:
-        score, confirmed = line.scores.get(dataset), board.confirmed.of(dataset, line.model)
-        value = confirmed.value if confirmed else score.value if score else None
-        if value is not None and (cost := COSTS[by](line)) is not None:
+        score, confirmed = line.scores.get(dataset, Score(None)), board.confirmed.of(dataset, line.model)
+        value = confirmed.value if confirmed else score.value
+        if value is not None and (cost := _cost(score, confirmed, by)) is not None:
             found.append(Point(line.model, value, cost, confirmed is not None, front=False))
     return [
         one._replace(front=not any(_beats(other, one, sign) for other in found))
         for one in sorted(found, key=lambda one: (one.cost, -sign * one.value, one.model))
     ]
+
+
+def _cost(score: Score, confirmed: Confirmed | None, by: str) -> float | None:
+    """Of the trial that the value is of; cost: seconds, of all trials on the dataset."""
+    if by == "cost":
+        return score.gpu_s or score.cpu_s or None
+    if confirmed is None:
+        return score.size(by)
+    name = confirmed.sweep, confirmed.trial
+    return next((SIZES[by](row) for row in score.rows if (row.sweep, row.trial_id) == name), None)
 
 
 def _beats(a: Point, b: Point, sign: float) -> bool:

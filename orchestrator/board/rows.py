@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from statistics import median
+from statistics import fmean, median
 
 from segsweep.orchestrator.board.confirmed import Confirmations
 from segsweep.orchestrator.board.external import ExternalRow
@@ -13,6 +13,12 @@ from segsweep.orchestrator.tracking.reader import TrialRow
 from segsweep.trainables.metric_names import Mode, metric_named
 
 SORTS = ("value", "rank", "model", "params", "cost")
+SIZES: Mapping[str, Callable[[TrialRow], float | None]] = {
+    "params_m": lambda row: row.params_m,  # millions
+    "gmacs": lambda row: row.gmacs,
+    "latency_ms": lambda row: row.metrics.get("latency_ms"),  # an image
+    "peak_memory_gib": lambda row: row.metrics.get("peak_memory_gib"),  # in the last epoch
+}
 
 
 @dataclass(frozen=True)
@@ -20,6 +26,7 @@ class Score:
     """One model on one dataset. Only finished trials rank; `value` is None where there is none."""
 
     best: TrialRow | None
+    rows: tuple[TrialRow, ...] = ()  # all its trials
     trials: int = 0
     finished: int = 0
     stopped: int = 0
@@ -42,18 +49,36 @@ class Score:
         """Trials that run, or were interrupted and can go on."""
         return self.trials - self.finished - self.stopped - self.failed - self.infeasible
 
+    def size(self, name: str) -> float | None:
+        """Of its best trial, as a domain in the architecture may change it; without one, of any that knows it.
+
+        name: a key of SIZES.
+        """
+        known = (SIZES[name](row) for row in ((self.best,) if self.best else self.rows))
+        return next((size for size in known if size is not None), None)
+
 
 @dataclass(frozen=True)
 class Line:
     model: str
     architecture: str
     encoder: str
-    params_m: float | None  # millions
-    gmacs: float | None
-    latency_ms: float | None  # an image
-    peak_memory_gib: float | None  # in the last epoch
     licence: str  # of the weights that training began with; "" without any
     scores: Mapping[str, Score]  # by dataset; a dataset without a trial is missing
+
+    def sizes(self, name: str) -> list[float]:
+        """On each dataset where it is known: classes and image sizes differ between them. name: a key of SIZES."""
+        return [size for score in self.scores.values() if (size := score.size(name)) is not None]
+
+    @property
+    def params_m(self) -> float | None:
+        """Mean over the datasets; see `sizes`."""
+        return fmean(sizes) if (sizes := self.sizes("params_m")) else None
+
+    @property
+    def gmacs(self) -> float | None:
+        """Likewise."""
+        return fmean(sizes) if (sizes := self.sizes("gmacs")) else None
 
     @property
     def gpu_s(self) -> float:
@@ -179,6 +204,7 @@ def _score(trials: list[TrialRow], mode: Mode) -> Score:
     pick = max if mode == "max" else min
     return Score(
         best=pick(valued, key=lambda trial: trial.value or 0.0) if valued else None,
+        rows=tuple(trials),
         trials=len(trials),
         finished=len(finished),
         stopped=sum(trial.status == "stopped" for trial in trials),
@@ -200,21 +226,13 @@ def _ranked(score: Score, ranks: Mapping[float, int]) -> Score:
 
 
 def _line(model: str, scores: Mapping[str, Score], cells: Mapping[tuple[str, str], list[TrialRow]]) -> Line:
-    """What describes the model comes from its best trials: a domain in the architecture may change its size."""
+    """What describes the model comes from its best trials."""
     bests = [score.best for score in scores.values() if score.best]
     rows = bests + [row for dataset in scores for row in cells[model, dataset]]
-
-    def known(what: str) -> float | None:
-        return next((row.metrics[what] for row in rows if what in row.metrics), None)
-
     return Line(
         model=model,
         architecture=rows[0].architecture,
         encoder=rows[0].encoder,
-        params_m=next((row.params_m for row in rows if row.params_m is not None), None),
-        gmacs=next((row.gmacs for row in rows if row.gmacs is not None), None),
-        latency_ms=known("latency_ms"),
-        peak_memory_gib=known("peak_memory_gib"),
         licence=next((row.licence for row in rows if row.licence), ""),
         scores=scores,
     )
