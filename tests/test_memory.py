@@ -15,6 +15,7 @@ from click.testing import CliRunner
 
 from segsweep.orchestrator.checking.validation import check
 from segsweep.orchestrator.cli import cli
+from segsweep.orchestrator.data.roots import absolute_roots
 from segsweep.orchestrator.launching.preflight import too_large
 from segsweep.orchestrator.planning.plan import SweepPlan
 from segsweep.orchestrator.record.journal import AttemptEnded, AttemptStarted, Journal, read_events
@@ -331,15 +332,19 @@ def test_nothing_is_measured_where_it_decides_nothing(line: str, cpus: int) -> N
     assert fit(plan, machine, never) == (machine.asked(plan.spec.resources), ())
 
 
-def test_plan_shows_what_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("dataset", ["", "datasets: [{type: folder, root: mine, classes: [a, b]}]"])
+def test_plan_shows_what_launch_found(dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SEGSWEEP_DATA", raising=False)
     monkeypatch.setenv("SEGSWEEP_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     file = tmp_path / "x.yaml"
-    file.write_text(f"{SPACE}resources: {{gpus: auto}}\nmax_concurrent: 4\n")
+    space = "\n".join([dataset or SPACE.splitlines()[0], *SPACE.splitlines()[1:]])
+    file.write_text(f"{space}\nresources: {{gpus: auto}}\nmax_concurrent: 4\n")
     cpus = len(os.sched_getaffinity(0))
     before = CliRunner().invoke(cli, ["plan", str(file)], catch_exceptions=False).stdout
     assert "a trial gets  1 CPU, 1 GPU\n" in before
-    (config,) = configs(plan_of())
+    (config,) = configs(SweepPlan.of(absolute_roots(plan_of(space).spec)))  # as `launch` measures it
     device = memory_probe._device(1)
     memory_probe._remember(memory_probe._file(config, device, 1), config, device, on_gpu(10, host=2))
     after = CliRunner().invoke(cli, ["plan", str(file)], catch_exceptions=False).stdout

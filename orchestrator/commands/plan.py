@@ -35,6 +35,7 @@ def command(
     from functools import partial
 
     from segsweep.orchestrator.commands._options import checked, journal_of
+    from segsweep.orchestrator.data.roots import absolute_roots
     from segsweep.orchestrator.errors import InputError, Mistake
     from segsweep.orchestrator.forecasting.paces import measured_paces, recorded_paces
     from segsweep.orchestrator.forecasting.summary import as_lines, summary
@@ -48,7 +49,7 @@ def command(
         raise InputError(Mistake("--measure", "and --times answer the same question; give one of them"))
     announce = partial(click.echo, err=True)
     result = checked(file, assignments)
-    plan, capacity, paces = SweepPlan.of(result.spec), local_capacity(), None
+    plan, capacity, paces = SweepPlan.of(absolute_roots(result.spec)), local_capacity(), None  # as launch has it
     if sweeps:
         journals = [journal_of(sweep, storage) for sweep in sweeps]
         paces = recorded_paces(plan, journals, capacity.gpus_per_trial(plan.spec.resources))

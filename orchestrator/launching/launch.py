@@ -15,7 +15,7 @@ from types import FrameType
 from segsweep.orchestrator.backends import Backend, TrialFactory, train
 from segsweep.orchestrator.checking.pretrained import absolute_weights, unusable_weights
 from segsweep.orchestrator.checking.validation import Checked
-from segsweep.orchestrator.data.roots import root_of
+from segsweep.orchestrator.data.roots import absolute_roots
 from segsweep.orchestrator.driving.collection import Collection
 from segsweep.orchestrator.driving.halting import heeding
 from segsweep.orchestrator.driving.recorded import recorded
@@ -49,13 +49,12 @@ from segsweep.orchestrator.resources.capacity import Capacity, local_capacity
 from segsweep.orchestrator.resources.fits import fit
 from segsweep.orchestrator.resources.memory_probe import measured
 from segsweep.orchestrator.resources.share import Share
-from segsweep.orchestrator.space.spec import ComponentSpec, SweepSpec
+from segsweep.orchestrator.space.spec import SweepSpec
 from segsweep.orchestrator.tracking.store import check as check_store
 from segsweep.orchestrator.tracking.store import resolve_uri
 from segsweep.orchestrator.tracking.writer import TrackingWriter
 from segsweep.orchestrator.watching.view import View
 from segsweep.trainables import places
-from segsweep.trainables.addresses import Address
 
 
 @dataclass(frozen=True)
@@ -217,20 +216,6 @@ def exit_code(sweep: Sweep) -> ExitCode:
         return ExitCode.BUDGET if halt.over_budget else ExitCode.INTERRUPTED
     without_result = any(not sweep.state.count(cell, "finished") for cell in sweep.plan.cells)
     return ExitCode.FAILED_CELLS if without_result else ExitCode.DONE
-
-
-def absolute_roots(spec: SweepSpec) -> SweepSpec:
-    """Dataset folders by absolute path: workers run elsewhere, and a resume may come from another folder."""
-    return spec.model_copy(update={"datasets": tuple(map(_absolute_root, spec.datasets))})
-
-
-def _absolute_root(dataset: ComponentSpec) -> ComponentSpec:
-    root = root_of(dataset)
-    if root is None:
-        return dataset
-    return dataset.model_copy(
-        update={"options": {**dataset.options, "root": str(root if isinstance(root, Address) else root.resolve())}}
-    )
 
 
 @contextmanager
