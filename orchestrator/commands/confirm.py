@@ -32,6 +32,7 @@ def command(
     The best of many trials by one seed looks better than it is. Its configuration is trained again, up to the epoch
     limit, with seeds that the sweep has not used; each is scored on the validation split as before, and once, at its
     best epoch, on the test split. `confirm: {top: 2, seeds: 3}` in the search space does so at the end of `launch`.
+    A search that was interrupted is finished first, as by `segsweep resume`.
 
     \b
     segsweep confirm camvid-1 --top 1 --seeds 5
@@ -41,10 +42,14 @@ def command(
     from segsweep.orchestrator.driving.recorded import recorded
     from segsweep.orchestrator.launching.extension import extend
     from segsweep.orchestrator.launching.launch import Machinery
+    from segsweep.orchestrator.record.state import SweepState
     from segsweep.orchestrator.space.confirm import Confirm
+    from segsweep.orchestrator.watching.status import phase
 
     how = Machinery(in_process=in_process, address=address, dashboard_port=dashboard_port, quiet=quiet)
     folder = sweep_folder(sweep, storage, announce=announcer(how), trials=address is None)
+    if phase(folder, SweepState.load(folder / "journal.jsonl")) in ("interrupted", "killed", "crashed"):
+        announcer(how)(f"the search of {folder.name} has not ended: it is finished first. Ctrl-C stops it cleanly")
     before = recorded(folder).spec.confirm
     asked = {key: value for key, value in (("top", top), ("seeds", seeds)) if value is not None}
     after = (before or Confirm()).model_copy(update=asked)
