@@ -20,7 +20,7 @@ from segsweep.orchestrator.board.conditions import Condition
 from segsweep.orchestrator.board.confirmed import Confirmations, Confirmed
 from segsweep.orchestrator.board.external import read_external
 from segsweep.orchestrator.board.formats import as_html, as_json, as_table
-from segsweep.orchestrator.board.pareto import points
+from segsweep.orchestrator.board.pareto import points, tables
 from segsweep.orchestrator.board.rows import make_board
 from segsweep.orchestrator.cli import cli
 from segsweep.orchestrator.errors import InputError
@@ -202,6 +202,19 @@ def test_the_front_is_what_no_other_beats() -> None:
     assert [one.front for one in by_loss] == [True, False]
 
 
+def test_the_front_names_what_its_values_are_of() -> None:
+    board = replace(make_board(OWN, "val_miou"), confirmed=Confirmations((confirmed("001"),)))
+    day, night = tables(board, "params_m")
+    assert [row[:5] for row in day.rows] == [
+        ("a", "*", "yes", "test_miou", 0.7),
+        ("b", "", "", "val_miou", 0.6),
+    ]
+    assert day.notes[1] == "confirmed values are means over fresh seeds; the others are of one seed, and flatter"
+    assert {row[3] for row in night.rows} == {"val_miou"}
+    both = replace(board, confirmed=Confirmations((confirmed("001"), confirmed("001", "b"))))
+    assert next(tables(both, "params_m")).notes[1] == "confirmed values are means over fresh seeds"
+
+
 def confirmed(trial: str, model: str = "a") -> Confirmed:
     """On day, 0.7 on the test split."""
     places: dict[str, Any] = {"low": None, "high": None, "ranks": None, "searched": 0.8, "fresh": 0.75}
@@ -211,9 +224,9 @@ def confirmed(trial: str, model: str = "a") -> Confirmed:
 def test_pareto_prints_a_table_for_each_dataset(segsweep: Callable[..., Result]) -> None:
     tables = json.loads(segsweep("pareto", "alpha-1", "--by", "params_m", "--json").output)
     assert [table["title"] for table in tables] == ["day", "night"]
-    assert [(one["model"], one["front"], one["val_miou"]) for one in tables[0]["rows"]] == [
-        ("unet/resnet18", "*", 0.6),
-        ("fpn/resnet18", "", 0.4),
+    assert [(one["model"], one["front"], one["metric"], one["value"]) for one in tables[0]["rows"]] == [
+        ("unet/resnet18", "*", "val_miou", 0.6),
+        ("fpn/resnet18", "", "val_miou", 0.4),
     ]
     assert "not placed, as a number is missing: fpn/resnet18" in segsweep("pareto", "--dataset", "night").output
 

@@ -8,11 +8,11 @@ from typing import NamedTuple
 from segsweep.orchestrator.board.confirmed import Confirmed
 from segsweep.orchestrator.board.rows import SIZES, Board, Score
 from segsweep.orchestrator.board.tables import Table
-from segsweep.trainables.metric_names import metric_named
 
 
 class Point(NamedTuple):
     model: str
+    metric: str  # what its value is of: a confirmed one may be of the test split
     value: float  # the confirmed one where there is one
     cost: float
     confirmed: bool
@@ -27,7 +27,8 @@ def points(board: Board, dataset: str, by: str) -> list[Point]:
         score, confirmed = line.scores.get(dataset, Score(None)), board.confirmed.of(dataset, line.model)
         value = confirmed.value if confirmed else score.value
         if value is not None and (cost := _cost(score, confirmed, by)) is not None:
-            found.append(Point(line.model, value, cost, confirmed is not None, front=False))
+            metric = confirmed.metric if confirmed else board.metric
+            found.append(Point(line.model, metric, value, cost, confirmed is not None, front=False))
     return [
         one._replace(front=not any(_beats(other, one, sign) for other in found))
         for one in sorted(found, key=lambda one: (one.cost, -sign * one.value, one.model))
@@ -51,18 +52,17 @@ def _beats(a: Point, b: Point, sign: float) -> bool:
 
 def tables(board: Board, by: str) -> Iterator[Table]:
     """A table for each dataset."""
+    better = "higher" if board.mode == "max" else "lower"
     for dataset in board.datasets:
         found = points(board, dataset, by)
         rows = tuple(
-            (one.model, "*" if one.front else "", "yes" if one.confirmed else "", one.value, one.cost) for one in found
+            (one.model, "*" if one.front else "", "yes" if one.confirmed else "", one.metric, one.value, one.cost)
+            for one in found
         )
         unknown = sorted({line.model for line in board.lines if dataset in line.scores} - {one.model for one in found})
-        notes = [f"* on the front: no other has {_better(board)} at no more {by}"]
+        notes = [f"* on the front: no other has a {better} value at no more {by}"]
         notes += [f"not placed, as a number is missing: {', '.join(unknown)}"] if unknown else []
-        if 0 < sum(one.confirmed for one in found) < len(found):
-            notes.append("confirmed values are means over fresh seeds; the others are of one seed, and flatter")
-        yield Table(dataset, ("model", "front", "confirmed", board.metric, by), tuple(rows), tuple(notes))
-
-
-def _better(board: Board) -> str:
-    return f"{'higher' if metric_named(board.metric).better == 'max' else 'lower'} {board.metric}"
+        if sure := sum(one.confirmed for one in found):
+            others = "; the others are of one seed, and flatter" if sure < len(found) else ""
+            notes.append(f"confirmed values are means over fresh seeds{others}")
+        yield Table(dataset, ("model", "front", "confirmed", "metric", "value", by), rows, tuple(notes))
