@@ -2,7 +2,8 @@
 
 Where trials were confirmed: of the configurations with at least two fresh seeds the one with the best mean of the
 metric, and of its seeds the best run. Elsewhere the best finished trial of the search. The metric is one of validation:
-the test split is for telling how good the choice is, so it takes no part in it.
+the test split is for telling how good the choice is, so it takes no part in it. Of several sweeps those that were
+confirmed on the dataset go first: the best of many trials by one seed was lucky, and looks better than their means.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from segsweep.trainables.metric_names import metric_named
 
 
 class Candidate(Protocol):
+    @property
+    def sweep(self) -> str: ...
     @property
     def sweep_uid(self) -> str: ...
     @property
@@ -45,12 +48,13 @@ class Choice(NamedTuple, Generic[C]):
 def choose(trials: Sequence[C], metric: str, *, dataset: str | None = None, model: str | None = None) -> Choice[C]:
     """The run that stands for trials, see above. Raises InputError.
 
-    trials: of the search and of confirmation. Of several sweeps, the one with the best trial of the search counts.
+    trials: of the search and of confirmation; of several sweeps too.
     dataset: need not be given where there is only one; values on two do not compare.
     """
     better = _better(metric)
-    best = _best_searched([trial for trial in trials if not trial.confirms], metric, dataset, model)
-    peers = [trial for trial in trials if (trial.sweep_uid, trial.dataset) == (best.sweep_uid, best.dataset)]
+    searched = [trial for trial in trials if not trial.confirms]
+    best, sweeps = _best_searched(searched, metric, dataset, model), {trial.sweep_uid for trial in searched}
+    peers = [trial for trial in trials if trial.sweep_uid in sweeps and trial.dataset == best.dataset]
     repeated = list(by_configuration(peer for peer in peers if model in (None, peer.model)))
     if not repeated:
         return Choice(best, f"best {metric} of the search, {best.value:.4f}; one seed, confirmed by no other")
@@ -58,7 +62,11 @@ def choose(trials: Sequence[C], metric: str, *, dataset: str | None = None, mode
     means = f"mean {metric} {mean(seeds):.4f} over {len(seeds)} fresh seeds"
     of = "" if len(repeated) == 1 else f", best of {len(repeated)} confirmed"
     run = max(seeds, key=lambda seed: better(seed.value or 0.0))
-    return Choice(run, f"confirms trial {run.confirms} ({means}{of}); of these seeds the best, {run.value:.4f}")
+    why = f"confirms trial {run.confirms} ({means}{of}); of these seeds the best, {run.value:.4f}"
+    sure = {(found[0].sweep_uid, found[0].confirms) for found in repeated}
+    if (best.sweep_uid, best.trial_id) not in sure and better(best.value or 0.0) > better(mean(seeds)):
+        why += f"; trial {best.trial_id} of {best.sweep} looks better, {best.value:.4f}, by one seed and unconfirmed"
+    return Choice(run, why)
 
 
 def by_configuration(repeats: Iterable[C]) -> Iterator[list[C]]:

@@ -20,7 +20,8 @@ def command(
     """Print the best run, of SWEEP or of all sweeps, as a search space that runs just this configuration and seed.
 
     Where trials were confirmed: of the configuration with the best mean over fresh seeds, on val, the best run.
-    Elsewhere the best finished trial. reproduce, predict, export and compare take the same run.
+    Elsewhere the best finished trial. Of all sweeps, those confirmed on the dataset go first. reproduce, predict,
+    export and compare take the same run.
 
     \b
     segsweep best --dataset camvid > best.yaml
