@@ -501,6 +501,18 @@ def test_finished_trials_of_different_epochs_are_pointed_out() -> None:
     assert renewed.warnings == ()
 
 
+def sized(sweep: str, *params_m: float | None) -> list[TrialRow]:
+    return [row("unet", "day", 0.5, sweep=sweep, params_m=one) for one in params_m]
+
+
+def test_different_networks_of_one_name_are_pointed_out() -> None:
+    board = make_board([*sized("wide-1", 0.59), *sized("slim-1", 0.48), *sized("slim-1", 0.4)], "val_miou")
+    sizes = "params 0.4M to 0.48M in slim-1; 0.59M in wide-1"
+    assert board.warnings == (f"unet on day: different networks share its row ({sizes}); name one SWEEP",)
+    searched = [*sized("first-1", 0.48, 0.59, None), *sized("second-1", 0.59, 0.7), *sized("third-1", None)]
+    assert make_board(searched, "val_miou").warnings == ()
+
+
 def test_boundary_scores_beside_the_others_make_no_difference_to_them() -> None:
     rows = [scored_by(Evaluation(), "a-1"), scored_by(Evaluation(boundary=True), "b-1")]
     assert make_board(rows, "val_miou").warnings == ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
-from segsweep.orchestrator.board.rows import Board, Line, Score
+from segsweep.orchestrator.board.rows import Board, Line, Score, span
 from segsweep.orchestrator.durations import duration
 
 PADDING = 2  # between two columns
@@ -75,13 +75,7 @@ def _numbers(header: str, of: Callable[[Board, Line], float | None], form: str) 
 
 def _sizes(header: str, name: str, form: str) -> Callable[[Board], list[Column]]:
     """A range where a model has one on each dataset, as a column is of all of them."""
-
-    def cell(line: Line) -> str:
-        sizes = sorted(line.sizes(name))
-        ends = [form.format(size) for size in (*sizes[:1], *sizes[-1:])]
-        return " to ".join(dict.fromkeys(ends)) or "-"
-
-    return lambda board: [Column(header, [cell(line) for line in board.lines])]
+    return lambda board: [Column(header, [span(line.sizes(name), form) or "-" for line in board.lines])]
 
 
 def _licences(board: Board) -> list[Column]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import combinations
 from statistics import fmean, median
 
 from segsweep.orchestrator.board.confirmed import Confirmations
@@ -148,7 +149,11 @@ def make_board(rows: Iterable[TrialRow], metric: str, sort: str = "value") -> Bo
     ]
     ordered = sorted(lines, key=_sort_key(sort, datasets, mode))
     return Board(
-        metric, mode, datasets, tuple(ordered), (*_warnings(rows, datasets), *_undertuned(scores), *_infeasible(cells))
+        metric,
+        mode,
+        datasets,
+        tuple(ordered),
+        (*_warnings(rows, datasets), *_namesakes(cells), *_undertuned(scores), *_infeasible(cells)),
     )
 
 
@@ -179,6 +184,26 @@ def _uneven(rows: Sequence[TrialRow]) -> Iterator[str]:
             f"{', '.join(sweeps)} allotted its trials adaptively: models that were better early got more (see trials), "
             "so the others may have more in them than they show"
         )
+
+
+def _namesakes(cells: Mapping[tuple[str, str], list[TrialRow]]) -> Iterator[str]:
+    """One warning for every cell in which two sweeps have no size in common: a name does not tell all of a network.
+
+    Within a sweep a domain in the architecture may change its size; sweeps of one such domain share some.
+    """
+    for (model, dataset), trials in sorted(cells.items()):
+        sizes: dict[str, set[float]] = {}
+        for trial in trials:
+            if trial.params_m is not None:
+                sizes.setdefault(trial.sweep, set()).add(trial.params_m)
+        if any(a.isdisjoint(b) for a, b in combinations(sizes.values(), 2)):
+            seen = "; ".join(f"{span(found, '{:.6g}M')} in {sweep}" for sweep, found in sorted(sizes.items()))
+            yield f"{model} on {dataset}: different networks share its row (params {seen}); name one SWEEP"
+
+
+def span(sizes: Collection[float], form: str) -> str:
+    """ "0.5M", or "0.5M to 0.6M" where they differ as they are written; "" of none."""
+    return " to ".join(dict.fromkeys(form.format(end(sizes)) for end in (min, max) if sizes))
 
 
 def _undertuned(scores: Mapping[tuple[str, str], Score]) -> Iterator[str]:
