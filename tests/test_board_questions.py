@@ -178,7 +178,8 @@ def test_a_page_of_html_stands_alone_and_escapes_names() -> None:
     text = as_html(make_board([row("<b>", "x", 0.5), row("c", "x", 0.4)], "val_miou"))
     assert "&lt;b&gt;" in text
     assert "<b>" not in text
-    assert "<td class=best>0.5000</td>" in text
+    assert "<td class=best>*0.5000</td>" in text
+    assert "* highest of its dataset" in text
     assert "http" not in text
 
 

@@ -89,7 +89,7 @@ def as_json(tables: Sequence[Table]) -> str:
 
 
 def as_html(tables: Iterable[Table], title: str = "segsweep", best: str = "*") -> str:
-    """One page that needs nothing else. best: what texts begin with that are set bold instead."""
+    """One page that needs nothing else. best: what texts begin with that are set bold."""
     body = "\n".join([_html(table, best) for table in tables])
     head = (
         f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{html.escape(title)}</title>'
@@ -101,7 +101,7 @@ def _html(table: Table, best: str) -> str:
     def cell(tag: str, value: Cell) -> str:
         text = text_of(value)
         mark = " class=best" if text.startswith(best) else ""
-        return f"<{tag}{mark}>{html.escape(text.removeprefix(best))}</{tag}>"
+        return f"<{tag}{mark}>{html.escape(text)}</{tag}>"
 
     rows = ["".join(cell("th", header) for header in table.headers)]
     rows += ["".join(cell("td", value) for value in row) for row in table.rows]
