@@ -100,8 +100,11 @@ def test_a_folder_a_uid_a_run_and_a_file_name_trials_too(where: Where) -> None:
     ("run", "message"),
     [
         ("here-1", "--dataset: has to name one of several: day, night"),
-        ("here-2", r"RUN here-2: no sweep of that name in .*\. Did you mean 'here-1'\? There are: here-1"),
-        ("far-2", r"SWEEP far-2: is not known\. Did you mean 'far-1'\?"),
+        (
+            "here-2",
+            r"RUN here-2: no sweep .* in .*/sweeps or MLflow \(sqlite:.*\)\. Did you mean 'here-1'\? There are: far",
+        ),
+        ("far-2", r"RUN far-2: .* Did you mean 'far-1'\? There are: far-1, here-1, twin-1"),
         ("twin-1", r"SWEEP twin-1: 2 sweeps have this name; give the uid of one: .* on node7"),
         ("here-1:7", "RUN here-1:7: the sweep has no trial '7'; it has 001 to 003"),
         ("run:0000", "no run of a trial '0000' in sqlite"),
@@ -109,8 +112,9 @@ def test_a_folder_a_uid_a_run_and_a_file_name_trials_too(where: Where) -> None:
     ],
 )
 def test_what_names_no_trial_is_answered_with_what_there_is(where: Where, run: str, message: str) -> None:
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=message) as caught:
         find(run, where)
+    assert len(caught.value.mistakes) == 1
 
 
 def test_a_name_of_another_dataset_or_model_is_refused(where: Where) -> None:

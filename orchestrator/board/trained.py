@@ -10,7 +10,7 @@ Sweeps in the storage of this machine are looked up in their journals, which nee
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -106,16 +106,24 @@ def _trials(sweep: str, where: Where) -> tuple[Sequence[Trained], str]:
         state = SweepState.load(journal)
         objectives = {trial.config.objective.metric for trial in state.trials.values()}
         return _of_journal(journal.parent, state), next(iter(objectives), Objective().metric)
+    names = {path.parent.name for path in where.storage.glob("*/journal.jsonl")}
     try:
         index = Index(resolve_uri(where.uri, Path.cwd()))
-        rows, metric = read_trials(index, sweep=sweep)
     except InputError as error:
-        names = [path.parent.name for path in where.storage.glob("*/journal.jsonl")]
-        there = f" There are: {', '.join(sorted(names))}" if names else ""
-        message = f"no sweep of that name in {where.storage}.{did_you_mean(sweep, names)}{there}"
-        raise InputError(Mistake(f"RUN {sweep}", message), *error.mistakes) from None
+        raise InputError(_unknown(sweep, str(where.storage), names), *error.mistakes) from None
+    kept = index.sweeps()
+    if sweep not in {name for one in kept for name in (one.name, one.uid)}:
+        raise InputError(
+            _unknown(sweep, f"{where.storage} or MLflow ({index.uri})", names | {one.name for one in kept})
+        )
+    rows, metric = read_trials(index, sweep=sweep)
     repeats = index.trials(metric=metric, kind="confirm", sweep_uid=rows[0].sweep_uid)
     return [_of_row(row) for row in (*rows, *repeats)], metric
+
+
+def _unknown(sweep: str, places: str, names: Collection[str]) -> Mistake:
+    there = f" There are: {', '.join(sorted(names))}" if names else ""
+    return Mistake(f"RUN {sweep}", f"no sweep of that name in {places}.{did_you_mean(sweep, names)}{there}")
 
 
 def _journal(sweep: str, storage: Path) -> Path | None:
