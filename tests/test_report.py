@@ -8,6 +8,7 @@ import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import plotly.graph_objects
@@ -19,14 +20,16 @@ from report_sweeps import HOSTILE, SCRIPTED, simulated, trained
 from segsweep.orchestrator.board.confirmed import Confirmations, Confirmed, Tie
 from segsweep.orchestrator.cli import cli
 from segsweep.orchestrator.driving.sweep import Assignment
-from segsweep.orchestrator.errors import InputError
-from segsweep.orchestrator.report.contents import Pictures, Plot, Section, Table, Text
-from segsweep.orchestrator.report.data import Examples, ReportData
+from segsweep.orchestrator.errors import ExitCode, InputError
+from segsweep.orchestrator.record.state import SweepState
+from segsweep.orchestrator.report.contents import Code, Pictures, Plot, Section, Table, Text
+from segsweep.orchestrator.report.data import Examples, ReportData, Trial
 from segsweep.orchestrator.report.gathering import gather
 from segsweep.orchestrator.report.making import make
 from segsweep.orchestrator.report.page import as_html, sections
 from segsweep.orchestrator.report.sections import (
     answer,
+    classes,
     confirmation,
     confusions,
     cost,
@@ -35,7 +38,10 @@ from segsweep.orchestrator.report.sections import (
     importance,
     leaderboard,
     pareto,
+    reproduction,
 )
+from segsweep.orchestrator.watching import status
+from segsweep.orchestrator.watching.view import last_words
 from segsweep.trainables.scoring.confusions import Confusions, load_confusions, sparse
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")  # MLflow's, SQLite's
@@ -161,7 +167,8 @@ def confirmed(data: ReportData, dataset: str, *, tie: bool) -> ReportData:
 
 
 def test_a_search_alone_is_said_to_be_no_proof(data: ReportData, hostile: ReportData) -> None:
-    searched = replace(data, board=replace(data.board, confirmed=Confirmations()))
+    trials = tuple(trial for trial in data.trials if not trial.confirms)
+    searched = replace(data, trials=trials, board=replace(data.board, confirmed=Confirmations()))
     first, second = searched.winners("streets")
     said = texts(answer.section(searched)).splitlines()[0]
     gap = 100 * ((first.best or 0) - (second.best or 0))
@@ -338,6 +345,48 @@ def test_curves_show_every_trial_and_the_rungs_that_stopped_some(hostile: Report
         assert ids == {f"#{trial.id}" for trial in hostile.searched(dataset)}
         rungs = {trial.stop.rung for trial in hostile.searched(dataset) if trial.stop}
         assert {shape["x0"] for shape in plot.layout["shapes"]} == rungs != set()
+
+
+def test_every_part_names_the_run_that_best_and_predict_take(data: ReportData, real: Path) -> None:
+    """Both models are confirmed by two seeds each: by hand, the best mean, and of its seeds the best."""
+    seeds: dict[str, list[Trial]] = {}
+    for trial in data.trials:
+        if trial.confirms:
+            seeds.setdefault(trial.cell.model, []).append(trial)
+    means = {model: fmean(one.best or 0 for one in each) for model, each in seeds.items()}
+    model = max(means, key=lambda name: means[name])
+    won = max(seeds[model], key=lambda one: one.best or 0)
+    assert [len(each) for each in seeds.values()] == [2, 2]
+    assert data.winners("streets")[0] is won
+    assert f"trial {won.id} (confirms {won.confirms})" in texts(classes.section(data))
+    assert f"streets: {model}, trial {won.id}" in texts(images.section(data))
+    assert plots(confusions.section(data))[0].title == f"streets: {model}, trial {won.id}"
+    np.testing.assert_array_equal(
+        data.confusions[won.cell].total(), load_confusions(real / f"trials/{won.id}/confusions.npz").total()
+    )
+    shown = {trace["name"]: trace["y"] for trace in plots(pareto.section(data))[0].traces[1:]}
+    assert shown == {name: [pytest.approx(value, rel=1e-4)] for name, value in means.items()}
+    (table,) = (block for block in leaderboard.section(data).blocks if isinstance(block, Table))
+    assert (model, f"*{means[model]:.4f}") in {row[:2] for row in table.rows}
+    again = next(
+        block for block in reproduction.section(data).blocks if isinstance(block, Code) and "alone" in block.summary
+    )
+    assert f"real-1:{won.id}`" in again.summary
+    assert f"confirmed, mean of 2 fresh seeds of trial {won.confirms}" in again.summary
+
+
+def test_last_words_and_status_name_the_confirmed_winner(data: ReportData, real: Path) -> None:
+    won = data.standings("streets")[0]
+    said = f"streets: {won.trial.cell.model} best, val_miou {won.value:.4f} (confirmed, mean of 2 fresh seeds of trial"
+    assert said in last_words(SweepState.load(real / "journal.jsonl"), ExitCode.DONE, real)
+    lines = list(status.as_lines(status.facts(real)))
+    assert any(said in line for line in lines)
+    assert sum("search's best 0." in line for line in lines) == 2
+
+
+def test_no_empty_heat_map_is_drawn_before_a_trial_has_finished(hostile: ReportData) -> None:
+    trials = tuple(replace(trial, status="stopped") for trial in hostile.trials)
+    assert not plots(leaderboard.section(replace(hostile, trials=trials)))
 
 
 def test_lower_is_better_turns_the_answer_round(tmp_path: Path) -> None:

@@ -127,8 +127,9 @@ def test_the_first_page_tells_of_every_sweep_and_ranks_those_of_the_store(site: 
     page = site.get("/")
     text = text_of(page)
     assert page.code == 200
-    assert "real-1 finished 4 of 4 trials" in text
-    assert re.search(r"dead-1 driver died \d+ of 80 trials", text)
+    assert "real-1 done 4 of 4 trials" in text
+    assert "confirmed, mean of 2 fresh seeds" in text
+    assert re.search(r"dead-1 killed \d+ of 80 trials", text)
     assert re.search(
         r"broken-1 cannot be read \S*broken-1/journal.jsonl: the line that ends at byte 9 is no event", text
     )

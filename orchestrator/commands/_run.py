@@ -19,7 +19,8 @@ from segsweep.orchestrator.progress import Announce
 from segsweep.orchestrator.record.state import SweepState
 from segsweep.orchestrator.record.trials import TrialState
 from segsweep.orchestrator.tracking.records import sweep_uid
-from segsweep.orchestrator.watching.view import last_words, winners
+from segsweep.orchestrator.watching.standing import Standing, winners
+from segsweep.orchestrator.watching.view import last_words
 from segsweep.trainables.storage import StorageError
 
 
@@ -71,15 +72,17 @@ def result(folder: Path, code: ExitCode, unsent: int | None) -> dict[str, Any]:
         "code": int(code),
         "trials": dict(Counter(trial.status for trial in state.searched)),
         "confirmations": dict(Counter(trial.status for trial in state.trials.values() if trial.confirms)),
-        "best": {dataset: _best(trial) for dataset, trial in winners(state).items()},
+        "best": {dataset: _best(won) for dataset, won in winners(state).items()},
         "tracking_uri": state.created.tracking_uri,
         "unsent": unsent,
     }
 
 
-def _best(trial: TrialState) -> dict[str, Any]:
-    metric = trial.config.objective.metric
-    return {"trial": trial.id, "model": trial.cell.model, "metric": metric, "value": trial.best}
+def _best(won: Standing[TrialState]) -> dict[str, Any]:
+    """value: the mean over the fresh seeds where it is confirmed."""
+    trial, value = won.trial, won.value
+    known = {"trial": trial.id, "model": trial.cell.model, "metric": trial.config.objective.metric, "value": value}
+    return known | ({"seeds": won.seeds, "confirms": won.confirms} if won.seeds else {})
 
 
 def _show_board(outcome: Outcome) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
@@ -12,6 +13,7 @@ from segsweep.orchestrator.board.rows import Board
 from segsweep.orchestrator.record.journal import Stop, SweepCreated
 from segsweep.orchestrator.record.trials import Cell, Status
 from segsweep.orchestrator.space.spec import SweepSpec
+from segsweep.orchestrator.watching.standing import Standing, standing
 from segsweep.trainables.config import TrialConfig
 from segsweep.trainables.metric_names import Mode
 from segsweep.trainables.scoring.confusions import Confusions
@@ -63,7 +65,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Examples:
-    """Of the best trial of a dataset."""
+    """Of the winner of a dataset."""
 
     trial: str
     model: str
@@ -98,13 +100,22 @@ class Outcome:
     def searched(self, dataset: str) -> list[Trial]:
         return [trial for trial in self.trials if trial.cell.dataset == dataset and not trial.confirms]
 
-    def winners(self, dataset: str) -> list[Trial]:
-        """The best finished trial of each model on the dataset, the best first."""
-        known = {trial.id: trial for trial in self.trials}
-        scores = [line.scores[dataset] for line in self.board.lines if dataset in line.scores]
-        bests = [known[score.best.trial_id] for score in scores if score.best is not None]
+    def standings(self, dataset: str) -> list[Standing[Trial]]:
+        """What stands for each model with a finished trial on the dataset, the best first; confirmed before others."""
+        return [one for one in self._standings if one.trial.cell.dataset == dataset]
+
+    @cached_property
+    def _standings(self) -> list[Standing[Trial]]:
+        cells: dict[Cell, list[Trial]] = {}
+        for trial in self.trials:
+            cells.setdefault(trial.cell, []).append(trial)
+        found = [one for trials in cells.values() if (one := standing(trials, self.metric)) is not None]
         sign = -1.0 if self.mode == "max" else 1.0
-        return sorted(bests, key=lambda trial: sign * (trial.best or 0.0))
+        return sorted(found, key=lambda one: (one.seeds == 0, sign * one.value))
+
+    def winners(self, dataset: str) -> list[Trial]:
+        """Their trials: of a confirmed configuration the best of its fresh seeds."""
+        return [one.trial for one in self.standings(dataset)]
 
 
 @dataclass(frozen=True)
@@ -112,8 +123,26 @@ class ReportData(Outcome):
     created: SweepCreated
     spec: SweepSpec  # with all extensions
     phase: str  # "done", or why there may come more
-    confusions: Mapping[Cell, Confusions]  # of the best trial of each cell, on validation images, where it is here
+    confusions: Mapping[Cell, Confusions]  # of the winner of each cell, on validation images, where it is here
     examples: Mapping[str, Examples | str]  # by dataset; a text says why there are none
     wall_s: float  # while a driver ran
     made: str  # when the report was, "2026-11-21 23:40 UTC"
     version: str  # of segsweep, that made it
+
+
+def values_shown(data: Outcome) -> str:
+    """Which value of a model is shown, in a sentence."""
+    if any(one.seeds for dataset in data.datasets for one in data.standings(dataset)):
+        return (
+            "Confirmed models with the mean over their fresh seeds; others, if any, with the best trial of the search."
+        )
+    return "The best finished trial of each model in the search, which nothing confirms."
+
+
+def trials_shown(data: Outcome, dataset: str) -> str:
+    """Which run of each model is shown, in a sentence."""
+    of = ", ".join(
+        f"{one.trial.cell.model} trial {one.trial.id}{f' (confirms {one.confirms})' if one.seeds else ''}"
+        for one in data.standings(dataset)
+    )
+    return f"{dataset}: {of}."

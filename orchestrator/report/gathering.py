@@ -45,7 +45,7 @@ def gather(folder: Path, *, images: bool = True) -> ReportData:
         created=created,
         spec=spec,
         phase=phase(folder, state),
-        confusions=_confusions(found.board, state.trials, folder),
+        confusions=_confusions(found, state.trials, folder),
         examples={},
         wall_s=state.wall_s,
         made=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
@@ -141,13 +141,10 @@ def _load(trial: TrialState, folder: Path, split: str) -> Confusions | None:
     return None
 
 
-def _confusions(board: Board, trials: Mapping[str, TrialState], folder: Path) -> dict[Cell, Confusions]:
-    found = {}
-    for line in board.lines:
-        for dataset, score in line.scores.items():
-            if score.best and (one := _load(trials[score.best.trial_id], folder, "val")):
-                found[Cell(dataset, line.model)] = one
-    return found
+def _confusions(outcome: Outcome, trials: Mapping[str, TrialState], folder: Path) -> dict[Cell, Confusions]:
+    winners = [trial for dataset in outcome.datasets for trial in outcome.winners(dataset)]
+    loaded = ((trial.cell, _load(trials[trial.id], folder, "val")) for trial in winners)
+    return {cell: one for cell, one in loaded if one is not None}
 
 
 def _examples(data: ReportData, folder: Path) -> dict[str, Examples | str]:

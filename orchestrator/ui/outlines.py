@@ -13,19 +13,8 @@ from segsweep.orchestrator.tracking.reader import TrialRow
 from segsweep.orchestrator.tracking.records import sweep_uid
 from segsweep.orchestrator.tracking.sweep_rows import SweepRow
 from segsweep.orchestrator.ui.journals import phase_of
-from segsweep.orchestrator.watching.view import winners
-from segsweep.trainables.metric_names import metric_named
+from segsweep.orchestrator.watching.standing import chosen, winners
 
-WORDS = {
-    "created": "not started",
-    "running": "running",
-    "done": "finished",
-    "budget": "budget used up",
-    "interrupted": "stopped",
-    "crashed": "crashed",
-    "killed": "driver died",
-    "elsewhere": "ended",
-}
 RESUMABLE = ("created", "interrupted", "crashed", "killed")
 
 
@@ -34,16 +23,18 @@ class Best(NamedTuple):
     model: str
     metric: str
     value: float
+    seeds: int = 0  # fresh ones that it is the mean of; 0: the search's, by one
 
 
 @dataclass(frozen=True)
 class Outline:
     name: str
     uid: str = ""
-    phase: str = "elsewhere"  # of WORDS
+    phase: str = "elsewhere"  # as `segsweep status` has it; elsewhere: its journal is not here
     reason: str = ""  # why it ended
     started_s: float = 0.0  # since 1970
-    ended: int = 0  # trials of the search that are over
+    begun: int = 0  # trials of the search
+    ended: int = 0  # of these, that are over
     planned: int | None = None  # None where only its journal would tell
     trials: tuple[tuple[str, int], ...] = ()  # by status
     best: tuple[Best, ...] = ()
@@ -57,7 +48,9 @@ class Outline:
 
     @property
     def state(self) -> str:
-        return "cannot be read" if self.problem else WORDS[self.phase]
+        if self.problem:
+            return "cannot be read"
+        return "ended" if self.phase == "elsewhere" else self.phase
 
     @property
     def progress(self) -> float | None:
@@ -72,7 +65,8 @@ def outline_of(folder: Path, state: SweepState) -> Outline:
     statuses = Counter(
         "unfinished" if trial.status == "running" and now != "running" else trial.status for trial in searched
     )
-    bests = ((dataset, trial, trial.config.objective.metric) for dataset, trial in sorted(winners(state).items()))
+    won = sorted(winners(state).items())
+    bests = ((name, one, one.trial.config.objective.metric) for name, one in won)
     planned = state.created.plan.get("trials")
     return Outline(
         name=folder.name,
@@ -80,35 +74,34 @@ def outline_of(folder: Path, state: SweepState) -> Outline:
         phase=now,
         reason=state.ended.reason if state.ended else "",
         started_s=state.created.time,
+        begun=len(searched),
         ended=sum(trial.over for trial in searched),
         planned=planned if isinstance(planned, int) else None,
         trials=tuple(statuses.most_common()),
-        best=tuple(Best(dataset, trial.cell.model, metric, trial.best or 0.0) for dataset, trial, metric in bests),
+        best=tuple(Best(name, one.trial.cell.model, metric, one.value, one.seeds) for name, one, metric in bests),
     )
 
 
-def outline_in_store(sweep: SweepRow, trials: Sequence[TrialRow], metric: str) -> Outline:
-    """Of a sweep whose journal is elsewhere. trials: with their values of `metric`."""
+def outline_in_store(
+    sweep: SweepRow, trials: Sequence[TrialRow], metric: str, repeats: Sequence[TrialRow] = ()
+) -> Outline:
+    """Of a sweep whose journal is elsewhere. trials: of the search; repeats: that confirm them; by `metric`."""
     statuses = Counter(trial.status for trial in trials)
     return Outline(
         name=sweep.name,
         uid=sweep.uid,
         phase="running" if statuses["running"] else "elsewhere",
         started_s=sweep.started_s,
+        begun=len(trials),
         ended=sum(trial.status not in ("running", "interrupted") for trial in trials),
         trials=tuple(statuses.most_common()),
-        best=tuple(_bests(trials, metric)),
+        best=tuple(_bests([*trials, *repeats], metric)),
         by=f"{sweep.user or '?'} on {sweep.host or '?'}",
     )
 
 
 def _bests(trials: Sequence[TrialRow], metric: str) -> Iterable[Best]:
-    sign = 1.0 if metric_named(metric).better == "max" else -1.0
-    found: dict[str, Best] = {}
-    for trial in trials:
-        if trial.status == "finished" and trial.value is not None:
-            one = Best(trial.dataset, trial.model, metric, trial.value)
-            known = found.get(trial.dataset)
-            if known is None or sign * one.value > sign * known.value:
-                found[trial.dataset] = one
-    return (found[dataset] for dataset in sorted(found))
+    for dataset in sorted({trial.dataset for trial in trials}):
+        if found := chosen([trial for trial in trials if trial.dataset == dataset], metric):
+            row, value, seeds = found
+            yield Best(dataset, row.model, metric, value, seeds)

@@ -78,7 +78,9 @@ class Store:
 
 def _outline(index: Index, sweep: SweepRow) -> Outline:
     try:
-        return outline_in_store(sweep, *read_trials(index, sweep=sweep.uid))
+        trials, metric = read_trials(index, sweep=sweep.uid)
+        repeats = index.trials(metric=metric, sweep_uid=sweep.uid, kind="confirm")
+        return outline_in_store(sweep, trials, metric, repeats)
     except InputError:  # no trial yet
         return outline_in_store(sweep, (), DEFAULT_METRIC)
 

@@ -17,6 +17,7 @@ from segsweep.orchestrator.planning.plan import SweepPlan
 from segsweep.orchestrator.record.journal import RoundClosed, is_locked
 from segsweep.orchestrator.record.state import SweepState
 from segsweep.orchestrator.record.trials import TrialState, best_of
+from segsweep.orchestrator.watching.standing import told_winner, winners
 
 
 def facts(folder: Path) -> dict[str, Any]:
@@ -44,6 +45,7 @@ def facts(folder: Path) -> dict[str, Any]:
         "allocation": spec.allocation,
         "rounds": [closed.model_dump(include={"dataset", "round", "best", "trials"}) for closed in state.rounds],
         "cells": [_cell_facts(cell.dataset, cell.model, state.cell(cell), allotted[cell]) for cell in plan.cells],
+        "confirmed": [told_winner(dataset, best) for dataset, best in winners(state).items() if best.seeds],
         "disk_gib": round(_bytes_in(folder) / 2**30, 4),
         "tracking_uri": created.tracking_uri,
     }
@@ -102,13 +104,15 @@ def as_lines(found: dict[str, Any]) -> Iterator[str]:
     yield f"{found['sweep']}: {found['state']}{why}. {trials}"
     if repeats := found["confirmations"]:
         yield f"  {sum(repeats.values())} confirmations ({', '.join(f'{n} {status}' for status, n in repeats.items())})"
+    yield from (f"  {won}" for won in found["confirmed"])
     width = max(len(f"{cell['dataset']} {cell['model']}") for cell in found["cells"])
+    of = "search's best " if found["confirmed"] else ""
     for cell in found["cells"]:
-        value = f"{cell['best']:.4f} (#{cell['trial']})" if cell["best"] is not None else "-"
+        value = f"{of}{cell['best']:.4f} (#{cell['trial']})" if cell["best"] is not None else "-"
         name = f"{cell['dataset']} {cell['model']}".ljust(width)
         infeasible = f", {cell['infeasible']} infeasible" if cell["infeasible"] else ""
         done = f"{cell['trials']}/{cell['planned']} trials, {cell['finished']} finished{infeasible}"
-        yield f"  {name}  {value:16}  {done}"
+        yield f"  {name}  {value:{16 + len(of)}}  {done}"
     for closed in found["rounds"]:
         yield f"  {told(RoundClosed(**closed))}"
     kept = f", kept at {found['address']}" if found["address"] else ""

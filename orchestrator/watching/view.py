@@ -22,6 +22,7 @@ from segsweep.orchestrator.planning.allocation import told
 from segsweep.orchestrator.record.journal import AttemptEnded, AttemptStarted, EpochDone, Event, RoundClosed
 from segsweep.orchestrator.record.state import SweepState
 from segsweep.orchestrator.record.trials import Cell, TrialState, best_of
+from segsweep.orchestrator.watching.standing import told_winner, winners
 
 REFRESHES_A_SECOND = 2
 EVENTS_SHOWN = 5
@@ -152,15 +153,6 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 
-def winners(state: SweepState) -> dict[str, TrialState]:
-    """The best finished trial of every dataset that has one."""
-    cells: dict[str, list[TrialState]] = {}
-    for trial in state.searched:
-        if trial.status == "finished" and trial.best is not None:
-            cells.setdefault(trial.cell.dataset, []).append(trial)
-    return {dataset: best_of(trials) for dataset, trials in cells.items()}
-
-
 def last_words(state: SweepState, code: int, folder: Path) -> str:
     """The last line of a run: what came out, and the next command."""
     assert state.created is not None
@@ -171,10 +163,9 @@ def last_words(state: SweepState, code: int, folder: Path) -> str:
     failed = sum(trial.status == "failed" for trial in trials)
     infeasible = sum(trial.status == "infeasible" for trial in trials)
     parts = [f"{len(trials)} trials, {failed} failed{f', {infeasible} infeasible' if infeasible else ''}."]
-    for dataset, best in winners(state).items():
-        metric = best.config.objective.metric
-        parts.append(f"{dataset}: {best.cell.model} best, {metric} {_number(best.best)} (trial {best.id}).")
-    if empty := sorted({trial.cell.dataset for trial in trials} - winners(state).keys()):
+    won = winners(state)
+    parts += [f"{told_winner(dataset, best)}." for dataset, best in won.items()]
+    if empty := sorted({trial.cell.dataset for trial in trials} - won.keys()):
         parts.append(f"{', '.join(empty)}: no finished trial; `segsweep why TRIAL {name}` tells why.")
     if state.rounds:
         counts = Counter(trial.cell for trial in trials).values()

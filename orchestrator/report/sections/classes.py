@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from segsweep.orchestrator.report.contents import Plot, Section, Text
-from segsweep.orchestrator.report.data import ReportData, Trial
+from segsweep.orchestrator.report.data import ReportData, Trial, trials_shown
 from segsweep.orchestrator.report.figures import ROW, Trace, axis, layout, literal, rounded, style_of
 from segsweep.orchestrator.report.words import counted
 from segsweep.trainables.metric_names import class_iou
@@ -22,14 +22,16 @@ def section(data: ReportData) -> Section:
             why = "no trial has finished" if not winners else "its trials report no IoU of single classes"
             blocks.append(Text(f"{dataset}: {why}."))
             continue
+        blocks.append(Text(trials_shown(data, dataset), "note"))
         if len(classes) > MOST:
             blocks.append(
                 Text(f"{dataset}: the {MOST} of {counted(len(classes), 'class')} with the lowest IoU.", "note")
             )
         blocks.append(_plot(data, dataset, winners, classes[:MOST]))
     note = (
-        "IoU (validation) of each class at the best epoch of each model's best trial, the hardest for the best model "
-        "at the top. Bars are the best model. An absent class is neither in the truth nor in its prediction."
+        "IoU (validation) of each class at the best epoch of the trial that is named: of a confirmed model the best of "
+        "its fresh seeds, else the best of the search. The hardest for the best model, whose bars these are, are at "
+        "the top. An absent class is neither in the truth nor in its prediction."
     )
     return Section("classes", "Classes", [Text(note, "note"), *blocks])
 

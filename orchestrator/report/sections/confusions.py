@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from segsweep.orchestrator.report.contents import Block, Plot, Section, Table, Text
-from segsweep.orchestrator.report.data import ReportData
+from segsweep.orchestrator.report.data import ReportData, Trial
 from segsweep.orchestrator.report.figures import SCALE, axis, layout, literal
 from segsweep.orchestrator.report.words import counted
 from segsweep.trainables.scoring.confusions import Confusions, Matrix
@@ -33,7 +33,11 @@ def section(data: ReportData) -> Section:
         winners = data.winners(dataset)
         found = data.confusions.get(winners[0].cell) if winners else None
         if found is None:
-            why = "the matrices are not here (confusions.npz of its best trial)" if winners else "no trial has finished"
+            why = (
+                f"the matrices are not here (confusions.npz of trial {winners[0].id})"
+                if winners
+                else "no trial has finished"
+            )
             blocks.append(Text(f"{dataset}: {why}."))
         elif len(found.classes) < 2:
             blocks.append(Text(f"{dataset}: there is one class only, so nothing can be taken for another."))
@@ -41,7 +45,7 @@ def section(data: ReportData) -> Section:
             blocks += _of_dataset(data, dataset, found)
     note = (
         "Each row is a true class, and how its pixels were labelled, in per cent of them: the diagonal is recall. Over "
-        "all validation images, at the best epoch of the best model's best trial."
+        "all validation images, at the best epoch of the trials that are named: the same as for the classes."
     )
     return Section("confusions", "Confusions", [Text(note, "note"), *blocks])
 
@@ -50,7 +54,7 @@ def _of_dataset(data: ReportData, dataset: str, found: Confusions) -> Iterator[B
     winner = data.winners(dataset)[0]
     total = found.total()
     if len(found.classes) <= MOST:
-        yield _plot(dataset, winner.cell.model, found.classes, total)
+        yield _plot(dataset, winner, found.classes, total)
     else:
         yield Text(
             f"{dataset}: {counted(len(found.classes), 'class')} are too many to draw; the worst are named below."
@@ -59,8 +63,8 @@ def _of_dataset(data: ReportData, dataset: str, found: Confusions) -> Iterator[B
     for trial in data.winners(dataset):
         if one := data.confusions.get(trial.cell):
             told = [f"{100 * c.share:.0f} % of {c.truth} as {c.taken_for}" for c in worst(one.classes, one.total())]
-            rows.append((trial.cell.model, "; ".join(told) or "none"))
-    yield Table((f"{dataset}: model", "its worst confusions"), tuple(rows), names=2)
+            rows.append((trial.cell.model, f"#{trial.id}", "; ".join(told) or "none"))
+    yield Table((f"{dataset}: model", "trial", "its worst confusions"), tuple(rows), names=3)
 
 
 def shares(total: Matrix) -> npt.NDArray[np.float64]:
@@ -77,7 +81,7 @@ def worst(classes: tuple[str, ...], total: Matrix) -> list[Confused]:
     return sorted(pairs, reverse=True)[:WORST]
 
 
-def _plot(dataset: str, model: str, classes: tuple[str, ...], total: Matrix) -> Plot:
+def _plot(dataset: str, winner: Trial, classes: tuple[str, ...], total: Matrix) -> Plot:
     percent = 100 * shares(total)
     names = [literal(name) for name in classes]
     cells = [[None if np.isnan(value) else round(float(value), 1) for value in row] for row in percent]
@@ -100,4 +104,9 @@ def _plot(dataset: str, model: str, classes: tuple[str, ...], total: Matrix) -> 
     x = axis("labelled as", type="category", tickmode="linear", tickangle=-60)
     y = axis("true class", type="category", tickmode="linear", autorange="reversed")
     height = 190 + 28 * len(classes) if len(classes) < 20 else 190 + 20 * len(classes)
-    return Plot(f"confusions-{dataset}", f"{dataset}: {model}", [trace], layout(x, y, height=height, legend=False))
+    return Plot(
+        f"confusions-{dataset}",
+        f"{dataset}: {winner.cell.model}, trial {winner.id}",
+        [trace],
+        layout(x, y, height=height, legend=False),
+    )

@@ -19,8 +19,8 @@ QUALITY = 82  # of JPEG
 
 def section(data: ReportData) -> Section:
     note = (
-        "Validation images by the mIoU of each alone, predicted again with the best trial's checkpoint. Errors are "
-        "red, pixels without truth grey."
+        "Validation images by the mIoU of each alone, predicted again from the checkpoint of the trial that is named. "
+        "Errors are red, pixels without truth grey."
     )
     blocks: list[Block] = [Text(note, "note")]
     for dataset in data.datasets:

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import fmean
 
-from segsweep.orchestrator.board.rows import Board, Line, Score
+from segsweep.orchestrator.board.rows import Line
 from segsweep.orchestrator.durations import duration
+from segsweep.orchestrator.record.trials import Cell
 from segsweep.orchestrator.report.contents import Plot, Section, Table, Text
-from segsweep.orchestrator.report.data import Outcome
+from segsweep.orchestrator.report.data import Outcome, Trial, values_shown
 from segsweep.orchestrator.report.figures import SCALE, axis, broken, layout, literal, tall
 from segsweep.orchestrator.report.words import metric_words, number
+from segsweep.orchestrator.watching.standing import Standing
 
 
 def section(data: Outcome) -> Section:
     note = (
-        f"{metric_words(data.metric)} of the best finished trial at its best epoch (* the best of its dataset). "
+        f"{metric_words(data.metric)}, * the best of its dataset. {values_shown(data)} "
         "Brighter is better: colours go from worst to best on each dataset, since values on two do not compare."
     )
-    return Section("leaderboard", "Leaderboard", [Text(note, "note"), _heat_map(data), _table(data.board)])
+    return Section("leaderboard", "Leaderboard", [Text(note, "note"), *_heat_map(data), _table(data)])
 
 
-def _heat_map(data: Outcome) -> Plot:
-    board = data.board
-    columns = [[_value(line, dataset) for line in board.lines] for dataset in board.datasets]
+def _heat_map(data: Outcome) -> Iterator[Plot]:
+    """None while nothing has finished."""
+    board, standings = data.board, _standings(data)
+    if not standings:
+        return
+    columns = [[_value(standings, line, dataset) for line in board.lines] for dataset in board.datasets]
     shades = [_places(column, data.mode == "max") for column in columns]
     trace = {
         "type": "heatmap",
@@ -41,11 +47,16 @@ def _heat_map(data: Outcome) -> Plot:
     }
     x, y = axis("", side="top", type="category"), axis("", autorange="reversed", type="category")
     height = tall(len(board.lines)) + 30
-    return Plot("leaderboard", "Heat map", [trace], layout(x, y, height=height, legend=False))
+    yield Plot("leaderboard", "Heat map", [trace], layout(x, y, height=height, legend=False))
 
 
-def _value(line: Line, dataset: str) -> float | None:
-    return line.scores[dataset].value if dataset in line.scores else None
+def _standings(data: Outcome) -> dict[Cell, Standing[Trial]]:
+    return {one.trial.cell: one for dataset in data.datasets for one in data.standings(dataset)}
+
+
+def _value(standings: Mapping[Cell, Standing[Trial]], line: Line, dataset: str) -> float | None:
+    found = standings.get(Cell(dataset, line.model))
+    return found.value if found else None
 
 
 def _places(values: Sequence[float | None], more_is_better: bool) -> list[float | None]:
@@ -58,18 +69,26 @@ def _places(values: Sequence[float | None], more_is_better: bool) -> list[float 
     return places if more_is_better else [None if place is None else 1 - place for place in places]
 
 
-def _table(board: Board) -> Table:
+def _table(data: Outcome) -> Table:
+    board = data.board
     several = len(board.datasets) > 1
     headers = ["model", *board.datasets, *["mean"] * several]
     headers += ["trials", "finished", "stopped", "failed", "parameters (M)", "GMACs", "device time"]
-    rows = [(*_scores(line, board, several), *_counts(line), *_size(line)) for line in board.lines]
+    rows = [(*_scores(line, data), *_counts(line), *_size(line)) for line in board.lines]
     return Table(tuple(headers), tuple(rows))
 
 
-def _scores(line: Line, board: Board, several: bool) -> list[str]:
-    scores = [line.scores.get(dataset, Score(None)) for dataset in board.datasets]
-    values = [f"{'*' * score.leads}{number(score.value)}" for score in scores]
-    return [line.model, *values, *[number(line.mean(board.datasets))] * several]
+def _scores(line: Line, data: Outcome) -> list[str]:
+    standings = _standings(data)
+    leaders = {data.winners(dataset)[0].cell for dataset in data.datasets if data.winners(dataset)}
+    values = [_value(standings, line, dataset) for dataset in data.datasets]
+    shown = [
+        f"{'*' * (Cell(dataset, line.model) in leaders)}{number(value)}"
+        for dataset, value in zip(data.datasets, values, strict=True)
+    ]
+    known = [value for value in values if value is not None]
+    mean = fmean(known) if known and len(known) == len(values) else None  # over others it would not compare
+    return [line.model, *shown, *[number(mean)] * (len(values) > 1)]
 
 
 def _counts(line: Line) -> list[str]:

@@ -1,4 +1,4 @@
-"""What quality costs: the best trial of each model against latency, parameters, memory and time."""
+"""What quality costs: the winner of each model against latency, parameters, memory and time."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from segsweep.orchestrator.report.contents import Block, Grid, Plot, Section, Text
-from segsweep.orchestrator.report.data import ReportData, Trial
+from segsweep.orchestrator.report.data import ReportData, Trial, values_shown
 from segsweep.orchestrator.report.figures import NEUTRAL, Trace, axis, key, layout, literal, rounded, style_of
 from segsweep.orchestrator.report.words import metric_words
+from segsweep.orchestrator.watching.standing import Standing
 
 
 class Price(NamedTuple):
@@ -34,20 +35,20 @@ PRICES = {
 
 def section(data: ReportData) -> Section:
     note = (
-        "The best finished trial of each model. Those on the line are the Pareto front: no other model is at least as "
-        "good and cheaper. Latency is of one image, on the device that the trial was trained on."
+        f"{values_shown(data)} Those on the line are the Pareto front: no other model is at least as good and cheaper. "
+        "Price is that of one run. Latency is of one image, on the device that the trial was trained on."
     )
     blocks: list[Block] = [Text(note, "note"), key(data.models)]
     for dataset in data.datasets:
-        plots = [_plot(data, dataset, name) for name in PRICES if _priced(data.winners(dataset), name)]
+        plots = [_plot(data, dataset, name) for name in PRICES if _priced(data.standings(dataset), name)]
         blocks += [Grid(tuple(plots))] if plots else [Text(f"{dataset}: no trial has finished.")]
     return Section("pareto", "Quality and cost", blocks)
 
 
-def _priced(trials: Sequence[Trial], name: str) -> list[tuple[float, float, Trial]]:
-    """Price, value and trial of those that have both."""
-    found = [(PRICES[name].of(trial), trial.best, trial) for trial in trials]
-    return [(price, best, trial) for price, best, trial in found if price is not None and best is not None]
+def _priced(standings: Sequence[Standing[Trial]], name: str) -> list[tuple[float, float, Trial]]:
+    """Price, value and trial of those that have a price."""
+    found = [(PRICES[name].of(one.trial), one.value, one.trial) for one in standings]
+    return [(price, value, trial) for price, value, trial in found if price is not None]
 
 
 def front(points: Sequence[tuple[float, float]], more_is_better: bool) -> list[tuple[float, float]]:
@@ -61,7 +62,7 @@ def front(points: Sequence[tuple[float, float]], more_is_better: bool) -> list[t
 
 
 def _plot(data: ReportData, dataset: str, name: str) -> Plot:
-    priced = _priced(data.winners(dataset), name)
+    priced = _priced(data.standings(dataset), name)
     line = front([(price, value) for price, value, _ in priced], data.mode == "max")
     traces: list[Trace] = [
         {

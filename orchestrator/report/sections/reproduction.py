@@ -41,12 +41,15 @@ def _whole(data: ReportData) -> str:
 
 def _winners(data: ReportData) -> Iterator[Block]:
     for dataset in data.datasets:
-        for trial in data.winners(dataset)[:1]:
+        for best in data.standings(dataset)[:1]:
+            trial = best.trial
             facts = [
                 f"{data.sweep}, trial {trial.id}, {data.metric} {number(trial.best)} after epoch {trial.best_epoch}"
             ]
+            facts += [f"{data.metric} {number(best.value)}: {best.basis}"] * bool(best.seeds)
             again = f"`segsweep reproduce {data.sweep}:{trial.id}` prints it, too"
-            summary = f"The best configuration on {dataset} alone ({trial.cell.model}), for `segsweep launch`; {again}"
+            won = f"{trial.cell.model}, {best.basis}"
+            summary = f"The best configuration on {dataset} alone ({won}), for `segsweep launch`; {again}"
             yield Code(as_yaml(single_point(trial.config), facts), summary)
 
 
