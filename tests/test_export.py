@@ -233,10 +233,16 @@ def test_the_model_card_tells_scores_classes_licence_and_how_to_run_it(exported:
     assert "trained from random ones" in card
     assert 'mlflow.pyfunc.load_model("mlflow")' in card
     (code,) = (part for part in card.split("```python\n") if "onnxruntime.Inf" in part)
-    Image.fromarray(np.zeros((50, 70, 3), np.uint8)).save(exported / "photo.jpg")
-    command = [sys.executable, "-c", code.partition("```")[0] + "\nprint(mask.shape)"]
-    done = subprocess.run(command, cwd=exported, capture_output=True, text=True, check=False)
-    assert done.stdout == "(48, 72)\n", done.stderr
+    photo = np.random.default_rng(1).integers(0, 256, (60, 88, 3), np.uint8)
+    Image.fromarray(photo).save(exported / "photo.jpg")
+    command = [sys.executable, "-c", code.partition("```")[0] + "\nnp.save('mask.npy', mask)"]
+    subprocess.run(command, cwd=exported, capture_output=True, check=True)
+    read = np.array(Image.open(exported / "photo.jpg"))
+    assert same([np.load(exported / "mask.npy")], Predictor(loaded).labels([read]))
+
+
+def test_whoever_may_read_one_file_may_read_all(exported: Path) -> None:
+    assert len({path.stat().st_mode & 0o777 for path in exported.iterdir() if path.is_file()}) == 1
 
 
 @pytest.mark.parametrize(

@@ -265,7 +265,7 @@ def test_a_running_sweep_is_looked_at_again_until_it_has_ended(site: Site) -> No
         assert int(re.findall(r"(\d+) of 80 trials", text_of(site.get("/sweeps/live-1")))[0]) == 80 > ended
         journal.append(DriverStopped(status="done"))
     after = site.get("/sweeps/live-1")
-    assert text_of(after).count("finished 80 of 80 trials") == 1
+    assert text_of(after).count("done 80 of 80 trials") == 1
     assert 'data-every-s="0"' in after.text
 
 
@@ -297,7 +297,7 @@ def test_a_port_that_is_taken_is_named_with_the_remedy() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(InputError, match=f"--port {port}: is taken on 127.0.0.1; give another one, such as --port"):
+        with pytest.raises(InputError, match=f"--port {port}: is taken on 127.0.0.1; give another one, or --port 0"):
             CliRunner().invoke(cli, ["ui", "--port", str(port), "--no-mlflow"], catch_exceptions=False)
 
 
@@ -316,11 +316,15 @@ def test_the_server_needs_no_torch() -> None:
 @pytest.mark.timeout(200)
 def test_mlflows_own_page_is_served_beside_and_ends_with_ours(site: Site) -> None:
     with served(site.folder) as both:
+        assert both.process.stdout is not None
+        told = re.fullmatch(r"http://127\.0\.0\.1:(\d+) is MLflow's own page, .*\n", both.process.stdout.readline())
         deadline = time.monotonic() + 150
         while not (found := re.findall(r"http://127\.0\.0\.1:(\d+)/#/runs/\w+", both.get("/").text)):
             assert time.monotonic() < deadline
             time.sleep(0.5)
         port = int(found[0])
+        assert told is not None
+        assert int(told[1]) == port
         assert Site(site.folder, port, both.process).get("/health").text == "OK"
         both.process.send_signal(signal.SIGTERM)
         assert both.process.wait(30) == 0

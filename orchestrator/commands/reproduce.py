@@ -37,7 +37,7 @@ command.help = f"""Print a search space that trains the network of RUN again, an
 
 {RUN}
 
-\\b
+\b
 segsweep reproduce camvid-1:017 > again.yaml
 segsweep launch again.yaml
 

@@ -26,7 +26,9 @@ def command(uri: str | None, storage: Path, host: str, port: int, mlflow: bool) 
     if said := warning(host):
         click.echo(f"warning: {said}", err=True)
 
-    def ready(address: str) -> None:
+    def ready(address: str, of_mlflow: str) -> None:
         click.echo(f"{address} (Ctrl-C ends it)")
+        if of_mlflow:
+            click.echo(f"{of_mlflow} is MLflow's own page, once its server has started")
 
     serve(storage, resolve_uri(uri, Path.cwd()), Place(host, port), mlflow=mlflow, ready=ready)

@@ -12,21 +12,25 @@ from segsweep.trainables.components import Color
 from segsweep.trainables.prediction.trained_model import TrainedModel
 from segsweep.trainables.weights.licences import NVIDIA, UNKNOWN
 
+RESIZED = """photo = np.array(Image.open("photo.jpg").convert("RGB"))
+image = cv2.resize(photo, ({width}, {height}), interpolation=cv2.INTER_AREA)  # INTER_LINEAR if the photo is smaller
+"""
+MASK = """planes = [cv2.resize(plane, photo.shape[1::-1], interpolation=cv2.INTER_LINEAR) for plane in logits]
+mask = np.argmax(planes, axis=0)  # class numbers, of the photo's size
+```"""
 RUN_IT = {
-    "onnx": """```python
-import numpy as np, onnxruntime
+    "onnx": f"""```python
+import cv2, numpy as np, onnxruntime
 from PIL import Image
 network = onnxruntime.InferenceSession("model.onnx")
-image = Image.open("photo.jpg").convert("RGB").resize(({width}, {height}), Image.Resampling.BOX)
-mask = network.run(None, {{"images": np.asarray(image)[None]}})[0].argmax(1)[0]  # ({height}, {width}), class numbers
-```""",
-    "torchscript": """```python
-import numpy as np, torch
+{RESIZED}logits = network.run(None, {{{{"images": image[None]}}}})[0][0]  # (class, {{height}}, {{width}})
+{MASK}""",
+    "torchscript": f"""```python
+import cv2, numpy as np, torch
 from PIL import Image
 network = torch.jit.load("model.torchscript.pt")
-image = Image.open("photo.jpg").convert("RGB").resize(({width}, {height}), Image.Resampling.BOX)
-mask = network(torch.from_numpy(np.array(image))[None]).argmax(1)[0]  # ({height}, {width}), class numbers
-```""",
+{RESIZED}logits = network(torch.from_numpy(image)[None])[0].detach().numpy()  # (class, {{height}}, {{width}})
+{MASK}""",
     "mlflow": """```python
 import mlflow, pandas
 model = mlflow.pyfunc.load_model("mlflow")  # needs the packages of mlflow/requirements.txt
@@ -85,7 +89,7 @@ def _run_it(model: TrainedModel, bundle: Bundle) -> Iterator[str]:
             yield code.format(height=height, width=width)
     yield ""
     yield "The networks take RGB from 0 to 255 and normalise it themselves. `segsweep predict` and the MLflow model"
-    yield "resize, cut windows and resize back as the trial was scored; the others' masks are of the size they are fed."
+    yield "resize, cut windows and resize back as the trial was scored; the lines above resize likewise."
 
 
 def _files(bundle: Bundle) -> Iterator[str]:

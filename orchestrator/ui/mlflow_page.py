@@ -30,6 +30,7 @@ class MlflowPage:
         self._lock = threading.Lock()
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  # the child's as long as it runs
         self.address = without_password(uri).rstrip("/") if uri.startswith("http") else ""  # "" until it answers
+        self.expected = self.address  # where it will answer; "" while nothing is started
         self.problem = "" if self.address or self._path else "the store is a database: start `mlflow server` on it"
 
     @property
@@ -44,7 +45,8 @@ class MlflowPage:
                 return
             port = free_port(self._first_port)
             self._process = self._started(port)
-        threading.Thread(target=self._wait, args=(f"http://127.0.0.1:{port}",), name="mlflow", daemon=True).start()
+            self.expected = f"http://127.0.0.1:{port}"
+        threading.Thread(target=self._wait, args=(self.expected,), name="mlflow", daemon=True).start()
 
     def _started(self, port: int) -> subprocess.Popen[bytes]:
         assert self._path is not None

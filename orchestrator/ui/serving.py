@@ -40,8 +40,11 @@ class Quiet(WSGIRequestHandler):
         """Nothing."""
 
 
-def serve(storage: Path, uri: str, place: Place, *, mlflow: bool, ready: Callable[[str], None]) -> None:
-    """Until Ctrl-C or SIGTERM. ready: is told the address. Raises InputError if it cannot listen there."""
+def serve(storage: Path, uri: str, place: Place, *, mlflow: bool, ready: Callable[[str, str], None]) -> None:
+    """Until Ctrl-C or SIGTERM. ready: is told the address, and MLflow's or "".
+
+    Raises InputError if it cannot listen there.
+    """
     with ExitStack() as ends:
         ends.enter_context(_until_asked())
         listening = ends.enter_context(_listen(place))
@@ -63,7 +66,7 @@ def serve(storage: Path, uri: str, place: Place, *, mlflow: bool, ready: Callabl
         )
         ends.callback(server.server_close)
         shown = f"[{place.host}]" if ":" in place.host else place.host
-        ready(f"http://{shown}:{port}")
+        ready(f"http://{shown}:{port}", page.expected if page else "")
         server.serve_forever()
 
 
@@ -86,7 +89,7 @@ def _why_not(place: Place, error: OSError) -> str:
     import errno
 
     if error.errno == errno.EADDRINUSE:
-        return f"is taken on {place.host}; give another one, such as --port {place.port + 1}, or 0 for any that is free"
+        return f"is taken on {place.host}; give another one, or --port 0 for any that is free"
     return f"cannot be used on {place.host} ({error.strerror}); give another --port, or --host 127.0.0.1"
 
 

@@ -50,11 +50,12 @@ def _version(package: str) -> str:
 
 def save(trained: TrainedModel, folder: Path) -> tuple[Path, Path]:
     """Both files. Raises OSError."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save as serialized
 
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.contiguous().clone() for name, tensor in trained.network.state_dict().items()}
-    save_file(tensors, folder / WEIGHTS, {"format": "pt"})
+    # its own save_file would leave a file that nobody else may read, whatever the umask is
+    (folder / WEIGHTS).write_bytes(serialized(tensors, {"format": "pt"}))
     mean, std = trained.normalization
     described = {
         "format": FORMAT,
