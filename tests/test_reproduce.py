@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,9 +19,11 @@ from segsweep.orchestrator.checking.validation import check
 from segsweep.orchestrator.cli import cli
 from segsweep.orchestrator.errors import InputError
 from segsweep.orchestrator.exporting.origin import Origin, origin
+from segsweep.orchestrator.launching import provenance
 from segsweep.orchestrator.planning.plan import SweepPlan
 from segsweep.orchestrator.record.state import SweepState
 from segsweep.orchestrator.record.trials import TrialState
+from segsweep.orchestrator.resources.capacity import Capacity
 from segsweep.orchestrator.space.source import parse
 from segsweep.trainables.prediction.predictor import Predictor
 from segsweep.trainables.prediction.trained_model import load_trained
@@ -97,12 +100,50 @@ def test_a_trial_that_only_mlflow_knows_has_the_same_origin(home: Path) -> None:
     assert away.comments == here.comments
 
 
+def test_the_help_shows_its_example_line_by_line() -> None:
+    said = segsweep("reproduce", "--help").output
+    assert "\\b" not in said
+    assert "> again.yaml\n  segsweep launch again.yaml\n" in said
+
+
 def test_other_versions_and_another_commit_are_told(home: Path) -> None:
     config = trials("small-1")["001"].config
-    then = Origin(config, "", {"versions.torch": "1.0", "versions.gone-library": "2", "git_commit": "abc"})
-    torch_differs, commit_differs = then.differences()
+    commits = {"git_commit": "abc", "segsweep_commit": "d"}
+    then = Origin(config, "", {"versions.torch": "1.0", "versions.gone-library": "2", **commits})
+    torch_differs, own_differs, commit_differs = then.differences()
+    assert own_differs.startswith("segsweep's commit was d, here it is ")
     assert torch_differs.startswith("torch was 1.0, here it is 2.")
-    assert commit_differs == "the commit was abc, here it is unknown: this folder is no repository"
+    assert commit_differs == "the folder's commit was abc, here it is unknown: this folder is no repository"
+
+
+def git(folder: Path, *arguments: str) -> str:
+    named = ("-c", "user.name=x", "-c", "user.email=x@example.org")
+    return subprocess.run(["git", *named, *arguments], cwd=folder, capture_output=True, text=True, check=True).stdout
+
+
+def test_the_commit_of_segsweep_is_not_that_of_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package's copy in somebody's repository, as a virtual environment there has it, has no commit."""
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "commit", "-q", "--allow-empty", "-m", "theirs")
+    theirs = git(tmp_path, "rev-parse", "HEAD").strip()
+    monkeypatch.chdir(tmp_path)
+    known = provenance.provenance(Capacity(cpus=1, gpus=0))
+    assert known["folder_commit"] == theirs
+    assert known["segsweep_commit"] != theirs
+    copy = tmp_path / "provenance.py"
+    copy.touch()
+    monkeypatch.setattr(provenance, "__file__", str(copy))
+    assert provenance.source_commit() == ""
+    git(tmp_path, "add", "provenance.py")
+    assert provenance.source_commit() == f"{theirs}+changes"
+
+
+def test_what_has_no_commit_is_said_to_have_none(home: Path) -> None:
+    found = json.loads(segsweep("reproduce", "small-1:001", "--json").stdout)
+    assert found["folder_commit"] == "none: it was in no git repository"
+    older = Origin(trials("small-1")["001"].config, "", {"git_commit": "abc"}).comments
+    assert older["folder_commit"] == "abc"
+    assert older["segsweep_commit"].startswith("none recorded")
 
 
 def test_a_checkpoint_without_its_journal_still_gives_its_configuration(home: Path, tmp_path: Path) -> None:

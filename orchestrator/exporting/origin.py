@@ -1,4 +1,4 @@
-"""Where a trial came from: its configuration, the data's fingerprint, versions, commit and command of its sweep."""
+"""Where a trial came from: its configuration, the data's fingerprint, versions, commits and command of its sweep."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from segsweep.orchestrator.board.trained import Trained
 from segsweep.orchestrator.errors import InputError, Mistake
-from segsweep.orchestrator.launching.provenance import PACKAGES, git_commit, installed
+from segsweep.orchestrator.launching.provenance import PACKAGES, git_commit, installed, source_commit
 from segsweep.orchestrator.record.state import SweepState
 from segsweep.orchestrator.tracking.reader import Reader
 from segsweep.orchestrator.tracking.records import flat, text
@@ -24,16 +24,28 @@ VERSIONS = "versions."
 class Origin:
     config: TrialConfig
     fingerprint: str = ""  # of the images and labels that the trial saw; "" where nobody recorded it
-    facts: Mapping[str, str] = field(default_factory=dict)  # git_commit, command, versions.torch ...; {} likewise
+    facts: Mapping[str, str] = field(default_factory=dict)  # folder_commit, command, versions.torch ...; {} likewise
 
     @property
     def comments(self) -> dict[str, str]:
         """What one has to know beside the search space to run the trial again."""
-        shown = {key: self.facts.get(key, "") for key in ("command", "git_commit", "python", "platform")}
+        shown = {key: self.facts.get(key, "") for key in ("command", "python", "platform")}
         libraries = {key: value for key, value in self.facts.items() if key.startswith(VERSIONS)}
         versions = ", ".join(f"{key.removeprefix(VERSIONS)} {value}" for key, value in libraries.items())
         found = {**shown, "versions": versions, "data_fingerprint": self.fingerprint}
-        return {key: value for key, value in found.items() if value}
+        return {key: value for key, value in found.items() if value} | self._commits
+
+    @property
+    def _commits(self) -> dict[str, str]:
+        if not self.facts:
+            return {}
+        own = self.facts.get("segsweep_commit") or "none recorded: segsweep was installed, or an older one"
+        return {"segsweep_commit": own, "folder_commit": self._folder_commit or "none: it was in no git repository"}
+
+    @property
+    def _folder_commit(self) -> str:
+        """Of the folder in which the sweep was launched."""
+        return self.facts.get("folder_commit", "") or self.facts.get("git_commit", "")  # as older journals call it
 
     def differences(self) -> Iterator[str]:
         """What is not here as it was there, so that a score may come out otherwise."""
@@ -41,9 +53,12 @@ class Origin:
             then, now = self.facts.get(VERSIONS + name, ""), installed(name)
             if then and then != now:
                 yield f"{name} was {then}, here it is {now or 'not installed'}"
-        then, now = self.facts.get("git_commit", ""), git_commit(Path.cwd())
+        then, now = self.facts.get("segsweep_commit", ""), source_commit()
         if then and then != now:
-            yield f"the commit was {then}, here it is {now or 'unknown: this folder is no repository'}"
+            yield f"segsweep's commit was {then}, here it is {now or 'unknown: segsweep is installed'}"
+        then, now = self._folder_commit, git_commit(Path.cwd())
+        if then and then != now:
+            yield f"the folder's commit was {then}, here it is {now or 'unknown: this folder is no repository'}"
 
 
 def origin(trained: Trained, uri: str | None) -> Origin:

@@ -1,4 +1,4 @@
-"""Where a sweep was run: versions, commit, hardware, command. What one needs to run it again."""
+"""Where a sweep was run: versions, commits, hardware, command. What one needs to run it again."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ def provenance(capacity: Capacity) -> dict[str, JsonValue]:
         "version": installed("segsweep"),
         "versions": {name: found for name in PACKAGES if (found := installed(name))},
         "python": platform.python_version(),
-        "git_commit": git_commit(Path.cwd()),
+        "segsweep_commit": source_commit(),
+        "folder_commit": git_commit(Path.cwd()),
         "host": socket.gethostname(),
         "platform": platform.platform(),
         "cpu": _cpu_model(),
@@ -43,6 +44,16 @@ def provenance(capacity: Capacity) -> dict[str, JsonValue]:
         "memory_gib": round(memory_gib(), 1),
         "command": " ".join(["segsweep", *map(without_password, sys.argv[1:])]),
     }
+
+
+def source_commit() -> str:
+    """segsweep's own, where it runs from a checkout; "" where it is installed, even inside somebody's repository."""
+    here = Path(__file__).resolve()
+    try:
+        _git(here.parent, "ls-files", "--error-unmatch", here.name)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return git_commit(here.parent)
 
 
 def git_commit(folder: Path) -> str:

@@ -65,7 +65,7 @@ class SweepCreated(_Event):
     spec: dict[str, JsonValue]  # the SweepSpec, defaults filled in
     source: str  # the YAML as the user wrote it
     plan: dict[str, JsonValue] = {}  # what `segsweep plan --json` says of it
-    provenance: dict[str, JsonValue]  # versions, git commit, hardware, command
+    provenance: dict[str, JsonValue]  # versions, git commits, hardware, command
     tracking_uri: str
     experiment: str
     known: tuple[KnownValues, ...] = ()  # the best of a combination first

@@ -112,7 +112,8 @@ class Revision(NamedTuple):
 
 
 def sweep_tags(event: SweepCreated) -> dict[str, str]:
-    known = {key: event.provenance.get(key) for key in ("version", "git_commit", "data_fingerprint")}
+    names = "version", "segsweep_commit", "folder_commit", "git_commit", "data_fingerprint"  # git_commit: of older ones
+    known = {key: event.provenance.get(key) for key in names}
     return {
         "segsweep.kind": "sweep",
         "segsweep.sweep": event.sweep,

@@ -11,6 +11,8 @@ from segsweep.orchestrator.report.data import ReportData
 from segsweep.orchestrator.report.words import number
 
 NAMES = {
+    "segsweep_commit": "git commit of segsweep",
+    "folder_commit": "git commit of the working folder",
     "git_commit": "git commit of the working folder",
     "cpu": "CPU",
     "cpus": "CPUs",
