@@ -24,6 +24,7 @@ from segsweep.orchestrator.errors import ExitCode, InputError
 from segsweep.orchestrator.record.state import SweepState
 from segsweep.orchestrator.report.contents import Code, Pictures, Plot, Section, Table, Text
 from segsweep.orchestrator.report.data import Examples, ReportData, Trial
+from segsweep.orchestrator.report.figures import broken, tall
 from segsweep.orchestrator.report.gathering import gather
 from segsweep.orchestrator.report.making import make
 from segsweep.orchestrator.report.page import as_html, sections
@@ -387,6 +388,28 @@ def test_last_words_and_status_name_the_confirmed_winner(data: ReportData, real:
 def test_no_empty_heat_map_is_drawn_before_a_trial_has_finished(hostile: ReportData) -> None:
     trials = tuple(replace(trial, status="stopped") for trial in hostile.trials)
     assert not plots(leaderboard.section(replace(hostile, trials=trials)))
+
+
+def test_a_trial_of_one_epoch_is_a_mark_since_no_line_has_one_point(hostile: ReportData) -> None:
+    trials = tuple(replace(trial, curve=trial.curve[:1], stop=None) for trial in hostile.searched("day"))
+    (plot, *_) = plots(curves.section(replace(hostile, trials=trials)))
+    marks = [text for trace in plot.traces if trace["mode"] == "markers" for text in trace["text"]]
+    assert sorted(mark.partition(" ")[0] for mark in marks) == sorted(f"#{trial.id}" for trial in trials)
+
+
+def test_rows_with_names_on_two_lines_are_as_much_higher() -> None:
+    one, two = "unet/resnet18", "unetplusplus/efficientnet-b0"
+    assert [broken(name).count("<br>") for name in (one, two)] == [0, 1]
+    assert tall([broken(two)] * 9) - tall([broken(one)] * 9) >= 9 * 16  # px of a line
+
+
+def test_how_to_reproduce_says_what_confirms(data: ReportData) -> None:
+    assert data.spec.confirm is not None
+    first = next(block for block in reproduction.section(data).blocks if isinstance(block, Code))
+    assert first.text.startswith("segsweep launch sweep.yaml  # confirms the winners, too")
+    apart = replace(data, spec=data.spec.model_copy(update={"confirm": None}))
+    first = next(block for block in reproduction.section(apart).blocks if isinstance(block, Code))
+    assert first.text.splitlines() == ["segsweep launch sweep.yaml", "segsweep confirm", "segsweep report"]
 
 
 def test_lower_is_better_turns_the_answer_round(tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 NEUTRAL = "#8C8C8C"
 SCALE = "Cividis"  # of heat maps: even in lightness, and for the colour-blind
 HEIGHT = 380  # px
-ROW = 26  # px of a line of a plot with names at its left
+ROW = 26  # px of a row of a plot with names at its left
+LINE = 18  # px more for each further line of a name
 LONG = 18  # letters of a name that is broken after its slash
 
 
@@ -78,6 +79,6 @@ def layout(x: Axis, y: Axis, *, height: int = HEIGHT, legend: bool = True, **mor
     }
 
 
-def tall(rows: int) -> int:
-    """Height of a plot with so many lines of names."""
-    return 90 + ROW * rows
+def tall(names: Sequence[str]) -> int:
+    """Height of a plot with these names at its left, as plotly shows them: no two overprint each other."""
+    return 90 + sum(ROW + LINE * name.count("<br>") for name in names)

@@ -57,5 +57,5 @@ def _plot(dataset: str, rows: Sequence[Confirmed]) -> Plot:
         "marker": {"color": NEUTRAL, "size": 10, "symbol": "diamond-open", "line": {"width": 2}},
     }
     x, y = axis(metric_words(rows[0].metric)), axis("", autorange="reversed", type="category")
-    plot = layout(x, y, height=tall(len(rows)) + 60)
+    plot = layout(x, y, height=tall(names) + 60)
     return Plot(f"confirmed-{dataset}", f"{dataset}: confirmed values", [confirmed, searched], plot)

@@ -75,7 +75,7 @@ def _plot(ledgers: Mapping[Cell, Mapping[str, float]], unit: str) -> Plot:
         for part in _shown(ledgers)
     ]
     x, y = axis(f"{unit} seconds"), axis("", autorange="reversed", type="category", tickmode="linear")
-    look = layout(x, y, height=tall(len(names)) + 14 * len(names), barmode="stack")
+    look = layout(x, y, height=tall(names), barmode="stack")
     return Plot("cost", f"{unit} seconds by cell", traces, look)
 
 

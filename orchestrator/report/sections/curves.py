@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from segsweep.orchestrator.report.contents import Plot, Section, Text
 from segsweep.orchestrator.report.data import Outcome, Trial
-from segsweep.orchestrator.report.figures import Trace, axis, layout, literal, rounded, style_of
+from segsweep.orchestrator.report.figures import NEUTRAL, Trace, axis, layout, literal, rounded, style_of
 from segsweep.orchestrator.report.words import counted, metric_words
 
 FAINT = 0.5  # of trials that were stopped or failed
@@ -44,8 +44,8 @@ def _rungs(trials: Sequence[Trial]) -> list[int]:
 
 
 def _line(rung: int) -> dict[str, object]:
-    stroke = {"color": "rgba(140,140,140,0.8)", "width": 1, "dash": "dot"}
-    return {"type": "line", "x0": rung, "x1": rung, "y0": 0, "y1": 1, "yref": "paper", "line": stroke, "layer": "below"}
+    stroke = {"color": NEUTRAL, "width": 2, "dash": "dot"}
+    return {"type": "line", "x0": rung, "x1": rung, "y0": 0, "y1": 1, "yref": "paper", "line": stroke}
 
 
 def _traces(model: str, models: Sequence[str], finished: Sequence[Trial], others: Sequence[Trial]) -> Iterator[Trace]:
@@ -59,13 +59,20 @@ def _traces(model: str, models: Sequence[str], finished: Sequence[Trial], others
             yield {"type": "scatter", "mode": "lines", **_points(trials), **look, **legend}
     if stopped := [trial for trial in others if trial.stop]:
         marker = {"symbol": "x-thin", "size": 8, "line": {"color": color, "width": 2}}
-        ends = {
-            "x": [len(trial.curve) for trial in stopped],
-            "y": rounded([trial.curve[-1] for trial in stopped]),
-            "text": [f"#{trial.id} stopped at rung {trial.stop.rung}" for trial in stopped if trial.stop],
-        }
-        hidden = {"name": literal(model), "legendgroup": literal(model), "showlegend": False}
-        yield {"type": "scatter", "mode": "markers", **ends, "marker": marker, **hidden}
+        yield _ends(model, stopped, marker)
+    if points := [trial for trial in (*finished, *others) if len(trial.curve) == 1 and not trial.stop]:
+        yield _ends(model, points, {"color": color, "size": 7})  # a line of one point is not drawn
+
+
+def _ends(model: str, trials: Sequence[Trial], marker: Trace) -> Trace:
+    """Marks at the last epochs."""
+    ends = {
+        "x": [len(trial.curve) for trial in trials],
+        "y": rounded([trial.curve[-1] for trial in trials]),
+        "text": [f"#{one.id} {f'stopped at rung {one.stop.rung}' if one.stop else one.status}" for one in trials],
+    }
+    hidden = {"name": literal(model), "legendgroup": literal(model), "showlegend": False}
+    return {"type": "scatter", "mode": "markers", **ends, "marker": marker, **hidden}
 
 
 def _points(trials: Sequence[Trial]) -> Trace:

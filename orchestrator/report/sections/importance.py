@@ -131,5 +131,5 @@ def _plot(dataset: str, found: Mapping[str, Mapping[str, float]]) -> Plot:
         for color, (name, shares) in zip(PALETTE, found.items(), strict=False)
     ]
     x, y = axis("share of importance (%)", rangemode="tozero"), axis("", type="category")
-    look = layout(x, y, height=tall(2 * len(order)), barmode="group")
+    look = layout(x, y, height=tall(2 * list(order)), barmode="group")
     return Plot(f"importance-{dataset}", f"{dataset}: importance", traces, look)

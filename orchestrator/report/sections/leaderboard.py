@@ -46,7 +46,7 @@ def _heat_map(data: Outcome) -> Iterator[Plot]:
         "ygap": 2,
     }
     x, y = axis("", side="top", type="category"), axis("", autorange="reversed", type="category")
-    height = tall(len(board.lines)) + 30
+    height = tall([broken(line.model) for line in board.lines]) + 30
     yield Plot("leaderboard", "Heat map", [trace], layout(x, y, height=height, legend=False))
 
 

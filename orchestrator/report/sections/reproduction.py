@@ -24,7 +24,7 @@ NAMES = {
 def section(data: ReportData) -> Section:
     blocks: list[Block] = [
         Text(f"The whole sweep, by segsweep {data.created.provenance.get('version', data.version)} with sweep.yaml:"),
-        Code(f"segsweep launch sweep.yaml\n{_confirm(data)}segsweep report"),
+        Code(f"segsweep launch sweep.yaml{_confirm(data)}\nsegsweep report"),
         Code(_whole(data), "sweep.yaml, with all extensions"),
         *_winners(data),
         Table(("where it ran", ""), tuple(_facts(data.created.provenance)), names=2),
@@ -34,7 +34,10 @@ def section(data: ReportData) -> Section:
 
 
 def _confirm(data: ReportData) -> str:
-    return "" if data.spec.confirm or not data.board.confirmed.rows else "segsweep confirm\n"
+    """How it comes to be confirmed: by the file, by a command, or not at all."""
+    if data.spec.confirm:
+        return "  # confirms the winners, too: see `confirm` in the file"
+    return "\nsegsweep confirm" if data.board.confirmed.rows else ""
 
 
 def _whole(data: ReportData) -> str:

@@ -6,5 +6,12 @@ for (const drawing of drawings) {
   Plotly.newPlot(drawing, data, layout, config);
 }
 const fit = () => drawings.forEach(drawing => Plotly.Plots.resize(drawing));
-addEventListener("beforeprint", fit);
-addEventListener("afterprint", fit);
+const folded = document.querySelectorAll("details:not([open])");
+addEventListener("beforeprint", () => {
+  folded.forEach(one => { one.open = true; }); // paper has nothing to click
+  fit();
+});
+addEventListener("afterprint", () => {
+  folded.forEach(one => { one.open = false; });
+  fit();
+});
