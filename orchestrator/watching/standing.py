@@ -51,6 +51,7 @@ class _Entered(NamedTuple, Generic[T]):
     value: float | None
     confirms: str
     sweep_uid: str = ""
+    sweep: str = ""  # the same for all
 
 
 def standing(trials: Iterable[T], metric: str) -> Standing[T] | None:
