@@ -412,6 +412,14 @@ def test_how_to_reproduce_says_what_confirms(data: ReportData) -> None:
     assert first.text.splitlines() == ["segsweep launch sweep.yaml", "segsweep confirm", "segsweep report"]
 
 
+def test_a_first_on_test_images_that_is_not_the_choice_is_explained(data: ReportData) -> None:
+    rows, won = data.board.confirmed.rows, data.winners("streets")[0].cell.model
+    for first, explained in ((won, False), (next(row.model for row in rows if row.model != won), True)):
+        ordered = tuple(sorted(rows, key=lambda row: row.model != first))
+        said = texts(answer.section(replace(data, board=replace(data.board, confirmed=Confirmations(ordered)))))
+        assert (f"`predict` take {won} there" in said) is explained
+
+
 def test_lower_is_better_turns_the_answer_round(tmp_path: Path) -> None:
     data = gather(simulated(tmp_path, SCRIPTED + "objective: val_loss\n"))
     first, second = data.winners("day")

@@ -33,6 +33,7 @@ def _answer(data: ReportData, dataset: str) -> Iterator[str]:
     confirmed = [row for row in data.board.confirmed.rows if row.dataset == dataset]
     if confirmed:
         yield _confirmed(data, confirmed)
+        yield from _chosen_otherwise(data, confirmed[0])
     else:
         yield _searched(data, dataset)
 
@@ -47,6 +48,16 @@ def _confirmed(data: ReportData, rows: list[Confirmed]) -> str:
     second = rows[1]
     ahead = _ahead(first.value - second.value, first.metric)
     return f"{said}, {ahead} {second.model}. {_how_sure(data, rows)}"
+
+
+def _chosen_otherwise(data: ReportData, first: Confirmed) -> Iterator[str]:
+    """Where the first on test images is not the first on validation images."""
+    for won in data.standings(first.dataset)[:1]:
+        if won.seeds and won.trial.cell.model != first.model:
+            yield (
+                f"The parts below, `best` and `predict` take {won.trial.cell.model} there, whose mean over fresh seeds "
+                f"is best by {metric_words(data.metric)}, {number(won.value)}: the test split takes no part in that."
+            )
 
 
 def _ahead(size: float, metric: str) -> str:
