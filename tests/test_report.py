@@ -192,17 +192,6 @@ def test_a_confirmed_win_is_said_to_be_sure_and_a_tie_is_not(hostile: ReportData
     )
 
 
-def test_who_was_chosen_by_validation_is_told_where_the_test_split_says_otherwise(hostile: ReportData) -> None:
-    data = confirmed(hostile, "day", tie=True)
-    first, second = data.board.confirmed.rows
-    assert "`best`" not in texts(answer.section(data))
-    rows = (replace(first, fresh=0.61), replace(second, fresh=0.62))
-    turned = replace(data, board=replace(data.board, confirmed=replace(data.board.confirmed, rows=rows)))
-    said = texts(answer.section(turned)).splitlines()[0]
-    assert said.startswith(f"On day, {first.model} reaches")
-    assert said.endswith(f"choose by mIoU (validation), and take {second.model} (0.6200 against 0.6100).")
-
-
 def test_intervals_are_drawn_as_they_are_and_ties_told(hostile: ReportData) -> None:
     section = confirmation.section(confirmed(hostile, "day", tie=True))
     (plot,) = plots(section)

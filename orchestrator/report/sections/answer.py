@@ -47,17 +47,7 @@ def _confirmed(data: ReportData, rows: list[Confirmed]) -> str:
         return f"{said}. No other model was confirmed there, so nothing says how sure its place is."
     second = rows[1]
     ahead = _ahead(first.value - second.value, first.metric)
-    return f"{said}, {ahead} {second.model}. {_how_sure(data, rows)}{_chosen(data, rows)}"
-
-
-def _chosen(data: ReportData, rows: list[Confirmed]) -> str:
-    """Of a choice by the test split no estimate would be left."""
-    lowest = data.mode == "min"
-    chosen = min(rows, key=lambda row: row.fresh if lowest else -row.fresh)
-    if chosen.model == rows[0].model:
-        return ""
-    values = f"{number(chosen.fresh)} against {number(rows[0].fresh)}"
-    return f" `best`, `predict` and `export` choose by {metric_words(data.metric)}, and take {chosen.model} ({values})."
+    return f"{said}, {ahead} {second.model}. {_how_sure(data, rows)}"
 
 
 def _chosen_otherwise(data: ReportData, first: Confirmed) -> Iterator[str]:
