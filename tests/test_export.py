@@ -18,6 +18,7 @@ import torch
 from click.testing import CliRunner, Result
 from exporting import SIZE, entry, model
 from PIL import Image
+from street_trials import STREETS, train
 from torch import Tensor, nn
 
 from segsweep.orchestrator.board.trained import Trained
@@ -27,7 +28,6 @@ from segsweep.orchestrator.exporting.bundle import Bundle, export
 from segsweep.orchestrator.exporting.model_card import model_card
 from segsweep.orchestrator.exporting.origin import Origin
 from segsweep.trainables.catalog import MODELS
-from segsweep.trainables.config import TrialConfig
 from segsweep.trainables.data.normalization import HALF
 from segsweep.trainables.data.resize import resize_image
 from segsweep.trainables.datasets import streets
@@ -39,33 +39,11 @@ from segsweep.trainables.prediction.predictor import Predictor
 from segsweep.trainables.prediction.trained_model import load_trained
 from segsweep.trainables.scoring.inference import predicted_classes
 from segsweep.trainables.training.checkpoint import CheckpointError
-from segsweep.trainables.trial import Trial
 from segsweep.trainables.weights.licences import NVIDIA
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")  # of MLflow
 
 CPU = torch.device("cpu")
-STREETS = {"size": [60, 88], "train": 8, "val": 5, "test": 1}
-
-
-def train(folder: Path, **changes: object) -> None:
-    plain: dict[str, object] = {
-        "trial_id": "001",
-        "dataset": entry("streets", **STREETS),
-        "model": entry("linknet", encoder="tu-mobilenetv3_small_050"),
-        "loss": entry("cross_entropy"),
-        "optimizer": entry("adamw", lr=5e-3, weight_decay=0.01),
-        "lr_schedule": entry("poly"),
-        "augmentation": entry("none"),
-        "epochs": 1,
-        "batch_size": 4,
-        "image_size": (48, 72),
-        "seed": 1,
-    }
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SEGSWEEP_CACHE", str(folder / "cache"))
-        with Trial(TrialConfig.model_validate(plain | changes), folder) as trial:
-            list(trial.run())
 
 
 def segsweep(*arguments: object) -> Result:

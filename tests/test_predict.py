@@ -13,45 +13,20 @@ import numpy as np
 import pytest
 from cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling import args, evaluateImgLists, getPrediction
 from click.testing import CliRunner, Result
+from exporting import entry
 from PIL import Image
+from street_trials import STREETS, train
 
 from segsweep.orchestrator.cli import cli
 from segsweep.orchestrator.errors import InputError
 from segsweep.trainables.components import VOID
-from segsweep.trainables.config import Entry, TrialConfig
 from segsweep.trainables.datasets import cityscapes, streets
 from segsweep.trainables.prediction.cleaning import remove_small_segments
 from segsweep.trainables.prediction.masks import Values, values
 from segsweep.trainables.prediction.pictures import error_map, overlay
 from segsweep.trainables.scoring.confusions import load_confusions
-from segsweep.trainables.trial import Trial
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
-STREETS = {"size": [60, 88], "train": 8, "val": 5, "test": 1}
-
-
-def entry(type_: str, **options: object) -> Entry:
-    return Entry.model_validate({"type": type_, "name": type_, "options": options})
-
-
-def train(folder: Path, **changes: object) -> None:
-    plain: dict[str, object] = {
-        "trial_id": "001",
-        "dataset": entry("streets", **STREETS),
-        "model": entry("linknet", encoder="tu-mobilenetv3_small_050"),
-        "loss": entry("cross_entropy"),
-        "optimizer": entry("adamw", lr=5e-3, weight_decay=0.01),
-        "lr_schedule": entry("poly"),
-        "augmentation": entry("none"),
-        "epochs": 1,
-        "batch_size": 4,
-        "image_size": (48, 72),
-        "seed": 1,
-    }
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SEGSWEEP_CACHE", str(folder / "cache"))
-        with Trial(TrialConfig.model_validate(plain | changes), folder) as trial:
-            list(trial.run())
 
 
 @pytest.fixture(scope="module")
