@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling import args, evaluateImgLists, getPrediction
 from click.testing import CliRunner, Result
 from exporting import entry
@@ -21,9 +22,13 @@ from segsweep.orchestrator.cli import cli
 from segsweep.orchestrator.errors import InputError
 from segsweep.trainables.components import VOID
 from segsweep.trainables.datasets import cityscapes, streets
+from segsweep.trainables.prediction import dense_crf
 from segsweep.trainables.prediction.cleaning import remove_small_segments
+from segsweep.trainables.prediction.dense_crf import DenseCrf
 from segsweep.trainables.prediction.masks import Values, values
 from segsweep.trainables.prediction.pictures import error_map, overlay
+from segsweep.trainables.prediction.predictor import Predictor
+from segsweep.trainables.prediction.trained_model import load_trained
 from segsweep.trainables.scoring.confusions import load_confusions
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
@@ -108,6 +113,22 @@ def test_the_manner_of_the_trial_may_be_overridden(predict: Callable[..., Result
     assert "--overlap: Input should be less than 1" in messages(predict(image, "--window", "32x32", "--overlap", "1"))
     assert "--scales" in messages(predict(image, "--scales", "a"))
     assert "leave out one" in messages(predict(image, "--window", "32x32", "--whole"))
+
+
+def test_labels_are_drawn_to_the_edges_of_the_image(
+    predict: Callable[..., Result], trial: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = next((trial / "images").rglob("*.png"))
+    found = []
+    for crf in ([], ["--crf", "67,3"]):
+        assert predict(image, *crf).exit_code == 0
+        found.append(array(tmp_path / "out" / "masks" / f"{image.stem}.png"))
+    probabilities = Predictor(load_trained(trial / "best.pt", torch.device("cpu"))).probabilities(array(image)).numpy()
+    assert (found[1] == DenseCrf().labels(array(image), probabilities)).all()
+    assert (found[0] != found[1]).any()
+    monkeypatch.setattr(dense_crf, "MOST_VALUES", 100)
+    assert "88x60 pixels are too many for a dense CRF" in messages(predict(image, "--crf", "67,3"))
+    assert "'67' must be XY,RGB" in predict(image, "--crf", "67").output
 
 
 def test_a_cityscapes_submission_has_our_scores_by_the_official_scorer(tmp_path: Path) -> None:

@@ -53,6 +53,25 @@ class Pixel(click.ParamType[tuple[int, int]]):
         return int(x), int(y)
 
 
+class Widths(click.ParamType[tuple[float, float]]):
+    """67,3 -> (67.0, 3.0)."""
+
+    name = "XY,RGB"
+
+    def convert(
+        self, value: str | tuple[float, float], param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, float]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            xy, rgb = (float(part) for part in value.split(","))
+        except ValueError:
+            xy = rgb = 0
+        if not (1 <= xy <= 10_000 and 1 <= rgb <= 10_000):
+            self.fail(f"{value!r} must be XY,RGB: pixels and colour values, each from 1 to 10000", param, ctx)
+        return xy, rgb
+
+
 @click.command("predict", short_help="Segment images and videos with a trained network.")
 @of_run
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...", type=click.Path(path_type=Path))
@@ -64,6 +83,8 @@ class Pixel(click.ParamType[tuple[int, int]]):
 @click.option("--alpha", type=click.FloatRange(0, 1), default=0.6, show_default=True, help="Of an overlay's colours.")
 @click.option("--classes", metavar="A,B", help="Show these classes only; other pixels are void.")
 @click.option("--roi", metavar="X,Y,W,H", help="Let the network see this region of each image only.")
+@click.option("--crf", type=Widths(), help="Draw labels to edges by a dense CRF of these standard deviations, in "
+              "pixels and in colour values of 0 to 255, e.g. 67,3.")  # fmt: skip
 @click.option("--clean", type=click.IntRange(0), default=0, metavar="N",
               help="Give segments of fewer than N pixels to the class around them.")  # fmt: skip
 @click.option("--masks", metavar="DIR", help="True masks, in the dataset's own values: scores, and maps of errors.")

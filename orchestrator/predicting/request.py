@@ -33,6 +33,7 @@ class Request:
     side_by_side: bool = False
     alpha: float = 0.6
     roi: str | None = None  # x,y,w,h
+    crf: tuple[float, float] | None = None  # standard deviations: pixels, colour values
     clean: int = 0
     masks: str | None = None  # a folder or a template
     size: tuple[int, int] | Literal["original"] | None = None
@@ -77,6 +78,7 @@ def _evaluation(request: Request, scored: Evaluation) -> Evaluation:
 
 def wanted(request: Request, card: DatasetCard) -> Wanted:
     """What is to be made, for a network of these classes. Raises InputError for all mistakes at once."""
+    from segsweep.trainables.prediction.dense_crf import DenseCrf
     from segsweep.trainables.prediction.masks import Truth, values
     from segsweep.trainables.prediction.outputs import Wanted
 
@@ -86,6 +88,7 @@ def wanted(request: Request, card: DatasetCard) -> Wanted:
         values(card, "train"),
         _classes(request, card),
         submission=request.ids == "cityscapes",
+        crf=None if request.crf is None else DenseCrf(*request.crf),
         fewest=request.clean,
         overlay=request.overlay,
         side_by_side=request.side_by_side,

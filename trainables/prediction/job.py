@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from segsweep.trainables.components import VOID, DataError
+from segsweep.trainables.components import VOID, DataError, DatasetCard
 from segsweep.trainables.prediction.cleaning import remove_small_segments
+from segsweep.trainables.prediction.dense_crf import DenseCrf
 from segsweep.trainables.prediction.explanations import Heat, explained
 from segsweep.trainables.prediction.outputs import Done, Predicted, Wanted, files_of, film_pictures
 from segsweep.trainables.prediction.predictor import Predictor
@@ -26,7 +27,7 @@ Report = Callable[[int, int], object]  # frames done, of so many
 def predict_images(predictor: Predictor, found: Sequence[Source], wanted: Wanted) -> Iterator[Done]:
     """In order; an image that cannot be read is a problem of its own. Raises OSError, DoesNotFitError."""
     card = predictor.trained.card
-    images = in_order(lambda source: _read(source, wanted.region), found, threads=1)
+    images = in_order(lambda source: _read(source, wanted, card), found, threads=1)
     predicted = _predicted(predictor, images, wanted)
     yield from in_order(lambda it: it if isinstance(it, Done) else files_of(it, card, wanted), predicted, threads=1)
 
@@ -51,7 +52,8 @@ def predict_video(predictor: Predictor, source: Source, wanted: Wanted, report: 
     done = 0
     try:
         with footage(source.path) as film:
-            frames = _predicted(predictor, ((source, _checked(image, source, wanted)) for image in film.frames), wanted)
+            checked = ((source, _checked(image, source, wanted, card)) for image in film.frames)
+            frames = _predicted(predictor, checked, wanted)
             for done, _ in enumerate(in_order(record, frames, threads=1), start=1):
                 report(done, max(film.length, done))
             if film.length - done > 0.01 * film.length:  # what files state is not always exact
@@ -64,19 +66,21 @@ def predict_video(predictor: Predictor, source: Source, wanted: Wanted, report: 
     return Done(source, tuple(recorder.path for recorder in recorders.values()), "; ".join(problems))
 
 
-def _read(source: Source, region: Region | None) -> tuple[Source, Uint8 | str]:
+def _read(source: Source, wanted: Wanted, card: DatasetCard) -> tuple[Source, Uint8 | str]:
     try:
-        image = read(source)
-        if region is not None:
-            region.check(source.path, (image.shape[0], image.shape[1]))
+        return source, _checked(read(source), source, wanted, card)
     except DataError as error:
         return source, str(error)
-    return source, image
 
 
-def _checked(image: Uint8, source: Source, wanted: Wanted) -> Uint8:
+def _checked(image: Uint8, source: Source, wanted: Wanted, card: DatasetCard) -> Uint8:
+    """Raises DataError where what is wanted cannot be had of it."""
+    size = (image.shape[0], image.shape[1])
     if wanted.region is not None:
-        wanted.region.check(source.path, (image.shape[0], image.shape[1]))
+        wanted.region.check(source.path, size)
+        size = (wanted.region.height, wanted.region.width)
+    if wanted.crf is not None:
+        wanted.crf.check(source.path, size, len(card.classes))
     return image
 
 
@@ -86,12 +90,18 @@ def _predicted(
     remaining = iter(images)
     while batch := list(itertools.islice(remaining, predictor.manner.batch_size)):
         readable = [_seen(image, wanted.region) for _, image in batch if not isinstance(image, str)]
-        labels = iter(predictor.labels(readable) if readable else [])
+        labels = iter(_labels(predictor, readable, wanted.crf))
         for source, image in batch:
             if isinstance(image, str):
                 yield Done(source, problem=image)
             else:
                 yield _settled(predictor, Predicted(source, image, next(labels)), wanted)
+
+
+def _labels(predictor: Predictor, images: Sequence[Uint8], crf: DenseCrf | None) -> list[Uint8]:
+    if crf is None:
+        return predictor.labels(images) if images else []
+    return [crf.labels(image, predictor.probabilities(image).numpy(force=True)) for image in images]
 
 
 def _seen(image: Uint8, region: Region | None) -> Uint8:

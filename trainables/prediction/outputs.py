@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from segsweep.trainables.components import VOID, DataError, DatasetCard
+from segsweep.trainables.prediction.dense_crf import DenseCrf
 from segsweep.trainables.prediction.explanations import Explanation, Heat, heated
 from segsweep.trainables.prediction.masks import Truth, Values, only, submission_name
 from segsweep.trainables.prediction.pictures import error_map, overlay, side_by_side, with_legend
@@ -32,6 +33,7 @@ class Wanted:
     classes: tuple[int, ...]  # that are shown; pixels of others are VOID in masks, and bare in pictures
     submission: bool = False  # names as Cityscapes' scorer wants them
     region: Region | None = None  # what the network sees of an image; the rest is VOID
+    crf: DenseCrf | None = None  # that labels are refined by
     fewest: int = 0  # pixels of a segment that stays
     overlay: bool = False
     side_by_side: bool = False
