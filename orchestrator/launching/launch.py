@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 from functools import partial
@@ -85,8 +85,8 @@ def create(
     capacity = local_capacity()
     uri = resolve_uri(checked.spec.tracking.uri, Path.cwd())
     earlier = earlier_sweeps(checked.spec, checked.source, storage)
-    unfit = [*unusable(storage, name), *unusable_address(storage, name)]
-    spec, fingerprints = checked_here(checked, uri, machinery, announce, also=unfit)
+    InputError.raise_if([*unusable(storage, name), *unusable_address(storage, name)])  # needs no torch
+    spec, fingerprints = checked_here(checked, uri, machinery, announce)
     check_store(uri)  # makes a new SQLite file, hence last
     known = tuple(known_values(SweepPlan.of(spec), earlier))
     if spec.warm_start:
@@ -108,10 +108,10 @@ def create(
 
 
 def checked_here(
-    checked: Checked, tracking_uri: str, machinery: Machinery, announce: Announce, also: Iterable[Mistake] = ()
+    checked: Checked, tracking_uri: str, machinery: Machinery, announce: Announce
 ) -> tuple[SweepSpec, list[str]]:
-    """The spec with absolute paths, and the fingerprints of its data. Raises InputError; also: what else is wrong."""
-    mistakes = [*checked.missing, *_unfit(checked.spec, _capacity(machinery), machinery), *also]
+    """The spec with absolute paths, and the fingerprints of its data. Raises InputError."""
+    mistakes = [*checked.missing, *_unfit(checked.spec, _capacity(machinery), machinery)]
     libraries = (unusable_augmentations, unusable_optimizers)
     InputError.raise_if([*mistakes, *(m for check in libraries for m in check(checked.spec, checked.source))])
     spec = absolute_weights(absolute_roots(checked.spec), tracking_uri)
