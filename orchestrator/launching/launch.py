@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 from functools import partial
@@ -85,8 +85,8 @@ def create(
     capacity = local_capacity()
     uri = resolve_uri(checked.spec.tracking.uri, Path.cwd())
     earlier = earlier_sweeps(checked.spec, checked.source, storage)
-    InputError.raise_if([*unusable(storage, name), *unusable_address(storage, name)])  # needs no torch
-    spec, fingerprints = checked_here(checked, uri, machinery, announce)
+    unfit = [*unusable(storage, name), *unusable_address(storage, name)]
+    spec, fingerprints = checked_here(checked, uri, machinery, announce, also=unfit)
     check_store(uri)  # makes a new SQLite file, hence last
     known = tuple(known_values(SweepPlan.of(spec), earlier))
     if spec.warm_start:
@@ -108,12 +108,13 @@ def create(
 
 
 def checked_here(
-    checked: Checked, tracking_uri: str, machinery: Machinery, announce: Announce
+    checked: Checked, tracking_uri: str, machinery: Machinery, announce: Announce, also: Iterable[Mistake] = ()
 ) -> tuple[SweepSpec, list[str]]:
-    """The spec with absolute paths, and the fingerprints of its data. Raises InputError."""
-    mistakes = [*checked.missing, *_unfit(checked.spec, _capacity(machinery), machinery)]
+    """The spec with absolute paths, and the fingerprints of its data. Raises InputError; also: what else is wrong."""
+    mistakes = [*checked.missing, *_unfit(checked.spec, _capacity(machinery), machinery), *also]
+    InputError.raise_if(mistakes)  # before the libraries of the others are imported, which takes seconds
     libraries = (unusable_augmentations, unusable_optimizers)
-    InputError.raise_if([*mistakes, *(m for check in libraries for m in check(checked.spec, checked.source))])
+    InputError.raise_if([mistake for check in libraries for mistake in check(checked.spec, checked.source)])
     spec = absolute_weights(absolute_roots(checked.spec), tracking_uri)
     InputError.raise_if(list(unusable_weights(spec, checked.source, announce)))
     return spec, check_data(spec, announce, decode=machinery.address is None, quiet=machinery.quiet)
