@@ -80,3 +80,14 @@ def test_no_store_that_can_be_read_is_an_error_that_names_all(tmp_path: Path) ->
     error = segsweep("leaderboard", AWAY, missing).exception
     assert isinstance(error, InputError)
     assert [mistake.place for mistake in error.mistakes] == [f"tracking URI {AWAY}", f"tracking URI {missing}"]
+
+
+def test_trials_of_two_stores_are_shown_side_by_side(stores: tuple[str, str]) -> None:
+    source, _ = opened(stores)
+    ids = {row.value: row.run_id for row in source.trials()}
+    given = (part for uri in stores for part in ("--tracking-uri", uri))
+    done = CliRunner().invoke(cli, ["compare", f"run:{ids[0.5]}", f"run:{ids[0.4]}", "--json", *given])
+    scores = next(table for table in json.loads(done.stdout) if table["title"] == "scores")
+    assert [[*row.values()] for row in scores["rows"] if row[""] == "val_miou"] == [["val_miou", 0.5, 0.4]]
+    missing = CliRunner().invoke(cli, ["compare", f"run:{ids[0.5]}", "run:gone", "--tracking-uri", stores[0]])
+    assert "no run of a trial 'gone'" in str(missing.exception)

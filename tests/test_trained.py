@@ -71,7 +71,7 @@ def where(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Where:
     for place, first_s in (("ada/far-1", 10**9), ("ada/twin-1", 10**9 + 99), ("bob/twin-1", 10**9 + 999)):
         record(home / place, uri, first_s=first_s)
         sync(home / place)
-    return Where(home / "sweeps", uri)
+    return Where(home / "sweeps", [uri])
 
 
 @pytest.mark.parametrize("sweep", ["here-1", "far-1"])
@@ -88,7 +88,7 @@ def test_a_folder_a_uid_a_run_and_a_file_name_trials_too(where: Where) -> None:
     folder = where.storage / "here-1"
     assert find(str(folder), where, dataset="night").checkpoint == folder / "trials/003/best.pt"
     assert find(f"{folder}:2", where).trial_id == "002"
-    far = next(row for row in Reader(str(where.uri)).trials() if (row.sweep, row.trial_id) == ("far-1", "002"))
+    far = next(row for row in Reader(where.uris[0]).trials() if (row.sweep, row.trial_id) == ("far-1", "002"))
     assert find(far.sweep_uid, where, dataset="day").run_id == far.run_id
     assert find(f"{far.sweep_uid}:1", where).trial_id == "001"
     assert str(find(f"run:{far.run_id}", where).checkpoint) == far.checkpoint

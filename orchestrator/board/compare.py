@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from segsweep.orchestrator.board.classes import class_ious
-from segsweep.orchestrator.board.index import Index
+from segsweep.orchestrator.board.several import Source
 from segsweep.orchestrator.board.tables import Cell, Table
 from segsweep.orchestrator.board.trained import Trained
 from segsweep.orchestrator.errors import InputError, Mistake
@@ -20,7 +20,7 @@ MOST_IMAGES = 10
 FACTS = ("best_epoch", "params_m", "gmacs", "latency_ms", "peak_memory_gib", "gpu_s", "cpu_s")
 
 
-def compare(index: Index, a: TrialRow, b: TrialRow, metric: str) -> Iterator[Table]:
+def compare(index: Source, a: TrialRow, b: TrialRow, metric: str) -> Iterator[Table]:
     """metric: of curves and values. Raises InputError if the trials are of different datasets, or are one."""
     if a.run_id == b.run_id:
         raise InputError(Mistake("RUN", f"{name(a)} is given twice; name two trials"))
@@ -35,7 +35,7 @@ def compare(index: Index, a: TrialRow, b: TrialRow, metric: str) -> Iterator[Tab
     yield from _images(index, a, b, headers)
 
 
-def row_of(index: Index, trial: Trained, metric: str) -> TrialRow:
+def row_of(index: Source, trial: Trained, metric: str) -> TrialRow:
     """What the store says of a trial. Raises InputError if it does not know it."""
     for kind in ("trial", "confirm"):
         for row in index.trials(metric=metric, kind=kind, sweep_uid=trial.sweep_uid or None):
@@ -64,7 +64,7 @@ def _scores(a: TrialRow, b: TrialRow, metric: str, headers: tuple[str, str]) -> 
     return Table("scores", ("", *headers), tuple(rows), tuple(f"values do not compare: {why}" for why in unlike))
 
 
-def _curves(index: Index, a: TrialRow, b: TrialRow, metric: str, headers: tuple[str, str]) -> Table:
+def _curves(index: Source, a: TrialRow, b: TrialRow, metric: str, headers: tuple[str, str]) -> Table:
     curves = [index.history(row.run_id, metric) for row in (a, b)]
     epochs = sorted({epoch for curve in curves for epoch in curve})
     rows: tuple[tuple[Cell, ...], ...] = tuple(
@@ -73,7 +73,7 @@ def _curves(index: Index, a: TrialRow, b: TrialRow, metric: str, headers: tuple[
     return Table(f"{metric} by epoch", ("epoch", *headers), rows)
 
 
-def _classes(index: Index, a: TrialRow, b: TrialRow, headers: tuple[str, str]) -> Table:
+def _classes(index: Source, a: TrialRow, b: TrialRow, headers: tuple[str, str]) -> Table:
     """Those that differ most first."""
     mine, theirs = class_ious(a, index), class_ious(b, index)
     rows = [(key, mine.get(key), theirs.get(key), _minus(mine.get(key), theirs.get(key))) for key in {**mine, **theirs}]
@@ -85,7 +85,7 @@ def _minus(a: float | None, b: float | None) -> float | None:
     return None if a is None or b is None else a - b
 
 
-def _images(index: Index, a: TrialRow, b: TrialRow, headers: tuple[str, str]) -> Iterator[Table]:
+def _images(index: Source, a: TrialRow, b: TrialRow, headers: tuple[str, str]) -> Iterator[Table]:
     """The paired test, and the images that differ most; of val, and of test where both were scored on it."""
     for split in ("val", "test"):
         mine, theirs = index.confusions(a, split), index.confusions(b, split)

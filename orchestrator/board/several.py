@@ -86,6 +86,12 @@ class Several:
 Source: TypeAlias = Index | Several
 
 
+def resolved(uris: Sequence[str]) -> list[str]:
+    """Each store that the user gave once; of none the usual one, see resolve_uri."""
+    given: Sequence[str | None] = uris or [None]
+    return list(dict.fromkeys(resolve_uri(uri, Path.cwd()) for uri in given))
+
+
 def opened(uris: Sequence[str]) -> tuple[Source, list[Mistake]]:
     """The stores as one, and what keeps others of them from being read.
 
@@ -93,8 +99,7 @@ def opened(uris: Sequence[str]) -> tuple[Source, list[Mistake]]:
     """
     indexes: list[Index] = []
     mistakes: list[Mistake] = []
-    given: Sequence[str | None] = uris or [None]
-    for uri in dict.fromkeys(resolve_uri(uri, Path.cwd()) for uri in given):
+    for uri in resolved(uris):
         try:
             indexes.append(Index(uri))
         except InputError as error:

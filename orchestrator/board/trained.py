@@ -16,14 +16,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from segsweep.orchestrator.board.choice import choose
-from segsweep.orchestrator.board.index import Index
 from segsweep.orchestrator.board.leaderboard import read_trials
+from segsweep.orchestrator.board.several import opened, resolved
 from segsweep.orchestrator.errors import InputError, Mistake
 from segsweep.orchestrator.record.state import SweepState
 from segsweep.orchestrator.record.trials import TrialState
 from segsweep.orchestrator.tracking.reader import Reader, TrialRow
 from segsweep.orchestrator.tracking.records import sweep_uid
-from segsweep.orchestrator.tracking.store import resolve_uri
 from segsweep.trainables.catalog import did_you_mean
 from segsweep.trainables.config import Objective
 from segsweep.trainables.places import BEST, WEIGHTS
@@ -54,7 +53,7 @@ class Where(NamedTuple):
     """Where sweeps are looked for."""
 
     storage: Path
-    uri: str | None = None  # of the MLflow store; None: as always, see resolve_uri
+    uris: Sequence[str] = ()  # of MLflow stores; none: the usual one, see resolve_uri
 
 
 def find(run: str, where: Where, *, dataset: str | None = None, model: str | None = None) -> Trained:
@@ -96,8 +95,13 @@ def _gone(found: Trained) -> str:
 
 
 def _of_run(run_id: str, where: Where) -> Trained:
-    uri = resolve_uri(where.uri, Path.cwd())
-    return Trained(Path(Reader(uri).checkpoint(run_id)), run_id=run_id)
+    mistakes: list[Mistake] = []
+    for uri in resolved(where.uris):
+        try:
+            return Trained(Path(Reader(uri).checkpoint(run_id)), run_id=run_id)
+        except InputError as error:
+            mistakes += error.mistakes
+    raise InputError(*mistakes)
 
 
 def _trials(sweep: str, where: Where) -> tuple[Sequence[Trained], str]:
@@ -108,14 +112,13 @@ def _trials(sweep: str, where: Where) -> tuple[Sequence[Trained], str]:
         return _of_journal(journal.parent, state), next(iter(objectives), Objective().metric)
     names = {path.parent.name for path in where.storage.glob("*/journal.jsonl")}
     try:
-        index = Index(resolve_uri(where.uri, Path.cwd()))
+        index, unread = opened(where.uris)
     except InputError as error:
         raise InputError(_unknown(sweep, str(where.storage), names), *error.mistakes) from None
     kept = index.sweeps()
     if sweep not in {name for one in kept for name in (one.name, one.uid)}:
-        raise InputError(
-            _unknown(sweep, f"{where.storage} or MLflow ({index.uri})", names | {one.name for one in kept})
-        )
+        known = names | {one.name for one in kept}
+        raise InputError(_unknown(sweep, f"{where.storage} or MLflow ({index.uri})", known), *unread)
     rows, metric = read_trials(index, sweep=sweep)
     repeats = index.trials(metric=metric, kind="confirm", sweep_uid=rows[0].sweep_uid)
     return [_of_row(row) for row in (*rows, *repeats)], metric

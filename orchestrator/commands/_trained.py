@@ -37,7 +37,7 @@ def found(run: str, storage: Path, uri: str | None, dataset: str | None, model: 
     """The trial that the options of `of_run` name. Raises InputError."""
     from segsweep.orchestrator.board.trained import Where, find
 
-    return find(run, Where(storage, uri), dataset=dataset, model=model)
+    return find(run, Where(storage, [uri] if uri else ()), dataset=dataset, model=model)
 
 
 def chosen(trained: Trained) -> dict[str, str]:
