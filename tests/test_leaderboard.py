@@ -452,6 +452,29 @@ def test_a_name_that_two_sweeps_have_is_refused_with_their_uids(twins: str) -> N
         winner(twins, dataset="day", sweep="demo-1")
 
 
+def test_best_of_sweeps_on_different_data_says_so(twins: str) -> None:
+    done = CliRunner().invoke(cli, ["best", "--tracking-uri", twins])
+    assert "# sweep: demo-1\n# " in done.stdout
+    assert done.stderr.startswith("warning: 'day' names different data (ada in demo-1; bob in demo-1)")
+
+
+def test_best_chooses_among_those_that_were_scored_in_one_way(
+    tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEGSWEEP_CACHE", str(tmp_path / "cache"))
+    shutil.copy(empty_store, tmp_path)
+    uri = resolve_uri("sqlite:///mlflow.db", tmp_path)
+    for name, value, flip in (("plain-1", 0.5, False), ("mirrored-1", 0.7, True)):
+        config = a_config("001", "day", "unet")
+        scored = config.model_copy(update={"evaluation": Evaluation(flip=flip)})
+        record(tmp_path / name, uri, [(scored, [value], "finished")])
+    with pytest.raises(InputError, match=r"has to name one of several: day \(whole\), day \(whole, flip\)"):
+        winner(uri, dataset=None)
+    assert winner(uri, dataset="day (whole)").row.value == 0.5
+    assert winner(uri, dataset="day (whole, flip)").row.value == 0.7
+    assert winner(uri, dataset="day", sweep="plain-1").row.value == 0.5
+
+
 def test_a_uid_names_one_of_them(twins: str) -> None:
     values = {}
     for sweep in Reader(twins).sweeps():
@@ -481,7 +504,7 @@ def scored_by(evaluation: Evaluation, sweep: str) -> TrialRow:
 def test_trials_that_were_scored_differently_share_no_column_and_no_rank() -> None:
     rows = [scored_by(Evaluation(), "plain-1"), scored_by(Evaluation(flip=True, scales=(0.5, 1)), "tta-1")]
     rows = [*rows, row("unet", "night", 0.4)]
-    board = make_board(named_apart(rows, apart(rows, [])), "val_miou")
+    board = make_board(named_apart(rows, apart(rows)), "val_miou")
     assert board.datasets == ("day (whole)", "day (whole, flip, scales 0.5 1)", "night")
     assert [score.rank for score in board.lines[0].scores.values()] == [1, 1, 1]
     assert json.loads(as_json(board))["cells"][1]["evaluation"] == "whole, flip, scales 0.5 1"

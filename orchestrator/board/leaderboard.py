@@ -58,9 +58,9 @@ def board_of(index: Source, asked: Asked) -> Board:
     rows = chosen(rows, conditions)
     expect_known("--dataset", dataset, {row.dataset for row in rows})
     rows = [row for row in rows if dataset in (None, row.dataset)]
-    repeats = index.trials(metric=metric, kind="confirm", dataset=dataset)
+    repeats = repeated(index, rows, metric)
     here = sorted({row.dataset for row in rows})
-    names = apart(rows, repeats)
+    names = apart([*rows, *repeats])
     rows, repeats = named_apart(rows, names), named_apart(repeats, names)
     expect_known("--sort", sort, {*SORTS, *(row.dataset for row in rows)})
     board = make_board(rows, metric, sort)
@@ -95,6 +95,12 @@ def read_trials(index: Source, *, sweep: str | None = None, metric: str | None =
         names = {name for row in rows for name in row.metric_names if not name.startswith("best_val")}
         expect_known("--metric", metric, {*names, DEFAULT_METRIC})
     return rows, judged_by
+
+
+def repeated(index: Source, rows: Sequence[TrialRow], metric: str) -> list[TrialRow]:
+    """What repeats trials on the datasets of these rows with fresh seeds, in their sweeps."""
+    cells = {(row.sweep_uid, row.dataset) for row in rows}
+    return [row for row in index.trials(metric=metric, kind="confirm") if (row.sweep_uid, row.dataset) in cells]
 
 
 def _uid_of(sweep: str, sweeps: Sequence[SweepRow]) -> str:

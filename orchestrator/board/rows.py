@@ -77,11 +77,6 @@ class Line:
         return fmean(sizes) if (sizes := self.sizes("params_m")) else None
 
     @property
-    def gmacs(self) -> float | None:
-        """Likewise."""
-        return fmean(sizes) if (sizes := self.sizes("gmacs")) else None
-
-    @property
     def gpu_s(self) -> float:
         return sum(score.gpu_s for score in self.scores.values())
 
@@ -115,13 +110,13 @@ class Board:
     read_s: float = 0.0  # when the store was asked; since 1970
 
 
-def apart(rows: Iterable[TrialRow], others: Iterable[TrialRow]) -> Mapping[tuple[str, str], str]:
+def apart(rows: Iterable[TrialRow]) -> Mapping[tuple[str, str], str]:
     """Names for datasets that were scored in several ways, by dataset and evaluation: a column of the board for each.
 
     Values that were scored in different ways never compare, so they share no column, rank or test.
     """
     ways: dict[str, set[str]] = {}
-    for row in (*rows, *others):
+    for row in rows:
         if row.evaluation:
             ways.setdefault(row.dataset, set()).add(row.evaluation)
     return {(dataset, way): f"{dataset} ({way})" for dataset, found in ways.items() if len(found) > 1 for way in found}
@@ -161,9 +156,14 @@ def _warnings(rows: Sequence[TrialRow], datasets: Sequence[str]) -> Iterator[str
     """Why the values of a column may not compare."""
     for dataset in datasets:
         here = [row for row in rows if row.dataset == dataset]
-        yield from _unlike(here, lambda row: row.data_fingerprint, f"'{dataset}' names different data")
+        yield from different_data(here, dataset)
         yield from _unlike(here, lambda row: row.epochs, f"'{dataset}' was trained on for different times")
     yield from _uneven(rows)
+
+
+def different_data(rows: Iterable[TrialRow], dataset: str) -> Iterator[str]:
+    """One warning if trials on a dataset did not train on the same files."""
+    return _unlike(rows, lambda row: row.data_fingerprint, f"'{dataset}' names different data")
 
 
 def _unlike(rows: Iterable[TrialRow], what: Callable[[TrialRow], str], says: str) -> Iterator[str]:

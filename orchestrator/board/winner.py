@@ -7,7 +7,8 @@ from typing import NamedTuple
 from segsweep.orchestrator.board.choice import choose
 from segsweep.orchestrator.board.confirmed import Confirmed
 from segsweep.orchestrator.board.index import Index
-from segsweep.orchestrator.board.leaderboard import read_trials
+from segsweep.orchestrator.board.leaderboard import read_trials, repeated
+from segsweep.orchestrator.board.rows import apart, different_data, named_apart
 from segsweep.orchestrator.tracking.reader import TrialRow
 
 
@@ -15,17 +16,25 @@ class Winner(NamedTuple):
     row: TrialRow
     metric: str
     why: str
-    confirmed: Confirmed | None = None  # None: its sweep was not confirmed there
+    confirmed: Confirmed | None  # None: its sweep was not confirmed there
+    warnings: tuple[str, ...]
 
 
 def winner(
     uri: str, *, dataset: str | None, model: str | None = None, sweep: str | None = None, metric: str | None = None
 ) -> Winner:
-    """The run that stands for a sweep or for all, on a dataset: see `choice`. Raises InputError."""
+    """The run that stands for a sweep or for all, on a dataset: see `choice`. Raises InputError.
+
+    dataset: as the leaderboard calls it: where it was scored in several ways, which do not compare, with the way.
+    """
     index = Index(uri)
     rows, metric = read_trials(index, sweep=sweep, metric=metric)
-    row, why = choose([*rows, *index.trials(metric=metric, kind="confirm")], metric, dataset=dataset, model=model)
-    return Winner(row, metric, why, _confirmed(index, rows, metric, row))
+    known = [*rows, *repeated(index, rows, metric)]
+    best, why = choose(named_apart(known, apart(known)), metric, dataset=dataset, model=model)
+    row = next(row for row in known if row.run_id == best.run_id)
+    rivals = [one for one in known if (one.dataset, one.evaluation) == (row.dataset, row.evaluation)]
+    warnings = tuple(different_data(rivals, row.dataset))
+    return Winner(row, metric, why, _confirmed(index, rows, metric, row), warnings)
 
 
 def confirmed_trial(uri: str, sweep_uid: str, trial_id: str) -> Confirmed | None:

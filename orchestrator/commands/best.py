@@ -36,7 +36,9 @@ def command(
     from segsweep.orchestrator.tracking.store import resolve_uri
 
     uri = resolve_uri(uri, Path.cwd())
-    row, metric, why, confirmed = winner(uri, dataset=dataset, model=model, sweep=sweep, metric=metric)
+    row, metric, why, confirmed, warnings = winner(uri, dataset=dataset, model=model, sweep=sweep, metric=metric)
+    for warning in warnings:
+        click.echo(f"warning: {warning}", err=True)
     if row.config is None:
         raise InputError(Mistake(f"MLflow run {row.run_id}", "another version of segsweep wrote its configuration"))
     facts = {

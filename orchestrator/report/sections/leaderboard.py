@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 
-from segsweep.orchestrator.board.rows import Line
+from segsweep.orchestrator.board.rows import Line, span
 from segsweep.orchestrator.durations import duration
 from segsweep.orchestrator.record.trials import Cell
 from segsweep.orchestrator.report.contents import Plot, Section, Table, Text
@@ -97,6 +97,6 @@ def _counts(line: Line) -> list[str]:
 
 
 def _size(line: Line) -> list[str]:
-    params = "-" if line.params_m is None else f"{line.params_m:.2f}"
-    gmacs = "-" if line.gmacs is None else f"{line.gmacs:.3g}"
-    return [params, gmacs, duration(line.gpu_s or line.cpu_s)]
+    """A range where the model has one on each dataset."""
+    sizes = [span(line.sizes(name), form) or "-" for name, form in (("params_m", "{:.2f}"), ("gmacs", "{:.3g}"))]
+    return [*sizes, duration(line.gpu_s or line.cpu_s)]
