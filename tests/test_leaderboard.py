@@ -509,7 +509,7 @@ def test_trials_that_were_scored_differently_share_no_column_and_no_rank() -> No
     assert [score.rank for score in board.lines[0].scores.values()] == [1, 1, 1]
     assert json.loads(as_json(board))["cells"][1]["evaluation"] == "whole, flip, scales 0.5 1"
     assert "evaluation" in as_csv(board).splitlines()[0].split(",")
-    assert named_apart(rows[1:], apart(rows[1:], [])) == rows[1:]
+    assert named_apart(rows[1:], apart(rows[1:])) == rows[1:]
 
 
 def trained_for(epochs: int, sweep: str, status: str = "finished") -> TrialRow:
