@@ -624,6 +624,21 @@ def test_a_missing_dataset_is_a_warning_that_names_the_folder(tmp_path: Path, mo
     )
 
 
+@pytest.mark.parametrize("dataset", ["{type: folder, root: nowhere, name: mine}", "{type: folder, rot: nowhere}"])
+def test_models_are_checked_where_no_dataset_can_be_described(dataset: str) -> None:
+    text = BASE.replace("[unet]", "[{architecture: fpn, encoder: resnet43}]").replace("[streets]", f"[{dataset}]")
+    assert mistakes(text)[-1].startswith("x.yaml:2: models[0].encoder: ")
+    assert "'resnet34'" in mistakes(text)[-1]
+
+
+def test_of_classes_that_nobody_knows_nothing_is_asked() -> None:
+    """Three weights are too many for two classes, and two queries too few for three."""
+    text = f"{BASE}losses: [{{type: cross_entropy, class_weights: [1, 2, 3]}}]\n"
+    text = text.replace("[unet]", "[{architecture: eomt, queries: 2}]")
+    assert len(mistakes(text)) == 2  # with the classes of streets
+    assert mistakes(text.replace("[streets]", "[{type: folder, root: nowhere, name: mine}]")) == []
+
+
 def test_what_the_spec_says_when_the_file_says_nothing() -> None:
     spec = spec_of(BASE).model_dump()
     assert (spec["name"], spec["seeds"], spec["trials"], spec["batch_size"]) == ("x", (0,), 8, 8)

@@ -237,11 +237,15 @@ class Checks:
         return {"cell": STAND_IN_TRIALS, "dataset": STAND_IN_TRIALS}
 
     def _cells(self) -> Iterator[Mistake]:
+        described = False
         for d, dataset in enumerate(self.spec.datasets):
             found: list[Mistake] = []
             if (card := self._card(d, dataset, found)) is not None:
+                described = True
                 yield from self._against(dataset, card)
             yield from found
+        if not described:
+            yield from self._models_alone()
 
     def _budget(self) -> Iterator[Mistake]:
         with contextlib.suppress(DomainError):  # reported elsewhere
@@ -275,9 +279,21 @@ class Checks:
             yield from self._window(dataset, (height, width))
             yield from self._at_size(Task(len(card.classes), (height, width), batch_size=1))
 
+    def _models_alone(self) -> Iterator[Mistake]:
+        """What is wrong with models whatever the classes: of 2, the fewest, none asks more than they have."""
+        sizes: list[Any] = [self.spec.image_size_of(dataset) for dataset in self.spec.datasets] or [
+            self.spec.image_size
+        ]
+        for size in sizes:
+            for height, width in sound_values("image_size", size):
+                yield from self._models_at(Task(2, (height, width), batch_size=1))
+
     def _at_size(self, task: Task) -> Iterator[Mistake]:
         for path, entry in self.spec.placed("losses"):
             yield from self._fits(path, LOSSES.get(entry.type), entry, task)
+        yield from self._models_at(task)
+
+    def _models_at(self, task: Task) -> Iterator[Mistake]:
         for m, model in enumerate(self.spec.models):
             for batch_size in sound_values("batch_size", self.spec.setting("batch_size", model)):
                 batch = replace(task, batch_size=batch_size)
