@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+
+from segsweep.orchestrator.cli import cli
 
 ROOT = Path(__file__).parents[1]
 HEAVY = {
@@ -60,3 +63,11 @@ def test_names_of_transforms_are_checked_without_their_library(tmp_path: Path) -
 
 def test_the_list_of_imports_is_complete() -> None:
     assert {"click", "segsweep"} <= imported_by("--help")
+
+
+def test_an_unknown_verb_is_answered_with_the_one_that_is_near() -> None:
+    for words, hint in ((["lunch"], " Did you mean 'launch'?"), (["data", "chekc"], " Did you mean 'check'?")):
+        wrong = CliRunner().invoke(cli, words)
+        assert wrong.stderr.endswith(f"Error: No such command '{words[-1]}'.{hint}\n")
+        assert wrong.exit_code == 2
+    assert CliRunner().invoke(cli, ["zebra"]).stderr.endswith("Error: No such command 'zebra'.\n")

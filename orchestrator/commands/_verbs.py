@@ -25,3 +25,15 @@ class VerbGroup(click.Group):
             return None
         module = importlib.import_module(f"{self._package}.{name}")
         return cast(click.Command, module.command)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Raises click's UsageError, which names the verb that was probably meant."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            from segsweep.trainables.catalog import did_you_mean  # with pydantic, which --help goes without
+
+            hint = did_you_mean(args[0], self.list_commands(ctx))
+            raise click.UsageError(error.format_message() + hint, ctx) from None
