@@ -113,12 +113,11 @@ def test_fp16_on_a_cpu_is_refused_by_the_trial_and_before_it(tmp_path: Path) -> 
         "datasets: [streets]\nmodels: [unet, {architecture: fpn, precision: bf16}]\nepochs: 9\nimage_size: [64, 96]\n"
     )
     spec = check(parse(f"{text}precision: {{choice: [auto, fp16]}}\n", "x.yaml")).spec
-    message = "precision: fp16 needs a GPU, and trials get none here; choose auto, bf16 or float32"
-    assert [str(mistake) for mistake in unfit_precision(spec, Capacity(cpus=2, gpus=0))] == [message]
+    message = "fp16 needs a GPU, and trials get none here; choose auto, bf16 or float32"
+    assert list(unfit_precision(spec, Capacity(cpus=2, gpus=0))) == [(("precision",), message)]
     assert list(unfit_precision(spec, Capacity(cpus=2, gpus=1))) == []
     own = check(parse(text.replace("bf16", "fp16"), "x.yaml")).spec
-    (mistake,) = unfit_precision(own, Capacity(cpus=2, gpus=0))
-    assert mistake.place == "models[1].precision"
+    assert list(unfit_precision(own, Capacity(cpus=2, gpus=0))) == [(("models", 1, "precision"), message)]
 
 
 # -- what is computed --------------------------------------------------------------------------------------------------

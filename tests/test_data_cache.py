@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from segsweep.orchestrator.checking.validation import check
+from segsweep.orchestrator.checking.validation import Checked, check
 from segsweep.orchestrator.cli import cli
 from segsweep.orchestrator.errors import InputError
 from segsweep.orchestrator.launching.preflight import check_data
+from segsweep.orchestrator.progress import Announce
 from segsweep.orchestrator.space.source import parse
-from segsweep.orchestrator.space.spec import SweepSpec
 from segsweep.trainables.cache.cached_split import CachedSplit, open_split
 from segsweep.trainables.datasets import streets
 
@@ -113,7 +113,7 @@ def test_a_pattern_clears_data_sets_by_name(run: Run, filled: CachedSplit) -> No
         run("clear", "night")
 
 
-def spec(*sizes: tuple[int, int]) -> SweepSpec:
+def checked(*sizes: tuple[int, int]) -> Checked:
     datasets = ", ".join(
         f"{{type: streets, name: s{i}, train: 8, val: 4, image_size: {[*size]}}}" for i, size in enumerate(sizes)
     )
@@ -124,26 +124,30 @@ trials: 1
 epochs: 1
 image_size: [32, 64]
 """
-    return check(parse(text, "space.yaml")).spec
+    return check(parse(text, "space.yaml"))
+
+
+def fill(space: Checked, announce: Announce, *, quiet: bool = False) -> list[str]:
+    return check_data(space.spec, space.source, announce, decode=True, quiet=quiet)
 
 
 def test_a_second_sweep_says_that_its_images_are_cached(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said: list[str] = []
-    first = check_data(spec((32, 64)), said.append, decode=True)
+    first = fill(checked((32, 64)), said.append)
     assert said == []
     assert capsys.readouterr().err.splitlines() == ["s0: 8 train images at 32x64", "s0: 4 val images at 32x64"]
-    assert check_data(spec((32, 64)), said.append, decode=True) == first
+    assert fill(checked((32, 64)), said.append) == first
     assert said == ["s0: 8 train images at 32x64 (cached)", "s0: 4 val images at 32x64 (cached)"]
     assert capsys.readouterr().err == ""
 
 
 def test_a_quiet_launch_shows_no_progress(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    check_data(spec((32, 64)), lambda line: None, decode=True, quiet=True)
+    fill(checked((32, 64)), lambda line: None, quiet=True)
     assert capsys.readouterr().err == ""
 
 
 def test_data_sets_of_one_sweep_make_no_room_for_each_other(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = 12 * (32 * 64 * 4 + 96 * 160)  # 8 + 4 streets of 96 x 160, and two logs
     monkeypatch.setenv("SEGSWEEP_CACHE_GIB", str(1.8 * one / 2**30))
-    with pytest.raises(InputError, match=r"datasets\[1\] \(s1\): .*SEGSWEEP_CACHE_GIB sets the limit"):
-        check_data(spec((32, 64), (64, 32)), lambda line: None, decode=True)
+    with pytest.raises(InputError, match=r"space.yaml:2: datasets\[1\]: .*SEGSWEEP_CACHE_GIB sets the limit"):
+        fill(checked((32, 64), (64, 32)), lambda line: None)

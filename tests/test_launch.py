@@ -396,23 +396,23 @@ def spoil_mask(root: Path) -> None:
         ),
         (
             lambda root: (root / "masks" / "b.png").unlink(),
-            "datasets[0] (folder): {root}/splits/train.txt: 1 name (b) without a mask, such as {root}/masks/b.png "
+            "space.yaml:1: datasets[0]: {root}/splits/train.txt: 1 name (b) without a mask, such as {root}/masks/b.png "
             "(.bmp, .gif, .npy, .png, .tif, .tiff). Add the mask or take the image out; "
             "`mask_suffix` names what masks have after the image's name",
         ),
         (
             spoil_mask,
-            "datasets[0] (folder): {root}/masks/c.png: value 7 in 3840 pixels (first at x=0, y=0) is no class. "
+            "space.yaml:1: datasets[0]: {root}/masks/c.png: value 7 in 3840 pixels (first at x=0, y=0) is no class. "
             "Allowed: 0 = ground, 1 = thing. Remedy: `ignore: [7]` makes it void, `values` maps raw values to classes",
         ),
         (
             lambda root: (root / "splits" / "val.txt").write_text("\n"),
-            "datasets[0] (folder): {root}/splits/val.txt: names no image, so the split would be empty. "
+            "space.yaml:1: datasets[0]: {root}/splits/val.txt: names no image, so the split would be empty. "
             "List one image name a line",
         ),
         (
             lambda root: (root / "images" / "a.png").write_bytes(b"no picture"),
-            "datasets[0] (folder): {root}/images/a.png: cannot be read as an image (cannot identify image file "
+            "space.yaml:1: datasets[0]: {root}/images/a.png: cannot be read as an image (cannot identify image file "
             "'{root}/images/a.png'). Replace the file or take it out",
         ),
     ],
@@ -454,7 +454,8 @@ def test_everything_about_the_machine_is_told_at_once(run: Run, pictures: Path, 
     cpus = len(os.sched_getaffinity(0))
     missing, *rest = [line.removeprefix("error: ") for line in done.err.splitlines()]
     assert missing.startswith("space.yaml:1: datasets[0].root: there is no folder")
-    assert rest[0].startswith(f"resources: a trial needs 100000 CPUs and 0 GPUs, this machine has {cpus} CPUs and ")
+    wanted = "--set resources.cpus=100000: resources.cpus: a trial needs 100000 CPUs and 0 GPUs"
+    assert rest[0].startswith(f"{wanted}, this machine has {cpus} CPUs and ")
     assert rest[1].startswith(f"--dashboard-port {port}: is not free (")
     assert rest[2:] == [
         f"file/sweeps: cannot be written: {tmp_path}/file is a file; give --storage DIR",
@@ -480,7 +481,7 @@ def test_a_cluster_that_does_not_answer(run: Run, tmp_path: Path, address: str, 
 def test_on_a_cluster_the_gpus_of_a_trial_are_said(run: Run, tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(TINY)
     message = refused(run, "launch", "tiny.yaml", "--address", "auto")
-    assert message.startswith("resources.gpus: say how many GPUs a trial gets (0, 1 ... or auto)")
+    assert message.startswith("tiny.yaml: resources.gpus: say how many GPUs a trial gets (0, 1 ... or auto)")
 
 
 def test_ctrl_c_before_the_sweep_exists_is_130_too(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,8 +107,10 @@ def test_memory_of_the_host_limits_trials_as_well() -> None:
 
 
 def test_a_trial_that_asks_for_more_memory_than_there_is_is_refused() -> None:
-    (mistake,) = too_large(Resources(memory_gib=40), Capacity(cpus=8, gpus=0, memory_gib=16))
-    assert str(mistake) == "resources: a trial needs 40 GiB of memory, this machine has 16.0 GiB left; ask for less"
+    found = list(too_large(Resources(memory_gib=40), Capacity(cpus=8, gpus=0, memory_gib=16)))
+    assert found == [
+        (("resources", "memory_gib"), "a trial needs 40 GiB of memory, this machine has 16.0 GiB left; ask for less"),
+    ]
 
 
 # -- what this process may use --------------------------------------------------------------------------------------

@@ -180,4 +180,4 @@ def test_mlflow_tells_the_weights_and_its_run_may_be_gone_on_from(run: Callable[
 
     (tmp_path / "third.yaml").write_text(space(weights="'run:0000'"))
     done = run("launch", "third.yaml", "--in-process", "--quiet")
-    assert (done.code, "models[0].weights: no run of a trial '0000'" in done.err) == (2, True)
+    assert (done.code, "third.yaml:8: models[0].weights: no run of a trial '0000'" in done.err) == (2, True)

@@ -67,7 +67,7 @@ def _pretrained(model: ComponentSpec) -> Iterator[PretrainedOptions]:
             yield options
 
 
-def absolute_weights(spec: SweepSpec, uri: str) -> SweepSpec:
+def absolute_weights(spec: SweepSpec, source: Source, uri: str) -> SweepSpec:
     """Files and folders by absolute path, as workers and later resumes need them, and MLflow's runs by their file.
 
     uri: the store that knows the runs. Raises InputError for a run that it does not know or that left no file.
@@ -81,7 +81,7 @@ def absolute_weights(spec: SweepSpec, uri: str) -> SweepSpec:
         try:
             found = {key: _each(model.options[key], change) for key, change in absolute.items() if key in model.options}
         except WeightsError as error:
-            raise InputError(Mistake(f"models[{number}].weights", str(error))) from None
+            raise InputError(source.mistake(("models", number, "weights"), str(error))) from None
         return model.model_copy(update={"options": {**model.options, **found}})
 
     return spec.model_copy(update={"models": tuple(changed(*each) for each in enumerate(spec.models))})

@@ -55,7 +55,7 @@ def command(
         paces = recorded_paces(plan, journals, capacity.gpus_per_trial(plan.spec.resources))
     elif measure:
         InputError.raise_if(result.missing)
-        check_data(plan.spec, announce, decode=True)
+        check_data(plan.spec, result.source, announce, decode=True)
         paces = measured_paces(plan, capacity, announce)
     resources = plan.spec.resources
     find = partial(measured, announce=announce) if measure else known

@@ -48,8 +48,9 @@ def command(
     from segsweep.orchestrator.launching import submission
     from segsweep.orchestrator.launching.preflight import uncounted_gpus
 
-    spec = checked(file, assignments).spec
-    InputError.raise_if(uncounted_gpus(spec))
+    result = checked(file, assignments)
+    spec = result.spec
+    InputError.raise_if(result.source.mistake(*fault) for fault in uncounted_gpus(spec))
     launch = [part for each in assignments for part in ("--set", each)] + (["--name", name] if name else [])
     client = submission.connect(address)
     job = submission.submit(client, submission.Submission(spec.name, file, spec.plugins, launch, folder))

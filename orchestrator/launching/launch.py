@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import starmap
 from pathlib import Path
 from types import FrameType
 
@@ -49,6 +50,7 @@ from segsweep.orchestrator.resources.capacity import Capacity, local_capacity
 from segsweep.orchestrator.resources.fits import fit
 from segsweep.orchestrator.resources.memory_probe import measured
 from segsweep.orchestrator.resources.share import Share
+from segsweep.orchestrator.space.source import KeyPath, dotted
 from segsweep.orchestrator.space.spec import SweepSpec
 from segsweep.orchestrator.tracking.store import check as check_store
 from segsweep.orchestrator.tracking.store import resolve_uri
@@ -111,13 +113,14 @@ def checked_here(
     checked: Checked, tracking_uri: str, machinery: Machinery, announce: Announce, also: Iterable[Mistake] = ()
 ) -> tuple[SweepSpec, list[str]]:
     """The spec with absolute paths, and the fingerprints of its data. Raises InputError; also: what else is wrong."""
-    mistakes = [*checked.missing, *_unfit(checked.spec, _capacity(machinery), machinery), *also]
+    unfit = _unfit(checked.spec, _capacity(machinery), machinery, checked.source.mistake)
+    mistakes = [*checked.missing, *unfit, *also]
     InputError.raise_if(mistakes)  # before the libraries of the others are imported, which takes seconds
     libraries = (unusable_augmentations, unusable_optimizers)
     InputError.raise_if([mistake for check in libraries for mistake in check(checked.spec, checked.source)])
-    spec = absolute_weights(absolute_roots(checked.spec), tracking_uri)
+    spec = absolute_weights(absolute_roots(checked.spec), checked.source, tracking_uri)
     InputError.raise_if(list(unusable_weights(spec, checked.source, announce)))
-    return spec, check_data(spec, announce, decode=machinery.address is None, quiet=machinery.quiet)
+    return spec, check_data(spec, checked.source, announce, decode=machinery.address is None, quiet=machinery.quiet)
 
 
 def run(folder: Path, machinery: Machinery, announce: Announce, factory: TrialFactory = train) -> Outcome:
@@ -140,7 +143,8 @@ def run(folder: Path, machinery: Machinery, announce: Announce, factory: TrialFa
             if _is_done(sweep):
                 announce(f"{folder.name} is done; nothing is left to run")
             else:
-                InputError.raise_if(list(_unfit(spec, capacity, machinery)))
+                unfit = _unfit(spec, capacity, machinery, lambda path, message: Mistake(dotted(path), message))
+                InputError.raise_if(list(unfit))
                 if machinery.in_process and spec.max_epoch_minutes:
                     announce("warning: max_epoch_minutes is not kept: only a worker of Ray can be ended while it hangs")
                 if machinery.address is not None:
@@ -176,18 +180,20 @@ def _share(plan: SweepPlan, capacity: Capacity, machinery: Machinery, announce: 
     return found.share
 
 
-def _unfit(spec: SweepSpec, capacity: Capacity, machinery: Machinery) -> Iterator[Mistake]:
-    """Why the sweep cannot run on this machine, or on the cluster that was named."""
-    yield from no_gpu_hours(spec, capacity)
+def _unfit(
+    spec: SweepSpec, capacity: Capacity, machinery: Machinery, at: Callable[[KeyPath, str], Mistake]
+) -> Iterator[Mistake]:
+    """Why the sweep cannot run on this machine, or on the cluster that was named. at: of a value, where it stands."""
+    yield from starmap(at, no_gpu_hours(spec, capacity))
     if machinery.address is None:
-        yield from too_large(spec.resources, capacity)
+        yield from starmap(at, too_large(spec.resources, capacity))
         yield from occupied(machinery.dashboard_port)
-        yield from unfit_precision(spec, capacity)
+        yield from starmap(at, unfit_precision(spec, capacity))
         return
     yield from unreachable(machinery.address)
-    yield from (uncounted := list(uncounted_gpus(spec)))
+    yield from starmap(at, uncounted := list(uncounted_gpus(spec)))
     if not uncounted:
-        yield from unfit_precision(spec, capacity)
+        yield from starmap(at, unfit_precision(spec, capacity))
 
 
 def _is_done(sweep: Sweep) -> bool:

@@ -7,7 +7,7 @@ import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from segsweep.orchestrator.data.roots import stage
 from segsweep.orchestrator.errors import InputError, Mistake
@@ -19,7 +19,7 @@ from segsweep.orchestrator.progress import Announce, Progress
 from segsweep.orchestrator.record.state import SweepState
 from segsweep.orchestrator.resources.capacity import Capacity
 from segsweep.orchestrator.space.domains import sampled_options
-from segsweep.orchestrator.space.source import Source
+from segsweep.orchestrator.space.source import KeyPath, Source
 from segsweep.orchestrator.space.spec import ComponentSpec, Resources, SweepSpec, sweep_name
 from segsweep.trainables.addresses import Remotes
 from segsweep.trainables.catalog import AUGMENTATIONS, OPTIMIZERS, did_you_mean
@@ -33,43 +33,48 @@ PROBE = ".segsweep-probe"  # an object that tells whether an address can be writ
 TRIAL_SPLITS: tuple[Split, ...] = ("train", "val")  # what trials read; the test split is for the winner alone
 ANSWER_TIMEOUT_S = 10.0
 
+Fault: TypeAlias = tuple[KeyPath, str]
+"""What this machine has against a value of the spec; where that was written, only the caller knows."""
 
-def too_large(resources: Resources, capacity: Capacity) -> Iterator[Mistake]:
+
+def too_large(resources: Resources, capacity: Capacity) -> Iterator[Fault]:
     """Why not even one trial fits this machine."""
     if capacity.concurrency(resources) < 1:
         share = capacity.asked(resources)
+        option = "cpus" if resources.cpus > capacity.cpus else "gpus"
         wanted = f"{resources.cpus} CPUs and {share.gpus:g} GPUs"
         have = f"{capacity.cpus} CPUs and {capacity.gpus} GPUs"
         if share.memory_gib > capacity.memory_gib:
+            option = "memory_gib"
             wanted, have = f"{share.memory_gib:g} GiB of memory", f"{capacity.memory_gib:.1f} GiB left"
-        yield Mistake("resources", f"a trial needs {wanted}, this machine has {have}; ask for less")
+        yield ("resources", option), f"a trial needs {wanted}, this machine has {have}; ask for less"
 
 
-def no_gpu_hours(spec: SweepSpec, capacity: Capacity) -> Iterator[Mistake]:
+def no_gpu_hours(spec: SweepSpec, capacity: Capacity) -> Iterator[Fault]:
     """Why the budget would never end."""
     if spec.budget is not None and spec.budget.gpu_hours and not capacity.gpus_per_trial(spec.resources):
-        yield Mistake("budget.gpu_hours", "trials get no GPU here; limit wall_hours, epochs or trials instead")
+        yield ("budget", "gpu_hours"), "trials get no GPU here; limit wall_hours, epochs or trials instead"
 
 
-def unfit_precision(spec: SweepSpec, capacity: Capacity) -> Iterator[Mistake]:
+def unfit_precision(spec: SweepSpec, capacity: Capacity) -> Iterator[Fault]:
     """Why trials cannot compute as they should on the device that they get."""
     if capacity.gpus_per_trial(spec.resources):
         return
-    places = {
-        "precision" if model.precision is None else f"models[{i}].precision"
+    places: dict[KeyPath, None] = {
+        ("precision",) if model.precision is None else ("models", i, "precision"): None
         for i, model in enumerate(spec.models)
         for options in sampled_options({"precision": spec.setting("precision", model)})
         if options["precision"] == "fp16"
     }
-    for place in sorted(places):
-        yield Mistake(place, "fp16 needs a GPU, and trials get none here; choose auto, bf16 or float32")
+    for place in places:
+        yield place, "fp16 needs a GPU, and trials get none here; choose auto, bf16 or float32"
 
 
-def uncounted_gpus(spec: SweepSpec) -> Iterator[Mistake]:
+def uncounted_gpus(spec: SweepSpec) -> Iterator[Fault]:
     """Why a cluster cannot know what a trial needs."""
     if spec.resources.gpus is None:
         what = "say how many GPUs a trial gets (0, 1 ... or auto): a cluster may have to start them"
-        yield Mistake("resources.gpus", what)
+        yield ("resources", "gpus"), what
 
 
 def occupied(port: int | None) -> Iterator[Mistake]:
@@ -216,7 +221,7 @@ def unusable_optimizers(spec: SweepSpec, source: Source) -> Iterator[Mistake]:
                 break
 
 
-def check_data(spec: SweepSpec, announce: Announce, *, decode: bool, quiet: bool = False) -> list[str]:
+def check_data(spec: SweepSpec, source: Source, announce: Announce, *, decode: bool, quiet: bool = False) -> list[str]:
     """Check pairing, splits and lists of every dataset; fingerprints such as "camvid/val:62d0196a7652f05e".
 
     decode: also fill this node's cache, which reads every image; without it there are no fingerprints.
@@ -231,7 +236,7 @@ def check_data(spec: SweepSpec, announce: Announce, *, decode: bool, quiet: bool
                 for size in spec.image_sizes(dataset):
                     cached += _fill_cache(built, dataset, size, announce, quiet)
         except DataError as error:
-            mistakes.append(Mistake(f"datasets[{i}] ({dataset.name})", str(error)))
+            mistakes.append(source.mistake(("datasets", i), str(error)))
     InputError.raise_if(mistakes)
     return list(dict.fromkeys(f"{name}:{split.fingerprint}" for name, split in cached))  # whatever their size
 
