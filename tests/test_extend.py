@@ -56,7 +56,7 @@ def silent(_: str) -> None:
 
 
 def created(folder: Path, space: str) -> Path:
-    return create(check(parse(space, "space.yaml")), space, folder / "sweeps", None, HERE, silent)
+    return create(check(parse(space, "space.yaml")), folder / "sweeps", None, HERE, silent)
 
 
 def finish(folder: Path, workers: int = 1) -> Sweep:

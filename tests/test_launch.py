@@ -429,7 +429,7 @@ def test_an_image_that_breaks_after_the_launch_fails_its_trials_only(
     shutil.copy(empty_store, tmp_path / "mlflow.db")
     text = (tmp_path / "space.yaml").read_text().replace("datasets: [", f"{TINY.splitlines()[0].removesuffix(']')}, ")
     source = parse(text, "space.yaml")
-    create(check(source), text, tmp_path / "sweeps", "broken", Machinery(in_process=True), lambda line: None)
+    create(check(source), tmp_path / "sweeps", "broken", Machinery(in_process=True), lambda line: None)
     (pictures / "images" / "b.png").write_bytes(b"no picture")  # as on a node whose copy of the data is damaged
     done = run("resume", "broken", "--in-process")
     assert done.code == 3

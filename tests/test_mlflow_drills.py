@@ -51,7 +51,7 @@ PACE_S = 0.25  # of an epoch
 def begin(folder: Path, uri: str) -> Path:
     """A sweep whose runs belong into the store at `uri`, not yet started."""
     text = SPACE + f"tracking: {{uri: '{uri}'}}\n"
-    return create(check(parse(text, folder / "faults.yaml")), text, folder / "sweeps", None, HERE, lambda line: None)
+    return create(check(parse(text, folder / "faults.yaml")), folder / "sweeps", None, HERE, lambda line: None)
 
 
 def drive(folder: Path, at: dict[int, Callable[[], object]], pace_s: float = PACE_S) -> Outcome:

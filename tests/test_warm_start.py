@@ -79,7 +79,7 @@ def test_a_launched_sweep_tries_them_first_and_resumes_alike(tmp_path: Path, mon
     old = run(storage / "old-1", plan_of(SPACE))
     text = SPACE.replace("name: old", "name: new\nwarm_start: [old-1]").replace("epochs: 2", "epochs: 3")
     machinery = Machinery(in_process=True, quiet=True)
-    folder = create(check(parse(text, "space.yaml")), text, storage, None, machinery, lambda _: None)
+    folder = create(check(parse(text, "space.yaml")), storage, None, machinery, lambda _: None)
     new = run(folder, SweepPlan.of(recorded(folder).spec))
     first = [json.dumps(trial.values, sort_keys=True) for trial in new.trials.values()]
     assert first[:3] == best_values(old)[:3]
@@ -91,5 +91,5 @@ def test_a_sweep_that_is_not_there_is_refused(tmp_path: Path) -> None:
     run(tmp_path / "old-1", plan_of(SPACE))
     text = SPACE + "warm_start: [old-2]\n"
     with pytest.raises(InputError) as error:
-        create(check(parse(text, "space.yaml")), text, tmp_path, None, Machinery(in_process=True), lambda _: None)
+        create(check(parse(text, "space.yaml")), tmp_path, None, Machinery(in_process=True), lambda _: None)
     assert f"space.yaml:11: warm_start[0]: no sweep 'old-2' in {tmp_path}. Did you mean 'old-1'?" in str(error.value)

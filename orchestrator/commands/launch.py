@@ -39,5 +39,5 @@ def command(
 
     source = read(file, assignments)
     how = Machinery(in_process=in_process, address=address, dashboard_port=dashboard_port, quiet=quiet)
-    folder = create(check(source), source.text, storage, name, how, announcer(how))
+    folder = create(check(source), storage, name, how, announcer(how))
     raise SystemExit(run_to_the_end(folder, how, as_json=as_json))

@@ -77,9 +77,7 @@ class Outcome:
     unsent: int  # journal events that MLflow does not have yet
 
 
-def create(
-    checked: Checked, source_text: str, storage: Path, name: str | None, machinery: Machinery, announce: Announce
-) -> Path:
+def create(checked: Checked, storage: Path, name: str | None, machinery: Machinery, announce: Announce) -> Path:
     """Check what only shows on this machine, then make the sweep's folder and begin its journal.
 
     Raises InputError with nothing written.
@@ -97,7 +95,7 @@ def create(
     created = SweepCreated(
         sweep=folder.name,
         spec=spec.model_copy(update={"name": folder.name}).model_dump(mode="json"),
-        source=source_text,
+        source=checked.source.text,
         plan=summary(SweepPlan.of(spec), capacity),
         provenance={**provenance(capacity), "data_fingerprint": " ".join(fingerprints)},
         tracking_uri=uri,
