@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -165,7 +166,16 @@ def journal_of(sweep: str, storage: Path) -> Path:
 
 
 def machinery(command: F) -> F:
-    """How launch and resume run: on Ray or here, which cluster, which port, how loud."""
+    """How launch and resume run: on Ray or here, which cluster, which port, how loud; `command` gets it as `how`."""
+
+    @functools.wraps(command)
+    def with_machinery(
+        *args: Any, in_process: bool, address: str | None, dashboard_port: int | None, quiet: bool, **others: Any
+    ) -> Any:
+        from segsweep.orchestrator.launching.launch import Machinery
+
+        return command(*args, how=Machinery(in_process, address, dashboard_port, quiet), **others)
+
     for option in (
         click.option("--quiet", is_flag=True, help="No progress; only results and errors."),
         click.option(
@@ -176,5 +186,5 @@ def machinery(command: F) -> F:
         click.option("--address", help="A running Ray cluster: auto, or HEAD:6379. Default: a local Ray."),
         click.option("--in-process", is_flag=True, help="No Ray: one trial after the other, for debugging."),
     ):
-        command = option(command)
-    return command
+        with_machinery = option(with_machinery)
+    return cast(F, with_machinery)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from segsweep.orchestrator.commands._options import as_json, machinery, storage
+
+if TYPE_CHECKING:
+    from segsweep.orchestrator.launching.launch import Machinery
 
 
 @click.command("confirm", short_help="Train a sweep's best trials again with fresh seeds; score them on test.")
@@ -21,10 +25,7 @@ def command(
     top: int | None,
     seeds: int | None,
     storage: Path,
-    in_process: bool,
-    address: str | None,
-    dashboard_port: int | None,
-    quiet: bool,
+    how: Machinery,
     as_json: bool,
 ) -> None:
     """Confirm the winners of SWEEP (a name, a folder or an address; default: the last one).
@@ -41,13 +42,11 @@ def command(
     from segsweep.orchestrator.commands._run import announcer, run_to_the_end
     from segsweep.orchestrator.driving.recorded import recorded
     from segsweep.orchestrator.launching.extension import extend
-    from segsweep.orchestrator.launching.launch import Machinery
     from segsweep.orchestrator.record.state import SweepState
     from segsweep.orchestrator.space.confirm import Confirm
     from segsweep.orchestrator.watching.status import phase
 
-    how = Machinery(in_process=in_process, address=address, dashboard_port=dashboard_port, quiet=quiet)
-    folder = sweep_folder(sweep, storage, announce=announcer(how), trials=address is None)
+    folder = sweep_folder(sweep, storage, announce=announcer(how), trials=how.address is None)
     if phase(folder, SweepState.load(folder / "journal.jsonl")) in ("interrupted", "killed", "crashed"):
         announcer(how)(f"the search of {folder.name} has not ended: it is finished first. Ctrl-C stops it cleanly")
     before = recorded(folder).spec.confirm

@@ -12,6 +12,8 @@ from segsweep.orchestrator.commands._options import as_json, machinery, storage
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
+    from segsweep.orchestrator.launching.launch import Machinery
+
 
 @click.command("extend", short_help="More trials, models, datasets, seeds or epochs of a sweep.")
 @click.argument("sweep", required=False)
@@ -33,10 +35,7 @@ def command(
     seeds: tuple[str, ...],
     budget: str | None,
     storage: Path,
-    in_process: bool,
-    address: str | None,
-    dashboard_port: int | None,
-    quiet: bool,
+    how: Machinery,
     as_json: bool,
 ) -> None:
     """Extend SWEEP (a name, a folder or an address; default: the last one) and run what is missing.
@@ -52,11 +51,9 @@ def command(
     from segsweep.orchestrator.commands._run import announcer, run_to_the_end
     from segsweep.orchestrator.driving.recorded import recorded
     from segsweep.orchestrator.launching.extension import extend
-    from segsweep.orchestrator.launching.launch import Machinery
     from segsweep.orchestrator.space.source import value_of
 
-    how = Machinery(in_process=in_process, address=address, dashboard_port=dashboard_port, quiet=quiet)
-    folder = sweep_folder(sweep, storage, announce=announcer(how), trials=address is None)
+    folder = sweep_folder(sweep, storage, announce=announcer(how), trials=how.address is None)
     spec = recorded(folder).spec
     wishes: dict[str, JsonValue] = {}
     for key, number in (("trials", trials), ("epochs", epochs)):

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from segsweep.orchestrator.commands._options import as_json, machinery, overrides, search_space, storage
+
+if TYPE_CHECKING:
+    from segsweep.orchestrator.launching.launch import Machinery
 
 
 @click.command("launch", short_help="Run a search space; ends with the leaderboard.")
@@ -21,10 +25,7 @@ def command(
     assignments: tuple[str, ...],
     storage: Path,
     name: str | None,
-    in_process: bool,
-    address: str | None,
-    dashboard_port: int | None,
-    quiet: bool,
+    how: Machinery,
     as_json: bool,
 ) -> None:
     """Run the sweep that FILE describes, on this machine or on a Ray cluster.
@@ -32,12 +33,9 @@ def command(
     Ctrl-C once stops it cleanly; `segsweep resume` goes on with it. Exit codes: 0 done, 2 invalid input,
     3 done but a cell has no finished trial, 4 the budget is used up, 130 interrupted.
     """
-    from segsweep.orchestrator.checking.validation import check
+    from segsweep.orchestrator.commands._options import checked
     from segsweep.orchestrator.commands._run import announcer, run_to_the_end
-    from segsweep.orchestrator.launching.launch import Machinery, create
-    from segsweep.orchestrator.space.source import read
+    from segsweep.orchestrator.launching.launch import create
 
-    source = read(file, assignments)
-    how = Machinery(in_process=in_process, address=address, dashboard_port=dashboard_port, quiet=quiet)
-    folder = create(check(source), storage, name, how, announcer(how))
+    folder = create(checked(file, assignments), storage, name, how, announcer(how))
     raise SystemExit(run_to_the_end(folder, how, as_json=as_json))

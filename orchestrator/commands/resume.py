@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from segsweep.orchestrator.commands._options import as_json, machinery, storage
+
+if TYPE_CHECKING:
+    from segsweep.orchestrator.launching.launch import Machinery
 
 
 @click.command("resume", short_help="Go on with a sweep that was interrupted or killed.")
@@ -17,10 +21,7 @@ from segsweep.orchestrator.commands._options import as_json, machinery, storage
 def command(
     sweep: str | None,
     storage: Path,
-    in_process: bool,
-    address: str | None,
-    dashboard_port: int | None,
-    quiet: bool,
+    how: Machinery,
     as_json: bool,
 ) -> None:
     """Finish SWEEP (a name, a folder or an address; default: the last one) from its journal.
@@ -29,8 +30,6 @@ def command(
     """
     from segsweep.orchestrator.commands._options import sweep_folder
     from segsweep.orchestrator.commands._run import announcer, run_to_the_end
-    from segsweep.orchestrator.launching.launch import Machinery
 
-    how = Machinery(in_process=in_process, address=address, dashboard_port=dashboard_port, quiet=quiet)
-    folder = sweep_folder(sweep, storage, announce=announcer(how), trials=address is None)
+    folder = sweep_folder(sweep, storage, announce=announcer(how), trials=how.address is None)
     raise SystemExit(run_to_the_end(folder, how, as_json=as_json))
