@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from test_leaderboard import a_config, record
+from test_ui import served, text_of
 
 from segsweep.orchestrator.board.several import Several, opened
 from segsweep.orchestrator.cli import cli
@@ -91,3 +93,24 @@ def test_trials_of_two_stores_are_shown_side_by_side(stores: tuple[str, str]) ->
     assert [[*row.values()] for row in scores["rows"] if row[""] == "val_miou"] == [["val_miou", 0.5, 0.4]]
     missing = CliRunner().invoke(cli, ["compare", f"run:{ids[0.5]}", "run:gone", "--tracking-uri", stores[0]])
     assert "no run of a trial 'gone'" in str(missing.exception)
+
+
+def test_pages_show_the_sweeps_of_all_stores_and_name_the_store_of_each(
+    stores: tuple[str, str], tmp_path: Path
+) -> None:
+    first, second = stores
+    options = [part for uri in (*stores, AWAY) for part in ("--tracking-uri", uri)]
+    with served(tmp_path, "--no-mlflow", *options) as site:
+        page = site.get("/").text
+        links = dict(
+            re.findall(r'href="(/sweeps/\w+)">alpha-1</a><br><small>by .*?</small><br><small>in (.*?)</small>', page)
+        )
+        assert sorted(links.values()) == sorted(stores)  # that of both is of the first
+        assert f"tracking URI {AWAY}: no MLflow server answers there" in page
+        for link, store in links.items():
+            text = text_of(site.get(link))
+            assert f"in {store}. Trials" in text
+            assert ("fpn/resnet18" in text) == (store == second)
+        assert f"in {first}</option>" in page
+        which = site.get("/sweeps/alpha-1")
+        assert (which.code, "Several sweeps are called alpha-1" in which.text) == (404, True)

@@ -24,7 +24,7 @@ from segsweep.orchestrator.errors import ExitCode, InputError
 from segsweep.orchestrator.record.state import SweepState
 from segsweep.orchestrator.report.contents import Code, Pictures, Plot, Section, Table, Text
 from segsweep.orchestrator.report.data import Examples, ReportData, Trial
-from segsweep.orchestrator.report.figures import broken, tall
+from segsweep.orchestrator.report.figures import SHORT, broken, tall
 from segsweep.orchestrator.report.gathering import gather
 from segsweep.orchestrator.report.making import make
 from segsweep.orchestrator.report.page import as_html, sections
@@ -395,6 +395,13 @@ def test_a_trial_of_one_epoch_is_a_mark_since_no_line_has_one_point(hostile: Rep
     (plot, *_) = plots(curves.section(replace(hostile, trials=trials)))
     marks = [text for trace in plot.traces if trace["mode"] == "markers" for text in trace["text"]]
     assert sorted(mark.partition(" ")[0] for mark in marks) == sorted(f"#{trial.id}" for trial in trials)
+
+
+def test_long_names_are_broken_where_they_have_a_joint() -> None:
+    assert broken("deeplabv3plus/tu-mobilenetv3_small_050") == "deeplabv3plus/<br>tu-mobilenetv3_<br>small_050"
+    assert broken("dsb2018_nuclei", SHORT) == "dsb2018_<br>nuclei"
+    assert broken("pascal_voc_2012_augmented", SHORT) == "pascal_<br>voc_2012_<br>augmented"
+    assert broken("withoutanyjointatall/a<b", SHORT) == "withoutanyjointatall/<br>a&lt;b"
 
 
 def test_rows_with_names_on_two_lines_are_as_much_higher() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import re
 import shutil
 import signal
 import stat
@@ -23,6 +24,7 @@ from urllib.parse import quote
 import pytest
 from mlflow_books import check_books, runs_by_trial
 from s3_endpoint import s3_endpoint
+from test_ui import served
 
 from segsweep.orchestrator.launching.ray_session import free_port
 from segsweep.orchestrator.record.journal import SweepCreated, read_events
@@ -284,17 +286,47 @@ def test_nothing_that_mlflow_keeps_has_a_password(team: Team, sweeps: dict[str, 
             assert not any(secret in f"{run.data.tags} {run.data.params}" for secret in PASSWORDS.values())
 
 
-def test_a_driver_may_write_to_the_database_itself(team: Team, sweeps: dict[str, Path], tmp_path: Path) -> None:
+def new_database(team: Team, name: str) -> str:
+    """Its URI, without the password that nobody is asked for here."""
     import psycopg
 
     user = "nobody" if team.prefix else getpass.getuser()
     with psycopg.connect(host=str(team.folder), user=user, dbname="postgres", autocommit=True) as connection:
-        connection.execute("CREATE DATABASE direct")
-    uri = f"postgresql://{user}@/direct?host={quote(str(team.folder))}"
+        connection.execute(f"CREATE DATABASE {name}")
+    return f"postgresql://{user}@/{name}?host={quote(str(team.folder))}"
+
+
+def test_a_driver_may_write_to_the_database_itself(team: Team, sweeps: dict[str, Path], tmp_path: Path) -> None:
+    uri = new_database(team, "direct")
     created = created_in(sweeps["bob"])
     (tmp_path / "journal.jsonl").write_text(sweeps["bob"].read_text().replace(created.tracking_uri, uri))
     sync(tmp_path)
     assert check_books(tmp_path / "journal.jsonl") > 9
+
+
+def test_pages_show_the_sweeps_of_a_server_and_of_a_database_and_no_password(
+    team: Team, sweeps: dict[str, Path], tmp_path: Path
+) -> None:
+    uri, secret = new_database(team, "other"), "s3cret-of-the-database"
+    created, journal = created_in(sweeps["bob"]), tmp_path / "away/journal.jsonl"
+    journal.parent.mkdir()
+    text = sweeps["bob"].read_text().replace(created.tracking_uri, uri).replace('"tiny-1"', '"moved-1"')
+    journal.write_text(text.replace(str(created.time), str(created.time + 1)))  # another uid
+    sync(journal.parent)
+    environment = team.home("ada") | {"MLFLOW_TRACKING_URI": uri.replace("@", f":{secret}@", 1)}
+    with served(tmp_path, "--mlflow", "--tracking-uri", team.uri, "--tracking-uri", uri, **environment) as site:
+        wait_until(lambda: site.get("/").text.count("/#/runs/") == 3, "MLflow's page of the database")
+        page = site.get("/")
+        for name, store in (("tiny-1", team.uri), ("tiny-1", team.uri), ("moved-1", uri)):
+            assert re.search(rf">{name}</a><br><small>by .*</small><br><small>in {re.escape(store)}</small>", page.text)
+        assert len(re.findall(r">(?:unet|linknet)/tu-", page.text.partition("Leaderboard")[2])) == 2
+        link = re.findall(r'<a href="(/sweeps/\w+)">moved-1', page.text)[0]
+        pages = [page.text, site.get(link).text]
+        assert "linknet/tu-" in pages[1]
+        assert not processes(secret)
+        assert not [text for text in pages if secret in text or PASSWORDS["ada"] in text]
+        site.process.terminate()
+        assert site.process.communicate(timeout=30)[1] == ""
 
 
 def test_a_second_server_in_the_folder_is_refused(team: Team) -> None:

@@ -64,11 +64,12 @@ class Site(NamedTuple):
 
 
 @contextmanager
-def served(folder: Path, *options: str) -> Iterator[Site]:
+def served(folder: Path, *options: str, **variables: str) -> Iterator[Site]:
     """Beside the sweeps and the store in `folder`."""
     environment = {**os.environ, "SEGSWEEP_CACHE": str(folder / "cache"), "PYTHONUNBUFFERED": "1"}
     for name in ("MLFLOW_TRACKING_URI", "SEGSWEEP_STORAGE"):
         environment.pop(name, None)
+    environment |= variables
     with subprocess.Popen(
         [*COMMAND, *options], cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -330,6 +331,30 @@ def test_mlflows_own_page_is_served_beside_and_ends_with_ours(site: Site) -> Non
         assert both.process.wait(30) == 0
         with socket.socket() as probe:
             assert probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def group(process: int) -> list[Path]:
+    """Processes that were started by this one in a session of their own, and theirs."""
+    stats = {path: path.read_text().rpartition(") ")[2].split() for path in Path("/proc").glob("[0-9]*/stat")}
+    leaders = [path.parent.name for path, facts in stats.items() if facts[1] == str(process)]
+    return [path for path, facts in stats.items() if facts[0] != "Z" and facts[2] in leaders]
+
+
+@pytest.mark.timeout(200)
+def test_mlflows_page_ends_when_ours_is_killed(site: Site) -> None:
+    with served(site.folder) as both:
+        deadline = time.monotonic() + 150
+        while not re.findall(r"http://127\.0\.0\.1:(\d+)/#/runs/\w+", both.get("/").text):
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
+        started = group(both.process.pid)
+        assert len(started) > 1
+        both.process.kill()
+        both.process.wait(10)
+        deadline = time.monotonic() + 30
+        while left := [path for path in started if path.exists() and ") Z " not in path.read_text()]:
+            assert time.monotonic() < deadline, left
+            time.sleep(0.1)
 
 
 def test_a_journal_is_read_on_where_it_grew_and_anew_where_it_was_replaced(tmp_path: Path) -> None:

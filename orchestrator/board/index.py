@@ -110,8 +110,8 @@ class Index:
             self._database.execute("INSERT OR REPLACE INTO reads VALUES (?, ?)", [self.uri, at_s])
 
     def _known(self) -> list[tuple[SweepRow, str]]:
-        columns = "name, uid, started_s, user, host, run_id, revision, deleted"
-        rows = self._database.execute(f"SELECT {columns} FROM sweeps ORDER BY started_s DESC, run_id")
+        columns = "name, uid, started_s, user, host, run_id, revision, ?, deleted"
+        rows = self._database.execute(f"SELECT {columns} FROM sweeps ORDER BY started_s DESC, run_id", [self.uri])
         return [(SweepRow(*row), deleted) for *row, deleted in rows]
 
     def _read(self, sweep: SweepRow, deleted: str, since_ms: int | None) -> None:

@@ -36,15 +36,18 @@ class Several:
             fresh = [sweep for sweep in index.sweeps() if sweep.uid not in self._of]
             self._of |= {sweep.uid: index for sweep in fresh}
             self._found += fresh
-        stores = Counter(name for name, _ in {(sweep.name, self._of[sweep.uid].uri) for sweep in self._found})
-        self._names = {
-            sweep.uid: f"{sweep.name} in {self._of[sweep.uid].uri}" for sweep in self._found if stores[sweep.name] > 1
-        }
+        stores = Counter(name for name, _ in {(sweep.name, sweep.store) for sweep in self._found})
+        self._names = {sweep.uid: f"{sweep.name} in {sweep.store}" for sweep in self._found if stores[sweep.name] > 1}
 
     @property
     def read_s(self) -> float:
         """When the store was asked that was asked the longest ago."""
         return min(index.read_s for index in self._indexes)
+
+    def close(self) -> None:
+        """See Index.close."""
+        for index in self._indexes:
+            index.close()
 
     def warnings(self) -> Iterator[str]:
         for index in self._indexes:

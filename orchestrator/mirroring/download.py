@@ -74,6 +74,8 @@ def looked_at(address: Address) -> Path:
     if ours.startswith(theirs):
         return folder
     copy = reading_storage(address.parent) / address.name
+    if _journal(copy) == theirs:
+        return copy  # as the same file: whoever watches it has not to read it again
     copy.mkdir(parents=True, exist_ok=True)
     beside = copy / f"journal.{os.getpid()}"
     beside.write_bytes(theirs)
@@ -89,14 +91,17 @@ def names_at(storage: Address) -> list[str]:
         raise InputError(Mistake(str(storage), _less(str(error), storage))) from error
 
 
-def newest_at(storage: Address) -> Address:
-    """The sweep there whose journal changed last. Raises InputError."""
+def journals_at(storage: Address) -> list[Remote]:
+    """The parts of all journals there, by the sweep's name. Raises InputError where nothing is, or none answers."""
     try:
-        files = Remotes(storage).files()
+        return [file for file in Remotes(storage).files() if "/journal/" in file.name]
     except DataError as error:
         raise InputError(Mistake(str(storage), _less(str(error), storage))) from error
-    journals = [file for file in files if "/journal/" in file.name]
-    if not journals:
+
+
+def newest_at(storage: Address) -> Address:
+    """The sweep there whose journal changed last. Raises InputError."""
+    if not (journals := journals_at(storage)):
         raise InputError(Mistake(str(storage), "holds no sweep; start one with `segsweep launch FILE`"))
     return storage / max(journals, key=lambda file: file.changed_ns or 0).name.partition("/")[0]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import math
+import re
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
@@ -22,7 +23,7 @@ SCALE = "Cividis"  # of heat maps: even in lightness, and for the colour-blind
 HEIGHT = 380  # px
 ROW = 26  # px of a row of a plot with names at its left
 LINE = 18  # px more for each further line of a name
-LONG = 18  # letters of a name that is broken after its slash
+LONG, SHORT = 18, 10  # letters of a line, of names at the left and above columns: what a phone has room for
 
 
 def literal(name: str) -> str:
@@ -30,10 +31,22 @@ def literal(name: str) -> str:
     return html.escape(name, quote=False)
 
 
-def broken(name: str) -> str:
-    """The same at an axis, on two lines where it is long."""
+def broken(name: str, letters: int = LONG) -> str:
+    """The same at an axis, on several lines where it is long: broken after its slash, and wherever a line is full."""
     head, slash, tail = name.partition("/")
-    return f"{literal(head)}/<br>{literal(tail)}" if slash and len(name) > LONG else literal(name)
+    parts = [head + slash, tail] if len(name) > letters else [name]
+    return "<br>".join(literal(line) for part in parts for line in _lines(part, letters))
+
+
+def _lines(name: str, letters: int) -> list[str]:
+    """Broken after punctuation, into lines of no more letters than that where there is enough of it."""
+    lines: list[str] = []
+    for piece in re.findall(r"[^-_./ ]*[-_./ ]|[^-_./ ]+", name):
+        if lines and len(lines[-1]) + len(piece.rstrip()) <= letters:
+            lines[-1] += piece
+        else:
+            lines.append(piece)
+    return lines
 
 
 def rounded(values: Sequence[float | None]) -> list[float | None]:
@@ -81,4 +94,4 @@ def layout(x: Axis, y: Axis, *, height: int = HEIGHT, legend: bool = True, **mor
 
 def tall(names: Sequence[str]) -> int:
     """Height of a plot with these names at its left, as plotly shows them: no two overprint each other."""
-    return 90 + sum(ROW + LINE * name.count("<br>") for name in names)
+    return 90 + len(names) * (ROW + LINE * max((name.count("<br>") for name in names), default=0))  # rows are alike

@@ -22,6 +22,7 @@ class SweepRow:
     host: str
     run_id: str = ""
     revision: str = ""  # of what was sent of it, see records.revision; "" where an older version wrote it
+    store: str = ""  # its URI, where several may be meant
 
     def __str__(self) -> str:
         """ "3f2a9c0d1e4b (started 2026-11-21 09:30 by ada on node7)", the time that of this machine."""

@@ -1,4 +1,4 @@
-"""The journals of a storage folder, each read on as it grows: nothing is parsed twice while somebody watches."""
+"""The journals of a storage, each read on as it grows: nothing is parsed twice while somebody watches."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from segsweep.orchestrator.errors import InputError, Mistake
+from segsweep.orchestrator.mirroring.places import storage_address
 from segsweep.orchestrator.record.journal import read_events
 from segsweep.orchestrator.record.state import SweepState
+from segsweep.orchestrator.ui.fetching import Fetched
 from segsweep.orchestrator.watching.status import phase
 
 KEPT = 4  # states in memory; a sweep of 10,000 trials takes some hundred MB
@@ -79,20 +81,31 @@ class JournalReader:
 
 
 class Journals:
-    """All sweeps of a storage folder, by the name of their folder."""
+    """All sweeps of a storage folder, and of the address that it works for, by the name of their folder."""
 
     def __init__(self, storage: Path) -> None:
-        self.storage = storage
-        self._readers: dict[str, JournalReader] = {}
+        address = storage_address(storage)
+        self.place = str(address or storage)  # as the user knows it
+        self._storage, self._fetched = storage, Fetched(address) if address else None
+        self._readers: list[JournalReader] = []
         self._recent: list[JournalReader] = []  # whose states are kept, the last one last
         self._lock = threading.Lock()
 
+    @property
+    def problem(self) -> str:
+        """Why the address tells nothing, or nothing new."""
+        return self._fetched.problem if self._fetched else ""
+
     def all(self) -> list[JournalReader]:
         """By name."""
-        names = sorted(path.parent.name for path in self.storage.glob("*/journal.jsonl"))
+        folders = {path.parent.name: path.parent for path in self._storage.glob("*/journal.jsonl")}
+        if self._fetched is not None:
+            self._fetched.look()
+            folders |= self._fetched.folders
         with self._lock:
-            self._readers = {name: self._readers.get(name) or JournalReader(self.storage / name) for name in names}
-            return list(self._readers.values())
+            known = {reader.folder: reader for reader in self._readers}
+            self._readers = [known.get(folder) or JournalReader(folder) for _, folder in sorted(folders.items())]
+            return self._readers
 
     def named(self, name: str) -> JournalReader | None:
         """None for a name that no folder has."""

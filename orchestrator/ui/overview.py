@@ -15,8 +15,8 @@ from segsweep.orchestrator.watching.status import is_running
 @dataclass(frozen=True)
 class Overview:
     outlines: tuple[Outline, ...]  # the newest first
-    runs: dict[str, str]  # MLflow's, by the sweep's uid
-    problem: str  # why the store tells nothing, or nothing new
+    stored: dict[str, SweepRow]  # as MLflow has them, by uid
+    problems: tuple[str, ...]  # why a store or an address tells nothing, or nothing new
 
 
 class Sweeps:
@@ -30,7 +30,8 @@ class Sweeps:
         uids = {one.uid for one in here}
         elsewhere = self.store.outlines([row for row in rows if row.uid not in uids])
         newest_first = sorted([*here, *elsewhere], key=lambda one: -one.started_s)
-        return Overview(tuple(newest_first), {row.uid: row.run_id for row in rows}, problem)
+        problems = tuple(filter(None, (self.journals.problem, problem)))
+        return Overview(tuple(newest_first), {row.uid: row for row in rows}, problems)
 
     def in_store(self, name: str) -> tuple[SweepRow, ...]:
         """Those of that uid or, if there is none, of that name: names repeat."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.resources import files
@@ -40,7 +40,7 @@ class Parts:
 
     sweeps: Sweeps
     reports: Reports
-    mlflow: MlflowPage | None
+    mlflow: Mapping[str, MlflowPage]  # by the store's URI
     results: Memo[list[Section]]
 
 
@@ -111,13 +111,13 @@ def _pages(app: Flask, parts: Parts) -> None:
 
     @app.context_processor
     def everywhere() -> dict[str, object]:
-        return {"mlflow": parts.mlflow, "mlflow_address": _mlflow_address(parts.mlflow)}
+        return {"mlflow": _mlflow_addresses(parts.mlflow), "several": len(sweeps.store.uris) > 1}
 
     @app.get("/")
     def index() -> AnyResponse:
         found, asked = sweeps.overview(), _asked()
         per_class = bool(request.args.get("per_class"))
-        answer = sweeps.store.board(asked, per_class=per_class) if found.runs else None
+        answer = sweeps.store.board(asked, per_class=per_class) if found.stored else None
         return make_response(
             render_template(
                 "sweeps.html",
@@ -125,8 +125,9 @@ def _pages(app: Flask, parts: Parts) -> None:
                 asked=asked,
                 per_class=per_class,
                 board=blocks(answer.tables, answer.warnings) if answer else None,
-                storage=sweeps.journals.storage,
-                store=sweeps.store.uri,
+                storage=sweeps.journals.place,
+                stores=sweeps.store.uris,
+                warnings=[*{page.problem for page in parts.mlflow.values() if page.problem}],
                 choices={"columns": tuple(FURTHER), "sort": (*SORTS, *(answer.datasets if answer else ()))},
                 live_s=LIVE_S if any(one.phase == "running" for one in found.outlines) else CALM_S,
             )
@@ -161,13 +162,12 @@ def _asked() -> Asked:
     return Asked(texts["sweep"], texts["dataset"], texts["metric"], texts["sort"] or "value", where, columns)
 
 
-def _mlflow_address(page: MlflowPage | None) -> str:
-    """Where this browser reaches MLflow; "" if it does not."""
-    if page is None:
-        return ""
-    page.look()
+def _mlflow_addresses(pages: Mapping[str, MlflowPage]) -> dict[str, str]:
+    """Where this browser reaches MLflow, by store; of those that it does."""
+    for page in pages.values():
+        page.look()
     is_here = is_loopback(name_in(request.host))
-    return page.address if is_here or not page.is_ours else ""
+    return {uri: page.address for uri, page in pages.items() if page.address and (is_here or not page.is_ours)}
 
 
 def _from_journal(parts: Parts, reader: JournalReader) -> AnyResponse:
@@ -177,10 +177,10 @@ def _from_journal(parts: Parts, reader: JournalReader) -> AnyResponse:
         drawn = parts.results.get(reader.folder, reader.stamp, lambda: results(state, reader.folder), exact=not running)
         sections = [*happenings(state, outline, reader.folder), *drawn]
     rows, _ = parts.sweeps.store.sweeps()
-    run = next((row.run_id for row in rows if row.uid == outline.uid), "")
+    row = next((row for row in rows if row.uid == outline.uid), None)
     live_s = LIVE_S if running else 0
     return make_response(
-        render_template("sweep.html", one=outline, sections=sections, run=run, here=True, live_s=live_s)
+        render_template("sweep.html", one=outline, sections=sections, row=row, here=True, live_s=live_s)
     )
 
 
@@ -191,7 +191,7 @@ def _from_store(parts: Parts, row: SweepRow) -> AnyResponse:
     sections = [Section("leaderboard", "Leaderboard", blocks(answer.tables, answer.warnings))]
     live_s = LIVE_S if outline.phase == "running" else 0
     return make_response(
-        render_template("sweep.html", one=outline, sections=sections, run=row.run_id, here=False, live_s=live_s)
+        render_template("sweep.html", one=outline, sections=sections, row=row, here=False, live_s=live_s)
     )
 
 

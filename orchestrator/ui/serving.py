@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from segsweep.orchestrator.errors import InputError, Mistake
 from segsweep.orchestrator.ui.access import is_loopback
 from segsweep.orchestrator.ui.journals import Journals
 from segsweep.orchestrator.ui.memo import Memo
-from segsweep.orchestrator.ui.mlflow_page import MlflowPage
+from segsweep.orchestrator.ui.mlflow_page import MlflowPage, Ports
 from segsweep.orchestrator.ui.overview import Sweeps
 from segsweep.orchestrator.ui.pages import Parts, make_app
 from segsweep.orchestrator.ui.reports import Reports
@@ -40,9 +40,17 @@ class Quiet(WSGIRequestHandler):
         """Nothing."""
 
 
-def serve(storage: Path, uri: str, place: Place, *, mlflow: bool, ready: Callable[[str, str], None]) -> None:
-    """Until Ctrl-C or SIGTERM. ready: is told the address, and MLflow's or "".
+def serve(
+    storage: Path,
+    uris: Sequence[str],
+    place: Place,
+    *,
+    mlflow: bool | None,
+    ready: Callable[[str, dict[str, str]], None],
+) -> None:
+    """Until Ctrl-C or SIGTERM.
 
+    mlflow: its own pages; None: but for those of databases. ready: is told the address, and MLflow's by store.
     Raises InputError if it cannot listen there.
     """
     with ExitStack() as ends:
@@ -50,11 +58,13 @@ def serve(storage: Path, uri: str, place: Place, *, mlflow: bool, ready: Callabl
         listening = ends.enter_context(_listen(place))
         reports = Reports()
         ends.callback(reports.close)
-        page = MlflowPage(uri, place.port + 1 if place.port else 8502) if mlflow else None
-        if page is not None:
+        store, ports = Store(uris), Ports(place.port + 1 if place.port else 8502)
+        shown = store.uris if mlflow is not False else ()
+        pages = {uri: MlflowPage(uri, ports, databases=mlflow is True) for uri in shown}
+        for page in pages.values():
             ends.callback(page.close)
             page.look()
-        parts = Parts(Sweeps(Journals(storage), Store(uri)), reports, page, Memo(16))
+        parts = Parts(Sweeps(Journals(storage), store), reports, pages, Memo(16))
         port = listening.getsockname()[1]
         server = make_server(
             place.host,
@@ -65,8 +75,8 @@ def serve(storage: Path, uri: str, place: Place, *, mlflow: bool, ready: Callabl
             fd=listening.fileno(),
         )
         ends.callback(server.server_close)
-        shown = f"[{place.host}]" if ":" in place.host else place.host
-        ready(f"http://{shown}:{port}", page.expected if page else "")
+        host = f"[{place.host}]" if ":" in place.host else place.host
+        ready(f"http://{host}:{port}", {uri: page.expected for uri, page in pages.items() if page.expected})
         server.serve_forever()
 
 

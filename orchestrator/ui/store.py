@@ -1,4 +1,4 @@
-"""What the MLflow store tells: the sweeps of everybody, and boards over them."""
+"""What the MLflow stores tell: the sweeps of everybody, and boards over them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from segsweep.orchestrator.board.classes import class_tables
 from segsweep.orchestrator.board.formats import plain_tables
-from segsweep.orchestrator.board.index import Index
 from segsweep.orchestrator.board.leaderboard import DEFAULT_METRIC, Asked, board_of, read_trials
+from segsweep.orchestrator.board.several import Source, opened
 from segsweep.orchestrator.board.tables import Table
 from segsweep.orchestrator.errors import InputError
 from segsweep.orchestrator.tracking.sweep_rows import SweepRow
@@ -31,20 +31,24 @@ class Answer:
 
 
 class Store:
-    def __init__(self, uri: str) -> None:
-        self.uri = uri
+    """All that were named as one, see board.several."""
+
+    def __init__(self, uris: Sequence[str]) -> None:
+        """uris: as board.several.resolved has them."""
+        self.uris = tuple(uris)
         self._answers: Memo[Answer] = Memo(32)
         self._sweeps: Memo[tuple[tuple[SweepRow, ...], str]] = Memo(1)
         self._outlines: dict[str, tuple[str, Outline]] = {}  # by uid, with the version
         self._lock = threading.Lock()
 
     def sweeps(self) -> tuple[tuple[SweepRow, ...], str]:
-        """All of them, the newest first; and why there are none, if the store does not answer."""
+        """All of them, the newest first; and why there are none, or not all, if a store does not answer."""
 
         def ask() -> tuple[tuple[SweepRow, ...], str]:
             try:
-                with closing(Index(self.uri)) as index:
-                    return tuple(index.sweeps()), index.problem
+                source, unread = opened(self.uris)
+                with closing(source):
+                    return tuple(source.sweeps()), "; ".join([*source.warnings(), *map(str, unread)])
             except InputError as error:
                 return (), str(error)
 
@@ -55,9 +59,9 @@ class Store:
         with self._lock:
             missing = [one for one in sweeps if self._outlines.get(one.uid, ("",))[0] != _version(one)]
             if missing:
-                with suppress(InputError), closing(Index(self.uri)) as index:
+                with suppress(InputError), closing(opened(self.uris)[0]) as source:
                     for one in missing:
-                        self._outlines[one.uid] = _version(one), _outline(index, one)
+                        self._outlines[one.uid] = _version(one), _outline(source, one)
             bare = {one.uid: outline_in_store(one, (), DEFAULT_METRIC) for one in missing}
             return [self._outlines[one.uid][1] if one.uid in self._outlines else bare[one.uid] for one in sweeps]
 
@@ -66,9 +70,9 @@ class Store:
 
         def ask() -> Answer:
             try:
-                with closing(Index(self.uri)) as index:
-                    board = board_of(index, asked)
-                    found = class_tables(board, index) if per_class else plain_tables(board)
+                with closing(opened(self.uris)[0]) as source:
+                    board = board_of(source, asked)
+                    found = class_tables(board, source) if per_class else plain_tables(board)
                     return Answer(tuple(found), board.warnings if per_class else (), board.datasets)
             except InputError as error:
                 return Answer(warnings=tuple(map(str, error.mistakes)))
@@ -76,10 +80,10 @@ class Store:
         return self._answers.get((asked, per_class), _moment(), ask, exact=False)
 
 
-def _outline(index: Index, sweep: SweepRow) -> Outline:
+def _outline(source: Source, sweep: SweepRow) -> Outline:
     try:
-        trials, metric = read_trials(index, sweep=sweep.uid)
-        repeats = index.trials(metric=metric, sweep_uid=sweep.uid, kind="confirm")
+        trials, metric = read_trials(source, sweep=sweep.uid)
+        repeats = source.trials(metric=metric, sweep_uid=sweep.uid, kind="confirm")
         return outline_in_store(sweep, trials, metric, repeats)
     except InputError:  # no trial yet
         return outline_in_store(sweep, (), DEFAULT_METRIC)

@@ -10,7 +10,7 @@ from segsweep.orchestrator.durations import duration
 from segsweep.orchestrator.record.trials import Cell
 from segsweep.orchestrator.report.contents import Plot, Section, Table, Text
 from segsweep.orchestrator.report.data import Outcome, Trial, values_shown
-from segsweep.orchestrator.report.figures import SCALE, axis, broken, layout, literal, tall
+from segsweep.orchestrator.report.figures import SCALE, SHORT, axis, broken, layout, literal, tall
 from segsweep.orchestrator.report.words import metric_words, number
 from segsweep.orchestrator.watching.standing import Standing
 
@@ -32,7 +32,7 @@ def _heat_map(data: Outcome) -> Iterator[Plot]:
     shades = [_places(column, data.mode == "max") for column in columns]
     trace = {
         "type": "heatmap",
-        "x": [broken(dataset) for dataset in board.datasets],
+        "x": [broken(dataset, SHORT) for dataset in board.datasets],
         "y": [broken(line.model) for line in board.lines],
         "z": [list(row) for row in zip(*shades, strict=True)],
         "text": [[literal(number(value)) for value in row] for row in zip(*columns, strict=True)],
@@ -45,7 +45,9 @@ def _heat_map(data: Outcome) -> Iterator[Plot]:
         "xgap": 2,
         "ygap": 2,
     }
-    x, y = axis("", side="top", type="category"), axis("", autorange="reversed", type="category")
+    # a slanted name could be that of any column
+    x = axis("", side="top", type="category", autotickangles=[0, -90])
+    y = axis("", autorange="reversed", type="category")
     height = tall([broken(line.model) for line in board.lines]) + 30
     yield Plot("leaderboard", "Heat map", [trace], layout(x, y, height=height, legend=False))
 
