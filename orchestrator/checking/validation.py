@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ from pydantic import JsonValue, ValidationError
 
 from segsweep.orchestrator.checking.entries import Entries
 from segsweep.orchestrator.checking.explanations import mistakes_of, shown, validate_strictly
+from segsweep.orchestrator.checking.objectives import Objectives
+from segsweep.orchestrator.checking.positions import At, Positions
 from segsweep.orchestrator.checking.pretrained import absent_weights
 from segsweep.orchestrator.checking.sections import SECTIONS
 from segsweep.orchestrator.checking.settings import mistake_in, sound_values
@@ -22,17 +24,14 @@ from segsweep.orchestrator.passwords import HOLDS_PASSWORD, without_password
 from segsweep.orchestrator.planning.allocation import no_choice
 from segsweep.orchestrator.planning.plan import SweepPlan
 from segsweep.orchestrator.schedulers import Grouping
-from segsweep.orchestrator.space.domains import DomainError, raw_domains, sampled_options
+from segsweep.orchestrator.space.domains import DomainError, sampled_options
 from segsweep.orchestrator.space.own_losses import own_loss_problems
 from segsweep.orchestrator.space.source import KeyPath, Source
 from segsweep.orchestrator.space.spec import CROSSING, SETTINGS, ComponentSpec, SweepSpec
 from segsweep.trainables.addresses import absence
-from segsweep.trainables.catalog import DATASETS, LOSSES, LR_SCHEDULES, MODELS, did_you_mean, import_plugins
-from segsweep.trainables.components import DataError, DatasetCard, Task, rises
-from segsweep.trainables.config import Objective
-from segsweep.trainables.metric_names import COSTS, OBJECTIVES, class_iou, is_class_iou, metric_named
+from segsweep.trainables.catalog import DATASETS, LOSSES, LR_SCHEDULES, MODELS, import_plugins
+from segsweep.trainables.components import DataError, DatasetCard, Task
 
-LOSS_METRICS = ("val_loss", "train_loss")
 STAND_IN_TRIALS = 10_000
 STAND_IN = {
     "name": "sweep",
@@ -66,7 +65,7 @@ def check(source: Source) -> Checked:
         plain[name] = specs if SECTIONS[name].many else next(iter(specs), None)
     mistakes = entries.mistakes
     spec = _spec(plain, source, mistakes)
-    checks = Checks(source, spec, entries.positions)
+    checks = Checks(spec, Positions(source, entries.positions).at)
     mistakes += checks.mistakes()
     InputError.raise_if(sorted(mistakes, key=_line))
     weights = absent_weights(spec, source)
@@ -114,15 +113,16 @@ def _spec(plain: dict[str, Any], source: Source, mistakes: list[Mistake]) -> Swe
 class Checks:
     """What only shows when components, sizes and counts are seen together."""
 
-    def __init__(self, source: Source, spec: SweepSpec, positions: Mapping[KeyPath, list[int]]) -> None:
-        """positions: where each entry of the spec's lists stands in the source's."""
-        self.source = source
+    def __init__(self, spec: SweepSpec, at: At) -> None:
         self.spec = spec
-        self._positions = positions
+        self._at = at
+        self._objectives = Objectives(spec, at)
         self.missing: list[Mistake] = []
 
     def mistakes(self) -> list[Mistake]:
-        found = dict.fromkeys([*self._top_level(), *self._aim(), *self._search(), *self._cells(), *self._budget()])
+        found = dict.fromkeys(
+            [*self._top_level(), *self._objectives.mistakes(), *self._search(), *self._cells(), *self._budget()]
+        )
         return list(found)
 
     def _top_level(self) -> Iterator[Mistake]:
@@ -164,60 +164,6 @@ class Checks:
         for i, dataset in enumerate(self.spec.datasets):
             if dataset.image_size is not None:
                 yield ("datasets", i, "image_size"), "image_size", dataset.image_size
-
-    def _aim(self) -> Iterator[Mistake]:
-        objective, *more = self.spec.aim.objectives
-        yield from self._sought(("objective",), objective, OBJECTIVES)
-        for i, other in enumerate(more):
-            yield from self._sought(("more_objectives", i), other, (*OBJECTIVES, *COSTS))
-            if other.metric in [earlier.metric for earlier in self.spec.aim.objectives[: i + 1]]:
-                yield self._at(("more_objectives", i), f"{other.metric} is an objective already; leave it out here")
-        for metric, bounds in self.spec.constraints.items():
-            if metric not in COSTS:
-                yield self._at(("constraints", metric), _not_bounded(metric))
-            elif bounds.min is not None and not metric_named(metric).per_trial:
-                why = "is only known epoch by epoch, and too small a value of the first ones says nothing"
-                yield self._at(("constraints", metric, "min"), f"{metric} {why}; give max, or leave the constraint out")
-
-    def _sought(self, path: KeyPath, objective: Objective, known: Sequence[str]) -> Iterator[Mistake]:
-        metric, mode, better = objective.metric, objective.mode, metric_named(objective.metric).better
-        if metric in COSTS and metric not in known:
-            why = f"{metric} cannot decide which trial is best; put it into more_objectives or constraints"
-            yield self._at((*path, "metric"), f"{why}. Known: {', '.join(known)}")
-        elif metric not in known and not is_class_iou(metric):
-            hint = did_you_mean(metric, known)
-            yield self._at((*path, "metric"), f"no metric '{metric}'.{hint} Known: {', '.join(known)}")
-        elif metric.startswith("val_boundary") and not self.spec.evaluation.boundary:
-            yield self._at((*path, "metric"), f"{metric} is measured with `evaluation: {{boundary: true}}` only")
-        elif better != mode:
-            yield self._at((*path, "mode"), f"{metric} is better when {better}, not {mode}")
-        elif metric in LOSS_METRICS and any(isinstance(self.spec.image_size_of(d), dict) for d in self.spec.datasets):
-            why = f"{metric} is measured at the size that networks are fed, so it compares nothing across image sizes"
-            yield self._at(
-                (*path, "metric"), f"{why}; take a score such as val_miou, or one image_size for each dataset"
-            )
-        elif metric in LOSS_METRICS and (rising := sorted(self._rising())):
-            why = f"{metric} grows with the epochs, since {', '.join(rising)} does, so the first epoch would be best"
-            yield self._at((*path, "metric"), f"{why}; take a score such as val_miou")
-        elif metric in LOSS_METRICS and len(losses := self._losses()) > 1:
-            why = f"{metric} compares nothing across different losses ({', '.join(losses)})"
-            yield self._at((*path, "metric"), f"{why}; take a score such as val_miou, or one loss for all models")
-
-    def _rising(self) -> set[str]:
-        """The losses that grow with the epochs."""
-        return {
-            entry.name
-            for _, entry in self.spec.placed("losses")
-            for options in sampled_options(entry.options)
-            if rises(component := LOSSES.get(entry.type), component.Options.model_validate(options))
-        }
-
-    def _losses(self) -> list[str]:
-        """The losses that trials are trained with, one that is searched in as well counting twice."""
-        entries = [entry for model in self.spec.models for entry in self.spec.entries("losses", model)]
-        different = {(entry.name, str(entry.options)): entry for entry in entries}
-        searched = [f"{e.name} with other options" for e in different.values() if any(raw_domains(e.options))]
-        return sorted([*(name for name, _ in different), *searched])
 
     def _search(self) -> Iterator[Mistake]:
         spec = self.spec
@@ -274,7 +220,7 @@ class Checks:
             return None
 
     def _against(self, dataset: ComponentSpec, card: DatasetCard) -> Iterator[Mistake]:
-        yield from self._scored_class(dataset, card)
+        yield from self._objectives.of_classes(dataset, card)
         for height, width in sound_values("image_size", self.spec.image_size_of(dataset)):
             yield from self._window(dataset, (height, width))
             yield from self._at_size(Task(len(card.classes), (height, width), batch_size=1))
@@ -303,16 +249,6 @@ class Checks:
         for options in sampled_options(entry.options):
             yield from self._problems(path, component.check(component.Options(**options), task))
 
-    def _scored_class(self, dataset: ComponentSpec, card: DatasetCard) -> Iterator[Mistake]:
-        for i, objective in enumerate(self.spec.aim.objectives, -1):
-            name = objective.metric.removeprefix(class_iou(""))
-            scored = [card.classes[index] for index in card.scored] if card.scored else card.classes
-            if is_class_iou(objective.metric) and name not in scored:
-                hint = did_you_mean(name, scored)
-                noun = "no class" if name not in card.classes else "no score of class"
-                message = f"{dataset.name} has {noun} '{name}'.{hint} It has: {', '.join(scored)}"
-                yield self._at(("objective", "metric") if i < 0 else ("more_objectives", i, "metric"), message)
-
     def _window(self, dataset: ComponentSpec, size: tuple[int, int]) -> Iterator[Mistake]:
         window = self.spec.evaluation.window
         if window and (window[0] > size[0] or window[1] > size[1]):
@@ -323,16 +259,3 @@ class Checks:
         for problem in problems:
             where = (*path, *problem.option.split(".")) if problem.option else path
             yield self._at(where, problem.message)
-
-    def _at(self, path: KeyPath, message: str) -> Mistake:
-        given: KeyPath = ()
-        for part in path:  # places in the spec's lists -> those in the source's
-            found = self._positions.get(given)
-            given = (*given, found[part] if found is not None and isinstance(part, int) else part)
-        return self.source.mistake(given, message)
-
-
-def _not_bounded(metric: str) -> str:
-    if metric_named(metric).judges:
-        return f"{metric} is sought, not bounded; constraints are on what a trial costs: {', '.join(COSTS)}"
-    return f"no such cost.{did_you_mean(metric, COSTS)} Known: {', '.join(COSTS)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 
 from segsweep.orchestrator.backends import Backend, TrialFactory, train
+from segsweep.orchestrator.checking.positions import At
 from segsweep.orchestrator.checking.pretrained import absolute_weights, unusable_weights
 from segsweep.orchestrator.checking.validation import Checked
 from segsweep.orchestrator.data.roots import absolute_roots
@@ -50,7 +51,7 @@ from segsweep.orchestrator.resources.capacity import Capacity, local_capacity
 from segsweep.orchestrator.resources.fits import fit
 from segsweep.orchestrator.resources.memory_probe import measured
 from segsweep.orchestrator.resources.share import Share
-from segsweep.orchestrator.space.source import KeyPath, dotted
+from segsweep.orchestrator.space.source import dotted
 from segsweep.orchestrator.space.spec import SweepSpec
 from segsweep.orchestrator.tracking.store import check as check_store
 from segsweep.orchestrator.tracking.store import resolve_uri
@@ -178,9 +179,7 @@ def _share(plan: SweepPlan, capacity: Capacity, machinery: Machinery, announce: 
     return found.share
 
 
-def _unfit(
-    spec: SweepSpec, capacity: Capacity, machinery: Machinery, at: Callable[[KeyPath, str], Mistake]
-) -> Iterator[Mistake]:
+def _unfit(spec: SweepSpec, capacity: Capacity, machinery: Machinery, at: At) -> Iterator[Mistake]:
     """Why the sweep cannot run on this machine, or on the cluster that was named. at: of a value, where it stands."""
     yield from starmap(at, no_gpu_hours(spec, capacity))
     if machinery.address is None:
