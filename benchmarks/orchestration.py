@@ -27,7 +27,8 @@ from typing import Any
 
 from segsweep.orchestrator.backends import Report, Steppable, TrialFactory, train
 from segsweep.orchestrator.checking.validation import check
-from segsweep.orchestrator.driving.sweep import Assignment, Sweep
+from segsweep.orchestrator.driving.assignment import Assignment
+from segsweep.orchestrator.driving.sweep import Sweep
 from segsweep.orchestrator.launching.ray_session import ray_session
 from segsweep.orchestrator.planning.plan import SweepPlan
 from segsweep.orchestrator.record.journal import (

@@ -180,7 +180,8 @@ def ours(searcher: dict[str, Any], scheduler: dict[str, Any], **more: Any) -> Ca
 
     def run(pool: Pool, seed: int) -> Outcome:
         from segsweep.orchestrator.backends.simulated import Simulated
-        from segsweep.orchestrator.driving.sweep import Assignment, Sweep
+        from segsweep.orchestrator.driving.assignment import Assignment
+        from segsweep.orchestrator.driving.sweep import Sweep
         from segsweep.orchestrator.planning.plan import SweepPlan
         from segsweep.orchestrator.record.journal import EpochDone, Event, Journal
         from segsweep.orchestrator.space.spec import ComponentSpec, SweepSpec

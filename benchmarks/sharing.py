@@ -48,7 +48,8 @@ from search import (
 )
 
 from segsweep.orchestrator.backends.simulated import Simulated
-from segsweep.orchestrator.driving.sweep import Assignment, Sweep
+from segsweep.orchestrator.driving.assignment import Assignment
+from segsweep.orchestrator.driving.sweep import Sweep
 from segsweep.orchestrator.planning.plan import Combination, SweepPlan
 from segsweep.orchestrator.record.journal import Journal
 from segsweep.orchestrator.record.trials import Cell, TrialState

@@ -25,7 +25,8 @@ from typing import Any
 from segsweep.orchestrator.backends import Report
 from segsweep.orchestrator.backends.simulated import Simulated
 from segsweep.orchestrator.checking.validation import check
-from segsweep.orchestrator.driving.sweep import Assignment, Sweep
+from segsweep.orchestrator.driving.assignment import Assignment
+from segsweep.orchestrator.driving.sweep import Sweep
 from segsweep.orchestrator.planning.plan import SweepPlan
 from segsweep.orchestrator.record.journal import Journal, SweepCreated
 from segsweep.orchestrator.space.source import parse

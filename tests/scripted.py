@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from segsweep.orchestrator.backends import TrialFactory
-from segsweep.orchestrator.driving.sweep import Assignment
+from segsweep.orchestrator.driving.assignment import Assignment
 
 IMAGES = 32  # of an epoch
 

@@ -17,7 +17,8 @@ from segsweep.orchestrator.backends.in_process import InProcess
 from segsweep.orchestrator.backends.simulated import Simulated
 from segsweep.orchestrator.board.rows import make_board
 from segsweep.orchestrator.checking.validation import check
-from segsweep.orchestrator.driving.sweep import Assignment, Sweep
+from segsweep.orchestrator.driving.assignment import Assignment
+from segsweep.orchestrator.driving.sweep import Sweep
 from segsweep.orchestrator.errors import ExitCode, InputError
 from segsweep.orchestrator.forecasting.summary import as_lines, summary
 from segsweep.orchestrator.planning.allocation import Allotment, limits

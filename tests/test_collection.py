@@ -10,8 +10,9 @@ from scripted import Mishap, ScriptedReport, ScriptedTrial, no_mishap
 from segsweep.orchestrator.backends import TrialFactory
 from segsweep.orchestrator.backends.simulated import Simulated
 from segsweep.orchestrator.checking.validation import check
+from segsweep.orchestrator.driving.assignment import Assignment
 from segsweep.orchestrator.driving.collection import Collection
-from segsweep.orchestrator.driving.sweep import Assignment, Sweep
+from segsweep.orchestrator.driving.sweep import Sweep
 from segsweep.orchestrator.forecasting.paces import Paces
 from segsweep.orchestrator.forecasting.summary import as_lines, summary
 from segsweep.orchestrator.planning.plan import SweepPlan

@@ -20,8 +20,9 @@ from segsweep.orchestrator.backends.simulated import Simulated
 from segsweep.orchestrator.board.trained import Where, find
 from segsweep.orchestrator.checking.validation import check
 from segsweep.orchestrator.cli import cli
+from segsweep.orchestrator.driving.assignment import Assignment
 from segsweep.orchestrator.driving.confirmation import winners
-from segsweep.orchestrator.driving.sweep import Assignment, Sweep
+from segsweep.orchestrator.driving.sweep import Sweep
 from segsweep.orchestrator.errors import InputError
 from segsweep.orchestrator.forecasting.summary import summary
 from segsweep.orchestrator.planning.plan import SweepPlan

@@ -19,7 +19,8 @@ from scripted import Mishap, scripted
 from segsweep.orchestrator.backends import Backend
 from segsweep.orchestrator.backends.in_process import InProcess
 from segsweep.orchestrator.checking.validation import check
-from segsweep.orchestrator.driving.sweep import LOG_TAIL, Assignment, Sweep
+from segsweep.orchestrator.driving.assignment import Assignment
+from segsweep.orchestrator.driving.sweep import LOG_TAIL, Sweep
 from segsweep.orchestrator.planning.plan import SweepPlan
 from segsweep.orchestrator.record.journal import AttemptEnded, Journal, read_events
 from segsweep.orchestrator.space.source import parse

@@ -358,7 +358,8 @@ def test_plan_shows_what_launch_found(dataset: str, tmp_path: Path, monkeypatch:
 
 @pytest.mark.ray
 def test_ray_starts_no_more_trials_than_memory_allows(tmp_path: Path) -> None:
-    from segsweep.orchestrator.driving.sweep import Assignment, Sweep
+    from segsweep.orchestrator.driving.assignment import Assignment
+    from segsweep.orchestrator.driving.sweep import Sweep
     from segsweep.orchestrator.launching.ray_session import ray_session
 
     def slowly(assignment: Assignment, epoch: int) -> None:

@@ -19,9 +19,10 @@ from scripted import ScriptedReport, ScriptedTrial
 from segsweep.orchestrator.backends.in_process import InProcess
 from segsweep.orchestrator.checking.validation import check
 from segsweep.orchestrator.cli import cli
+from segsweep.orchestrator.driving.assignment import Assignment
 from segsweep.orchestrator.driving.collection import Collection
 from segsweep.orchestrator.driving.halting import Halt
-from segsweep.orchestrator.driving.sweep import Assignment, Sweep
+from segsweep.orchestrator.driving.sweep import Sweep
 from segsweep.orchestrator.errors import InputError
 from segsweep.orchestrator.launching import examination
 from segsweep.orchestrator.mirroring import download, lease, mirror, upload

@@ -14,10 +14,11 @@ import pytest
 from test_mirror import SavingTrial, began, drive, kept_files, results, trained
 
 from segsweep.orchestrator.backends.in_process import InProcess
+from segsweep.orchestrator.driving.assignment import Assignment
 from segsweep.orchestrator.driving.collection import Collection
 from segsweep.orchestrator.driving.halting import Halt
 from segsweep.orchestrator.driving.recorded import recorded
-from segsweep.orchestrator.driving.sweep import Assignment, Sweep
+from segsweep.orchestrator.driving.sweep import Sweep
 from segsweep.orchestrator.mirroring import lease, mirror, nodes
 from segsweep.orchestrator.mirroring.download import bring, taken_up
 from segsweep.orchestrator.mirroring.lease import Lease

@@ -21,7 +21,7 @@ from mlflow_books import check_books
 from scripted import scripted
 
 from segsweep.orchestrator.checking.validation import check
-from segsweep.orchestrator.driving.sweep import Assignment
+from segsweep.orchestrator.driving.assignment import Assignment
 from segsweep.orchestrator.errors import ExitCode
 from segsweep.orchestrator.launching.launch import Machinery, Outcome, create, run
 from segsweep.orchestrator.launching.ray_session import free_port

@@ -19,7 +19,7 @@ from report_sweeps import HOSTILE, SCRIPTED, simulated, trained
 
 from segsweep.orchestrator.board.confirmed import Confirmations, Confirmed, Tie
 from segsweep.orchestrator.cli import cli
-from segsweep.orchestrator.driving.sweep import Assignment
+from segsweep.orchestrator.driving.assignment import Assignment
 from segsweep.orchestrator.errors import ExitCode, InputError
 from segsweep.orchestrator.record.state import SweepState
 from segsweep.orchestrator.report.contents import Code, Pictures, Plot, Section, Table, Text

@@ -14,8 +14,9 @@ from scripted import scripted
 from segsweep.orchestrator.backends.in_process import InProcess
 from segsweep.orchestrator.checking.validation import check
 from segsweep.orchestrator.cli import cli
+from segsweep.orchestrator.driving.assignment import Assignment
 from segsweep.orchestrator.driving.halting import Halt, Verb, heeding, request
-from segsweep.orchestrator.driving.sweep import Assignment, Sweep
+from segsweep.orchestrator.driving.sweep import Sweep
 from segsweep.orchestrator.errors import ExitCode, InputError
 from segsweep.orchestrator.launching.launch import exit_code
 from segsweep.orchestrator.planning.plan import SweepPlan

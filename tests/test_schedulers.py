@@ -12,7 +12,8 @@ from scripted import scripted
 
 from segsweep.orchestrator.backends.simulated import Simulated
 from segsweep.orchestrator.checking.validation import check
-from segsweep.orchestrator.driving.sweep import Assignment, Sweep
+from segsweep.orchestrator.driving.assignment import Assignment
+from segsweep.orchestrator.driving.sweep import Sweep
 from segsweep.orchestrator.driving.verdicts import explain_stop
 from segsweep.orchestrator.planning.plan import SweepPlan
 from segsweep.orchestrator.record.journal import AttemptEnded, EpochDone, Journal, Stop, TrialCreated, Unit, read_events

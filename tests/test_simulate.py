@@ -14,7 +14,8 @@ from scripted import scripted
 from segsweep.orchestrator.backends.in_process import InProcess
 from segsweep.orchestrator.checking.validation import check
 from segsweep.orchestrator.cli import cli
-from segsweep.orchestrator.driving.sweep import Assignment, Sweep
+from segsweep.orchestrator.driving.assignment import Assignment
+from segsweep.orchestrator.driving.sweep import Sweep
 from segsweep.orchestrator.errors import InputError
 from segsweep.orchestrator.forecasting.curves import Recording, distance
 from segsweep.orchestrator.forecasting.simulation import as_lines, simulate

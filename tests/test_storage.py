@@ -23,7 +23,8 @@ from segsweep.orchestrator.backends import Backend
 from segsweep.orchestrator.backends.in_process import InProcess
 from segsweep.orchestrator.backends.simulated import Simulated
 from segsweep.orchestrator.checking.validation import check
-from segsweep.orchestrator.driving.sweep import Assignment, Sweep
+from segsweep.orchestrator.driving.assignment import Assignment
+from segsweep.orchestrator.driving.sweep import Sweep
 from segsweep.orchestrator.launching.launch import exit_code
 from segsweep.orchestrator.planning.plan import SweepPlan
 from segsweep.orchestrator.record.journal import DriverStarted, EpochDone, Journal, JournalError, read_events

@@ -21,7 +21,7 @@ from click.testing import CliRunner
 from report_sweeps import simulated, trained
 
 from segsweep.orchestrator.cli import cli
-from segsweep.orchestrator.driving.sweep import Assignment
+from segsweep.orchestrator.driving.assignment import Assignment
 from segsweep.orchestrator.errors import InputError
 from segsweep.orchestrator.record.journal import DriverStarted, DriverStopped, Event, Journal, SweepCreated, read_events
 from segsweep.orchestrator.ui.access import Hosts

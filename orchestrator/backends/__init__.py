@@ -14,7 +14,8 @@ from segsweep.trainables.components import DoesNotFitError
 from segsweep.trainables.storage import is_storage_trouble, patiently
 
 if TYPE_CHECKING:
-    from segsweep.orchestrator.driving.sweep import Assignment, Sweep
+    from segsweep.orchestrator.driving.assignment import Assignment
+    from segsweep.orchestrator.driving.sweep import Sweep
 
 
 class Report(Protocol):

@@ -9,7 +9,8 @@ from contextlib import closing
 from typing import TypeVar
 
 from segsweep.orchestrator.backends import Steppable, TrialFactory, changes, failed
-from segsweep.orchestrator.driving.sweep import Assignment, Sweep
+from segsweep.orchestrator.driving.assignment import Assignment
+from segsweep.orchestrator.driving.sweep import Sweep
 
 log = logging.getLogger(__name__)
 

@@ -28,7 +28,8 @@ from segsweep.orchestrator.backends import Steppable, TrialFactory, changes, fai
 from segsweep.orchestrator.backends._gauges import Gauges
 from segsweep.orchestrator.backends._hangs import Hangs
 from segsweep.orchestrator.backends._live import Live
-from segsweep.orchestrator.driving.sweep import Assignment, Sweep
+from segsweep.orchestrator.driving.assignment import Assignment
+from segsweep.orchestrator.driving.sweep import Sweep
 from segsweep.orchestrator.resources.capacity import GIB, Capacity
 from segsweep.orchestrator.resources.share import Share
 from segsweep.orchestrator.space.spec import Resources

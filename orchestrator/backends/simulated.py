@@ -11,7 +11,8 @@ import itertools
 from typing import TypeAlias
 
 from segsweep.orchestrator.backends import Report, Steppable, TrialFactory, failed
-from segsweep.orchestrator.driving.sweep import Assignment, Sweep
+from segsweep.orchestrator.driving.assignment import Assignment
+from segsweep.orchestrator.driving.sweep import Sweep
 
 Epoch: TypeAlias = tuple[float, int, Assignment, Steppable, Report]
 """An epoch under way: when it ends (s), the order in which it began, who trains, and what it will report."""

@@ -10,10 +10,9 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
+from segsweep.orchestrator.driving.assignment import Assignment
 from segsweep.orchestrator.driving.confirmation import Repeat
 from segsweep.orchestrator.driving.halting import Halt
 from segsweep.orchestrator.driving.queue import Queue
@@ -40,7 +39,6 @@ from segsweep.orchestrator.record.trials import TrialState
 from segsweep.orchestrator.resources.share import Share
 from segsweep.orchestrator.schedulers import SCHEDULERS, Scheduler
 from segsweep.orchestrator.searchers import SEARCHERS, Searcher
-from segsweep.trainables.config import TrialConfig
 
 log = logging.getLogger(__name__)
 
@@ -51,32 +49,11 @@ Lost = Literal["", "worker", "driver"]
 Listener = Callable[[Event], None]
 
 
-@dataclass(frozen=True, repr=False)
-class Assignment:
-    """One attempt at a trial, as a backend hands it to a worker."""
-
-    config: TrialConfig
-    attempt: int
-    reported: int  # epochs that the journal has; a checkpoint may be one ahead
-    folder: Path
-    cpus: int
-    gpus: float
-    processes: int | None = None  # None: one for every GPU, else one
-
-    @property
-    def trial(self) -> str:
-        return self.config.trial_id
-
-    def __repr__(self) -> str:
-        """ "017-1": Tune prints what it is given, and the whole would take longer than anything else that it does."""
-        return f"{self.trial}-{self.attempt}"
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """Itself, since nothing in it ever changes: Tune copies what it is given."""
-        return self
-
-
 class Sweep:
+    """In this order: who listens, what a backend asks (`next`, `over`), what it tells of an attempt (`facts`, `report`,
+    `failed` ...), what ends the sweep (`halt`), and how each of these becomes an event that takes effect (`_absorb`).
+    """
+
     def __init__(
         self, plan: SweepPlan, journal: Journal, *, gpus: float = 0.0, listeners: tuple[Listener, ...] = ()
     ) -> None:

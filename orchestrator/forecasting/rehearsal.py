@@ -18,7 +18,8 @@ from statistics import fmean
 from typing import Any
 
 from segsweep.orchestrator.backends.simulated import Simulated
-from segsweep.orchestrator.driving.sweep import Assignment, Sweep
+from segsweep.orchestrator.driving.assignment import Assignment
+from segsweep.orchestrator.driving.sweep import Sweep
 from segsweep.orchestrator.planning.plan import SweepPlan
 from segsweep.orchestrator.record.journal import Event, Journal
 from segsweep.orchestrator.record.trials import Cell, TrialState

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from segsweep.orchestrator.backends.simulated import Simulated
-from segsweep.orchestrator.driving.sweep import Assignment, Sweep
+from segsweep.orchestrator.driving.assignment import Assignment
+from segsweep.orchestrator.driving.sweep import Sweep
 from segsweep.orchestrator.durations import duration
 from segsweep.orchestrator.forecasting.curves import Recording, ReplayedTrial
 from segsweep.orchestrator.planning.plan import SweepPlan, key_of

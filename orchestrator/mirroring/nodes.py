@@ -32,7 +32,7 @@ from segsweep.trainables.places import cache_folder
 from segsweep.trainables.storage import STORAGE
 
 if TYPE_CHECKING:
-    from segsweep.orchestrator.driving.sweep import Assignment
+    from segsweep.orchestrator.driving.assignment import Assignment
 
 logger = logging.getLogger(__name__)
 
