@@ -19,9 +19,10 @@ from segsweep.trainables.training import checkpoint
 from segsweep.trainables.training.arithmetic import Arithmetic, arithmetic
 from segsweep.trainables.training.batches import Batch
 from segsweep.trainables.training.divergence import first_broken
-from segsweep.trainables.training.experiment import averaged, build, gmacs
+from segsweep.trainables.training.experiment import averaged, build
 from segsweep.trainables.training.learner import Learner
 from segsweep.trainables.training.loop import evaluate, train_epoch
+from segsweep.trainables.training.network_costs import gmacs
 from segsweep.trainables.trial import Trial
 
 CPU = torch.device("cpu")

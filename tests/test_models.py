@@ -22,8 +22,8 @@ from segsweep.trainables.model_options import Freeze
 from segsweep.trainables.models._sizes import AnySize
 from segsweep.trainables.models._smp import SmpOptions
 from segsweep.trainables.parts import part_of, stages_of
-from segsweep.trainables.training.experiment import gmacs
 from segsweep.trainables.training.freezing import freezing
+from segsweep.trainables.training.network_costs import gmacs
 
 PYRAMID_MODELS = ["fpn", "linknet", "manet", "smp_segformer", "unet", "unetplusplus", "upernet"]
 DILATED_MODELS = ["deeplabv3", "deeplabv3plus", "fcn_dilated", "pan", "pspnet"]

@@ -15,7 +15,7 @@ from segsweep.trainables.components import Task, WeightsError
 from segsweep.trainables.data.normalization import HALF, UNIT
 from segsweep.trainables.parts import part_of
 from segsweep.trainables.training.batches import normalize
-from segsweep.trainables.training.experiment import gmacs
+from segsweep.trainables.training.network_costs import gmacs
 from segsweep.trainables.weights.files import stated_normalization
 from segsweep.trainables.weights.loading import build as load
 

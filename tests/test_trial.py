@@ -36,11 +36,12 @@ from segsweep.trainables.training import epoch as training
 from segsweep.trainables.training.batches import batches_per_epoch, eval_batches, shuffled, train_batches
 from segsweep.trainables.training.checkpoint import StaleAttemptError
 from segsweep.trainables.training.divergence import DivergedError
+from segsweep.trainables.training.ending import best_epoch, verdict
 from segsweep.trainables.training.epoch import ObjectiveError
-from segsweep.trainables.training.experiment import PASSES, WARM_UPS, gmacs, latency_ms
 from segsweep.trainables.training.learner import Learner
 from segsweep.trainables.training.loop import evaluate, train_epoch
-from segsweep.trainables.trial import EpochReport, Trial, best_epoch, verdict
+from segsweep.trainables.training.network_costs import PASSES, WARM_UPS, gmacs, latency_ms
+from segsweep.trainables.trial import EpochReport, Trial
 
 CPU = torch.device("cpu")
 CLOCKS = {"epoch_s", "images_per_second", "peak_memory_gib"}  # what may differ between equal trials

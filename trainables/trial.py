@@ -44,11 +44,12 @@ from typing import Self
 import torch
 
 from segsweep.trainables import catalog
-from segsweep.trainables.config import Objective, TrialConfig
+from segsweep.trainables.config import TrialConfig
 from segsweep.trainables.parallel.followers import followers
 from segsweep.trainables.places import BEST, CONFUSIONS, TEST_CONFUSIONS
 from segsweep.trainables.scoring.confusions import Confusions, SparseMatrix
 from segsweep.trainables.training.checkpoint import CheckpointFolder, Last
+from segsweep.trainables.training.ending import best_epoch, verdict
 from segsweep.trainables.training.epoch import (
     Metrics,
     Place,
@@ -58,7 +59,7 @@ from segsweep.trainables.training.epoch import (
     score_test,
     train_and_score,
 )
-from segsweep.trainables.training.experiment import Test, build, least_batch, pick_device
+from segsweep.trainables.training.experiment import TestSplit, build, least_batch, pick_device
 from segsweep.trainables.training.horizon import same_course
 from segsweep.trainables.training.isolation import cpu_threads, seeded
 from segsweep.trainables.training.micro_batches import free, halving
@@ -224,7 +225,7 @@ class Trial:
         if self._verdict(self.epoch)[0]:
             self._folder.drop_previous()
 
-    def _test(self, test: Test) -> None:
+    def _test(self, test: TestSplit) -> None:
         """Adds the scores of the test split to those of the last epoch, so that they are made once."""
         it, best = self._experiment, self._folder.load_best()
         metrics, images = score_test(it, self.config, self._place, best["model"])
@@ -284,23 +285,3 @@ class Trial:
             return {}
         path = str(self._folder.path / TEST_CONFUSIONS)
         return {"test_images": float(len(test.split)), "test_confusions": path}
-
-
-def best_epoch(history: Sequence[Metrics], objective: Objective) -> int | None:
-    """The epoch (1, 2 ...) of the best objective so far, the first among equals; None before the first epoch."""
-    best: int | None = None
-    for epoch, metrics in enumerate(history, start=1):
-        than = None if best is None else history[best - 1][objective.metric]
-        if objective.better(metrics[objective.metric], than):
-            best = epoch
-    return best
-
-
-def verdict(history: Sequence[Metrics], config: TrialConfig) -> tuple[bool, str]:
-    """Whether a trial with this history is done, and why."""
-    if len(history) >= config.epochs:
-        return True, "epoch limit"
-    best = best_epoch(history, config.objective)
-    if best is not None and config.patience is not None and len(history) - best >= config.patience:
-        return True, f"patience: no better {config.objective.metric} for {config.patience} epochs"
-    return False, ""

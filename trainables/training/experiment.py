@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import statistics
-import time
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple, Protocol, TypeVar
 
 import torch
 from timm.utils import ModelEmaV3
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from segsweep.trainables import catalog
 from segsweep.trainables.cache.cached_split import CachedSplit, open_split
-from segsweep.trainables.components import Augmentation, ComponentOptions, LossContext, Task
+from segsweep.trainables.components import Augmentation, ComponentOptions, DatasetCard, LossContext, Task
 from segsweep.trainables.config import Entry, TrialConfig
 from segsweep.trainables.data.class_counts import class_frequencies
 from segsweep.trainables.data.splits import open_dataset
@@ -27,12 +24,8 @@ from segsweep.trainables.training.learner import Learner
 from segsweep.trainables.weights.loading import Pretrained, without_weights
 from segsweep.trainables.weights.loading import build as build_pretrained
 
-WARM_UPS = 2  # forward passes before those that are timed: kernels are chosen, memory is allocated
-PASSES = 3, 15  # at least and at most how many are timed
-ENOUGH_MS = 200.0  # no further ones after so long: a large image on a CPU takes seconds
 
-
-class Test(NamedTuple):
+class TestSplit(NamedTuple):
     """The split that a trial is scored on once, when it has finished."""
 
     split: CachedSplit
@@ -48,10 +41,18 @@ class Experiment:
     train: CachedSplit
     val: CachedSplit
     val_groups: tuple[str, ...]  # see `Sample.group`
-    test: Test | None  # None: not asked for, or the dataset has none
+    test: TestSplit | None  # None: not asked for, or the dataset has none
     augment: Augmentation
     learner: Learner
     pretrained: Pretrained
+
+
+class _Data(NamedTuple):
+    card: DatasetCard
+    train: CachedSplit
+    val: CachedSplit
+    val_groups: tuple[str, ...]
+    test: TestSplit | None
 
 
 def build(config: TrialConfig, device: torch.device, *, pretrained: Pretrained | None = None) -> Experiment:
@@ -60,20 +61,11 @@ def build(config: TrialConfig, device: torch.device, *, pretrained: Pretrained |
     pretrained: what a checkpoint remembers whose weights will be loaded, so that no others are looked for.
     Raises DataError, WeightsError, ValueError for a precision that the device has not, and the catalogues'.
     """
-    dataset = open_dataset(config.dataset.type, config.dataset.options)
-    train = open_split(dataset, config.dataset.name, "train", config.image_size)
-    val = open_split(dataset, config.dataset.name, "val", config.image_size)
-    test = None
-    if config.test and dataset.splits.get("test"):
-        split = open_split(dataset, config.dataset.name, "test", config.image_size)
-        test = Test(split, tuple(sample.group for sample in dataset.splits["test"]))
-    for split in (train, val, *([test.split] if test else [])):
-        split.map()  # so that whoever clears the cache by force does not end the trial
-    groups = tuple(sample.group for sample in dataset.splits["val"])
+    data = _data(config)
     augmentation, augmentation_options = chosen(catalog.AUGMENTATIONS, config.augmentation)
     augment = augmentation.build(augmentation_options, config.image_size)
 
-    classes = dataset.card.classes
+    classes = data.card.classes
     architecture, model_options = chosen(catalog.MODELS, config.model)
     task = Task(len(classes), config.image_size, config.batch_size)
     if pretrained:
@@ -86,19 +78,33 @@ def build(config: TrialConfig, device: torch.device, *, pretrained: Pretrained |
     frozen = freezing(model_options.freeze if isinstance(model_options, ModelOptions) else None, model)
 
     loss, loss_options = chosen(catalog.LOSSES, config.loss)
-    context = LossContext(len(classes), lambda: class_frequencies(train.class_counts))
+    context = LossContext(len(classes), lambda: class_frequencies(data.train.class_counts))
     criterion = build_loss(loss, loss_options, context).to(device)
 
     optimizer_component, optimizer_options = chosen(catalog.OPTIMIZERS, config.optimizer)
     optimizer = optimizer_component.build(optimizer_options, model)
     schedule, schedule_options = chosen(catalog.LR_SCHEDULES, config.lr_schedule)
-    lr_schedule = schedule.build(schedule_options, optimizer, updates_per_epoch(config, len(train)), config.epochs)
+    lr_schedule = schedule.build(schedule_options, optimizer, updates_per_epoch(config, len(data.train)), config.epochs)
     average = None if config.ema is None else averaged(model, config.ema)
     for network in (model, *([average.module] if average is not None else [])):
         computed.settle(network)  # last, so that nothing before has it compiled
     loop = config.accumulation, config.clip_norm, computed
     learner = Learner(model, criterion, optimizer, lr_schedule, frozen, average, *loop)
-    return Experiment(classes, dataset.card.scored, train, val, groups, test, augment, learner, pretrained)
+    splits = data.train, data.val, data.val_groups, data.test
+    return Experiment(classes, data.card.scored, *splits, augment, learner, pretrained)
+
+
+def _data(config: TrialConfig) -> _Data:
+    dataset = open_dataset(config.dataset.type, config.dataset.options)
+    train = open_split(dataset, config.dataset.name, "train", config.image_size)
+    val = open_split(dataset, config.dataset.name, "val", config.image_size)
+    test = None
+    if config.test and dataset.splits.get("test"):
+        split = open_split(dataset, config.dataset.name, "test", config.image_size)
+        test = TestSplit(split, tuple(sample.group for sample in dataset.splits["test"]))
+    for split in (train, val, *([test.split] if test else [])):
+        split.map()  # so that whoever clears the cache by force does not end the trial
+    return _Data(dataset.card, train, val, tuple(sample.group for sample in dataset.splits["val"]), test)
 
 
 def least_batch(config: TrialConfig, num_classes: int) -> int:
@@ -124,39 +130,6 @@ def pick_device(gpus: float) -> torch.device:
     if gpus > torch.cuda.device_count():
         raise RuntimeError(f"the trial was given {gpus:g} GPUs, but torch sees {torch.cuda.device_count()} here")
     return torch.device("cuda", torch.cuda.current_device())
-
-
-def gmacs(model: nn.Module, image_size: tuple[int, int], device: torch.device, in_channels: int = 3) -> float:
-    """10^9 multiply-accumulates of one forward pass over one image of `image_size`; a multiply-add counts once."""
-    model.eval()
-    with torch.compiler.set_stance("force_eager"), torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(torch.zeros(1, in_channels, *image_size, device=device))
-    return float(counter.get_total_flops()) / 2 / 1e9
-
-
-def latency_ms(model: nn.Module, image_size: tuple[int, int], device: torch.device) -> float:
-    """Median time of one forward pass over one image of `image_size`, batch 1, in evaluation mode on `device`.
-
-    Other trials on the same device or cores slow it down; the median leaves out what only some passes suffer.
-    """
-    model.eval()
-    image = torch.zeros(1, 3, *image_size, device=device)
-    took_ms: list[float] = []
-    with torch.inference_mode():
-        for _ in range(WARM_UPS):
-            model(image)
-        while len(took_ms) < PASSES[0] or (len(took_ms) < PASSES[1] and sum(took_ms) < ENOUGH_MS):
-            _wait_for(device)
-            began = time.perf_counter()
-            model(image)
-            _wait_for(device)
-            took_ms.append(1000 * (time.perf_counter() - began))
-    return statistics.median(took_ms)
-
-
-def _wait_for(device: torch.device) -> None:
-    if device.type == "cuda":  # where calls return before the work is done
-        torch.cuda.synchronize(device)
 
 
 class _HasOptions(Protocol):

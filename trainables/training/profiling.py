@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segsweep.trainables.components import ComponentOptions, ModelComponent, Outputs, Task
-from segsweep.trainables.training.experiment import gmacs, latency_ms
 from segsweep.trainables.training.memory import peak_gib, reset_peak
+from segsweep.trainables.training.network_costs import gmacs, latency_ms
 
 STEPS = 5
 WARM_UP = 1
