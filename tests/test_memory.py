@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from segsweep.orchestrator.checking.roots import absolute_roots
 from segsweep.orchestrator.checking.validation import check
 from segsweep.orchestrator.cli import cli
-from segsweep.orchestrator.data.roots import absolute_roots
 from segsweep.orchestrator.launching.preflight import too_large
 from segsweep.orchestrator.planning.plan import SweepPlan
 from segsweep.orchestrator.record.journal import AttemptEnded, AttemptStarted, Journal, read_events

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from segsweep.orchestrator.launching.provenance import provenance
 from segsweep.orchestrator.passwords import without_password
+from segsweep.orchestrator.provenance import provenance
 from segsweep.orchestrator.resources.capacity import Capacity
 
 

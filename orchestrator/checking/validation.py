@@ -16,9 +16,9 @@ from segsweep.orchestrator.checking.explanations import mistakes_of, shown, vali
 from segsweep.orchestrator.checking.objectives import Objectives
 from segsweep.orchestrator.checking.positions import At, Positions
 from segsweep.orchestrator.checking.pretrained import absent_weights
+from segsweep.orchestrator.checking.roots import root_of
 from segsweep.orchestrator.checking.sections import SECTIONS
 from segsweep.orchestrator.checking.settings import mistake_in, sound_values
-from segsweep.orchestrator.data.roots import root_of
 from segsweep.orchestrator.errors import InputError, Mistake
 from segsweep.orchestrator.passwords import HOLDS_PASSWORD, without_password
 from segsweep.orchestrator.planning.allocation import no_choice

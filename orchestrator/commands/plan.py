@@ -34,8 +34,8 @@ def command(
     import json
     from functools import partial
 
+    from segsweep.orchestrator.checking.roots import absolute_roots
     from segsweep.orchestrator.commands._options import checked, journal_of
-    from segsweep.orchestrator.data.roots import absolute_roots
     from segsweep.orchestrator.errors import InputError, Mistake
     from segsweep.orchestrator.forecasting.paces import measured_paces, recorded_paces
     from segsweep.orchestrator.forecasting.summary import as_lines, summary

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
-from segsweep.orchestrator.data.roots import stage
+from segsweep.orchestrator.checking.roots import stage
 from segsweep.orchestrator.errors import InputError, Mistake
 from segsweep.orchestrator.progress import Progress
 from segsweep.orchestrator.space.spec import ComponentSpec

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from segsweep.orchestrator.board.trained import Trained
 from segsweep.orchestrator.errors import InputError, Mistake
-from segsweep.orchestrator.launching.provenance import PACKAGES, git_commit, installed, source_commit
+from segsweep.orchestrator.provenance import PACKAGES, git_commit, installed, source_commit
 from segsweep.orchestrator.record.state import SweepState
 from segsweep.orchestrator.tracking.reader import Reader
 from segsweep.orchestrator.tracking.records import flat, text

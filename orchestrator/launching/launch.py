@@ -16,8 +16,8 @@ from types import FrameType
 from segsweep.orchestrator.backends import Backend, TrialFactory, train
 from segsweep.orchestrator.checking.positions import At
 from segsweep.orchestrator.checking.pretrained import absolute_weights, unusable_weights
+from segsweep.orchestrator.checking.roots import absolute_roots
 from segsweep.orchestrator.checking.validation import Checked
-from segsweep.orchestrator.data.roots import absolute_roots
 from segsweep.orchestrator.driving.collection import Collection
 from segsweep.orchestrator.driving.halting import heeding
 from segsweep.orchestrator.driving.recorded import recorded
@@ -40,12 +40,12 @@ from segsweep.orchestrator.launching.preflight import (
     unusable_augmentations,
     unusable_optimizers,
 )
-from segsweep.orchestrator.launching.provenance import provenance
 from segsweep.orchestrator.launching.ray_session import ray_session
 from segsweep.orchestrator.mirroring.mirror import mirrored
 from segsweep.orchestrator.planning.plan import SweepPlan
 from segsweep.orchestrator.planning.warm_start import known_values
 from segsweep.orchestrator.progress import Announce
+from segsweep.orchestrator.provenance import provenance
 from segsweep.orchestrator.record.journal import DriverStarted, DriverStopped, Journal, SweepCreated
 from segsweep.orchestrator.resources.capacity import Capacity, local_capacity
 from segsweep.orchestrator.resources.fits import fit

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from segsweep.orchestrator.data.roots import stage
+from segsweep.orchestrator.checking.roots import stage
 from segsweep.orchestrator.errors import InputError, Mistake
 from segsweep.orchestrator.launching.ray_session import check_port
 from segsweep.orchestrator.mirroring.download import looked_at, names_at

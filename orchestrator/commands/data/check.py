@@ -25,9 +25,9 @@ def command(file: Path, names: tuple[str, ...], assignments: tuple[str, ...], as
     """
     import json
 
+    from segsweep.orchestrator.checking.roots import stage
     from segsweep.orchestrator.commands._options import checked, chosen_datasets
     from segsweep.orchestrator.data.check import as_facts, as_lines
-    from segsweep.orchestrator.data.roots import stage
     from segsweep.orchestrator.errors import ExitCode, InputError, Mistake
     from segsweep.orchestrator.progress import Progress
     from segsweep.trainables.components import DataError
