@@ -35,7 +35,7 @@ def provenance(capacity: Capacity) -> dict[str, JsonValue]:
         "versions": {name: found for name in PACKAGES if (found := installed(name))},
         "python": platform.python_version(),
         "segsweep_commit": source_commit(),
-        "folder_commit": git_commit(Path.cwd()),
+        "git_commit": git_commit(Path.cwd()),
         "host": socket.gethostname(),
         "platform": platform.platform(),
         "cpu": _cpu_model(),

@@ -128,7 +128,7 @@ def test_the_commit_of_segsweep_is_not_that_of_the_folder(tmp_path: Path, monkey
     theirs = git(tmp_path, "rev-parse", "HEAD").strip()
     monkeypatch.chdir(tmp_path)
     known = provenance.provenance(Capacity(cpus=1, gpus=0))
-    assert known["folder_commit"] == theirs
+    assert known["git_commit"] == theirs
     assert known["segsweep_commit"] != theirs
     copy = tmp_path / "provenance.py"
     copy.touch()
@@ -140,9 +140,9 @@ def test_the_commit_of_segsweep_is_not_that_of_the_folder(tmp_path: Path, monkey
 
 def test_what_has_no_commit_is_said_to_have_none(home: Path) -> None:
     found = json.loads(segsweep("reproduce", "small-1:001", "--json").stdout)
-    assert found["folder_commit"] == "none: it was in no git repository"
+    assert found["git_commit"] == "none: it was in no git repository"
     older = Origin(trials("small-1")["001"].config, "", {"git_commit": "abc"}).comments
-    assert older["folder_commit"] == "abc"
+    assert older["git_commit"] == "abc"
     assert older["segsweep_commit"].startswith("none recorded")
 
 

@@ -56,6 +56,13 @@ def test_only_commands_and_those_who_run_sweeps_need_everything() -> None:
         assert not needs("orchestrator")[room] & {"backends", "launching", "commands", "board"}, room
 
 
+@pytest.mark.parametrize("package", ["orchestrator", "trainables"])
+def test_the_map_for_contributors_shows_every_room(package: str) -> None:
+    drawn = (ROOT / "CONTRIBUTING.md").read_text().split("## Where things are\n")[1].split("\n\n")[0]
+    rooms = {file.parent.name for file in (ROOT / package).glob("*/__init__.py")}
+    assert {room for room in rooms if f" {room}/" not in drawn} == set()
+
+
 def test_components_know_nothing_of_training() -> None:
     for room in ("models", "losses", "datasets", "optimizers", "lr_schedules", "augmentations"):
         needed = needs("trainables")[room] & {"training", "parallel", "trial", "cache", "survey"}

@@ -24,7 +24,7 @@ VERSIONS = "versions."
 class Origin:
     config: TrialConfig
     fingerprint: str = ""  # of the images and labels that the trial saw; "" where nobody recorded it
-    facts: Mapping[str, str] = field(default_factory=dict)  # folder_commit, command, versions.torch ...; {} likewise
+    facts: Mapping[str, str] = field(default_factory=dict)  # git_commit, command, versions.torch ...; {} likewise
 
     @property
     def comments(self) -> dict[str, str]:
@@ -40,12 +40,8 @@ class Origin:
         if not self.facts:
             return {}
         own = self.facts.get("segsweep_commit") or "none recorded: segsweep was installed, or an older one"
-        return {"segsweep_commit": own, "folder_commit": self._folder_commit or "none: it was in no git repository"}
-
-    @property
-    def _folder_commit(self) -> str:
-        """Of the folder in which the sweep was launched."""
-        return self.facts.get("folder_commit", "") or self.facts.get("git_commit", "")  # as older journals call it
+        folders = self.facts.get("git_commit") or "none: it was in no git repository"
+        return {"segsweep_commit": own, "git_commit": folders}
 
     def differences(self) -> Iterator[str]:
         """What is not here as it was there, so that a score may come out otherwise."""
@@ -56,7 +52,7 @@ class Origin:
         then, now = self.facts.get("segsweep_commit", ""), source_commit()
         if then and then != now:
             yield f"segsweep's commit was {then}, here it is {now or 'unknown: segsweep is installed'}"
-        then, now = self._folder_commit, git_commit(Path.cwd())
+        then, now = self.facts.get("git_commit", ""), git_commit(Path.cwd())
         if then and then != now:
             yield f"the folder's commit was {then}, here it is {now or 'unknown: this folder is no repository'}"
 

@@ -1,4 +1,4 @@
-"""The journal: the append-only record of a sweep, and the only truth (docs/decisions; DESIGN decision 3).
+"""The journal: the append-only record of a sweep, and the only truth.
 
 One JSON object a line, flushed at once (a killed driver loses nothing) and fsynced before anybody acts on it. Rungs,
 Optuna studies, MLflow runs and status are all rebuilt by reading it. A line that was torn by a crash is the last one;

@@ -1,4 +1,4 @@
-"""What a trial looks like in MLflow: names, tags, parameters and points (the contract in DESIGN). No MLflow here."""
+"""What a trial looks like in MLflow: names, tags, parameters and points (docs/mlflow.md). No MLflow here."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class Revision(NamedTuple):
 
 
 def sweep_tags(event: SweepCreated) -> dict[str, str]:
-    names = "version", "segsweep_commit", "folder_commit", "git_commit", "data_fingerprint"  # git_commit: of older ones
+    names = "version", "segsweep_commit", "git_commit", "data_fingerprint"
     known = {key: event.provenance.get(key) for key in names}
     return {
         "segsweep.kind": "sweep",

@@ -12,7 +12,6 @@ from segsweep.orchestrator.report.words import number
 
 NAMES = {
     "segsweep_commit": "git commit of segsweep",
-    "folder_commit": "git commit of the working folder",
     "git_commit": "git commit of the working folder",
     "cpu": "CPU",
     "cpus": "CPUs",
@@ -62,8 +61,8 @@ def _facts(provenance: Mapping[str, object]) -> Iterator[tuple[str, str]]:
     for name, value in provenance.items():
         if isinstance(value, Mapping):
             yield from ((str(package), str(version)) for package, version in value.items())
-        elif value not in (None, ""):
-            yield NAMES.get(name, name.replace("_", " ")), str(value)
+        elif value is not None:
+            yield NAMES.get(name, name.replace("_", " ")), str(value) or "none known"
 
 
 def _devices(data: ReportData) -> Iterator[tuple[str, str]]:
