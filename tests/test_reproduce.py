@@ -14,12 +14,12 @@ import torch
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from segsweep.orchestrator import provenance
 from segsweep.orchestrator.board.trained import Trained
 from segsweep.orchestrator.checking.validation import check
 from segsweep.orchestrator.cli import cli
 from segsweep.orchestrator.errors import InputError
 from segsweep.orchestrator.exporting.origin import Origin, origin
-from segsweep.orchestrator.launching import provenance
 from segsweep.orchestrator.planning.plan import SweepPlan
 from segsweep.orchestrator.record.state import SweepState
 from segsweep.orchestrator.record.trials import TrialState
