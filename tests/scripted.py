@@ -1,4 +1,4 @@
-"""Trials that follow a script instead of training."""
+"""Plans of sweeps that are written out in a test, and trials that follow a script instead of training."""
 
 from __future__ import annotations
 
@@ -8,12 +8,20 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from segsweep.orchestrator.backends import TrialFactory
+from segsweep.orchestrator.checking.validation import check
 from segsweep.orchestrator.driving.assignment import Assignment
+from segsweep.orchestrator.planning.plan import SweepPlan
+from segsweep.orchestrator.space.source import parse
 
 IMAGES = 32  # of an epoch
 
 Mishap: TypeAlias = Callable[[Assignment, int], float | None]
 """Called before every epoch: may raise, or say what the value shall be instead."""
+
+
+def plan_of(space: str) -> SweepPlan:
+    """Of a search space in YAML."""
+    return SweepPlan.of(check(parse(space, "space.yaml")).spec)
 
 
 @dataclass(frozen=True)

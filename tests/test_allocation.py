@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scripted import plan_of
 
 from segsweep.orchestrator.backends.in_process import InProcess
 from segsweep.orchestrator.backends.simulated import Simulated
 from segsweep.orchestrator.board.rows import make_board
-from segsweep.orchestrator.checking.validation import check
 from segsweep.orchestrator.driving.assignment import Assignment
 from segsweep.orchestrator.driving.sweep import Sweep
 from segsweep.orchestrator.errors import ExitCode, InputError
@@ -27,7 +27,6 @@ from segsweep.orchestrator.record.journal import Journal, RoundClosed, SweepCrea
 from segsweep.orchestrator.record.state import SweepState
 from segsweep.orchestrator.record.trials import Cell
 from segsweep.orchestrator.resources.capacity import Capacity
-from segsweep.orchestrator.space.source import parse
 from segsweep.orchestrator.tracking.reader import TrialRow
 from segsweep.orchestrator.watching import status
 from segsweep.orchestrator.watching.view import last_words
@@ -45,10 +44,6 @@ image_size: [48, 80]
 scheduler: fifo
 allocation: adaptive
 {more}"""
-
-
-def plan_of(text: str) -> SweepPlan:
-    return SweepPlan.of(check(parse(text, "space.yaml")).spec)
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from scripted import plan_of
 
-from segsweep.orchestrator.checking.validation import check
-from segsweep.orchestrator.planning.plan import SweepPlan
-from segsweep.orchestrator.space.source import parse
 from segsweep.trainables.cache.cached_split import CachedSplit, open_split
 from segsweep.trainables.catalog import AUGMENTATIONS
 from segsweep.trainables.config import TrialConfig
@@ -44,7 +42,7 @@ scheduler: fifo
 
 def configs() -> dict[str, TrialConfig]:
     """The first trial of every combination, by its augmentation."""
-    plan = SweepPlan.of(check(parse(SPEC, "x.yaml")).spec)
+    plan = plan_of(SPEC)
     found = {}
     for combination in plan.combinations:
         values = {path: domain.samples()[0] for path, domain in combination.domains.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from scripted import scripted
+from scripted import plan_of, scripted
 
 from segsweep.orchestrator.backends.simulated import Simulated
 from segsweep.orchestrator.checking.validation import check
@@ -13,7 +13,6 @@ from segsweep.orchestrator.driving.sweep import Sweep
 from segsweep.orchestrator.errors import InputError
 from segsweep.orchestrator.launching.launch import exit_code
 from segsweep.orchestrator.launching.preflight import no_gpu_hours
-from segsweep.orchestrator.planning.plan import SweepPlan
 from segsweep.orchestrator.record.journal import DriverStarted, DriverStopped, Journal, SweepExtended
 from segsweep.orchestrator.record.state import SweepState
 from segsweep.orchestrator.resources.capacity import Capacity
@@ -33,7 +32,7 @@ resources: {gpus: 1}
 
 def run(folder: Path, budget: str, *, workers: int = 3, space: str = SPACE) -> Sweep:
     """In virtual time; an epoch takes 10 s."""
-    plan = SweepPlan.of(check(parse(f"{space}budget: {budget}", "space.yaml")).spec)
+    plan = plan_of(f"{space}budget: {budget}")
     backend = Simulated(workers)
     with Journal(folder / "journal.jsonl", clock=backend.clock, fsync=False) as journal:
         sweep = Sweep(plan, journal, gpus=1.0)
@@ -100,7 +99,7 @@ def test_a_resumed_sweep_has_what_was_left(tmp_path: Path) -> None:
 def test_the_time_between_two_drivers_is_nobodys(tmp_path: Path) -> None:
     now = [0.0]
     with Journal(tmp_path / "journal.jsonl", clock=lambda: now[0], fsync=False) as journal:
-        sweep = Sweep(SweepPlan.of(check(parse(SPACE, "space.yaml")).spec), journal)
+        sweep = Sweep(plan_of(SPACE), journal)
         sweep.record(DriverStarted(pid=1, host="here", backend="none"))
         now[0] = 100.0
         assert sweep.next() is not None
@@ -118,7 +117,7 @@ def test_the_time_between_two_drivers_is_nobodys(tmp_path: Path) -> None:
 
 def test_an_epoch_that_outlasts_the_budget_is_seen_while_it_runs(tmp_path: Path) -> None:
     now = [0.0]
-    plan = SweepPlan.of(check(parse(SPACE + "budget: {gpu_hours: 1}", "space.yaml")).spec)
+    plan = plan_of(SPACE + "budget: {gpu_hours: 1}")
     with Journal(tmp_path / "journal.jsonl", clock=lambda: now[0], fsync=False) as journal:
         sweep = Sweep(plan, journal, gpus=1.0)
         sweep.grant(Share(gpus=0.5))

@@ -5,21 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from scripted import Mishap, ScriptedReport, ScriptedTrial, no_mishap
+from scripted import Mishap, ScriptedReport, ScriptedTrial, no_mishap, plan_of
 
 from segsweep.orchestrator.backends import TrialFactory
 from segsweep.orchestrator.backends.simulated import Simulated
-from segsweep.orchestrator.checking.validation import check
 from segsweep.orchestrator.driving.assignment import Assignment
 from segsweep.orchestrator.driving.collection import Collection
 from segsweep.orchestrator.driving.sweep import Sweep
 from segsweep.orchestrator.forecasting.paces import Paces
 from segsweep.orchestrator.forecasting.summary import as_lines, summary
-from segsweep.orchestrator.planning.plan import SweepPlan
 from segsweep.orchestrator.record.journal import Journal
 from segsweep.orchestrator.record.state import SweepState
 from segsweep.orchestrator.resources.capacity import Capacity
-from segsweep.orchestrator.space.source import parse
 from segsweep.trainables.training.timing import Pace
 
 SPACE = """
@@ -53,10 +50,6 @@ class SavingTrial(ScriptedTrial):
 
 def saving(mishap: Mishap = no_mishap) -> TrialFactory:
     return lambda assignment: SavingTrial(assignment, mishap)
-
-
-def plan_of(space: str) -> SweepPlan:
-    return SweepPlan.of(check(parse(space, "space.yaml")).spec)
 
 
 def run(folder: Path, mishap: Mishap = no_mishap, space: str = SPACE, *, collecting: bool = True) -> Sweep:

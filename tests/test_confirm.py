@@ -14,11 +14,10 @@ import pytest
 import torch
 from click.testing import CliRunner
 from mlflow import MlflowClient
-from scripted import ScriptedReport, ScriptedTrial, scripted
+from scripted import ScriptedReport, ScriptedTrial, plan_of, scripted
 
 from segsweep.orchestrator.backends.simulated import Simulated
 from segsweep.orchestrator.board.trained import Where, find
-from segsweep.orchestrator.checking.validation import check
 from segsweep.orchestrator.cli import cli
 from segsweep.orchestrator.driving.assignment import Assignment
 from segsweep.orchestrator.driving.confirmation import winners
@@ -30,7 +29,6 @@ from segsweep.orchestrator.record.journal import Journal
 from segsweep.orchestrator.record.state import SweepState
 from segsweep.orchestrator.record.trials import TrialState
 from segsweep.orchestrator.resources.capacity import Capacity
-from segsweep.orchestrator.space.source import parse
 from segsweep.trainables.config import Entry, TrialConfig
 from segsweep.trainables.data.normalization import IMAGENET
 from segsweep.trainables.scoring.confusions import load_confusions
@@ -55,7 +53,7 @@ image_size: [64, 64]
 def plan(more: str = "") -> SweepPlan:
     keys = {line.partition(":")[0] for line in more.splitlines()}
     base = "".join(line for line in SPACE.splitlines(keepends=True) if line.partition(":")[0] not in keys)
-    return SweepPlan.of(check(parse(base + more, "space.yaml")).spec)
+    return plan_of(base + more)
 
 
 def run(folder: Path, more: str = "confirm: {top: 2, seeds: 3}", workers: int = 4) -> Sweep:

@@ -10,13 +10,10 @@ from urllib.request import Request, urlopen
 
 import pytest
 import scripted as script
-from scripted import scripted
+from scripted import plan_of, scripted
 
-from segsweep.orchestrator.checking.validation import check
 from segsweep.orchestrator.driving.sweep import Sweep
-from segsweep.orchestrator.planning.plan import SweepPlan
 from segsweep.orchestrator.record.journal import Journal
-from segsweep.orchestrator.space.source import parse
 
 SPACE = """
 datasets: [streets]
@@ -49,10 +46,10 @@ def test_trials_epochs_and_best_values_are_exported(metrics: str, tmp_path: Path
     from segsweep.orchestrator.backends.ray_tune import RayTune
 
     with Journal(tmp_path / "journal.jsonl", fsync=False) as journal:
-        sweep = Sweep(SweepPlan.of(check(parse(SPACE, "space.yaml")).spec), journal)
+        sweep = Sweep(plan_of(SPACE), journal)
         RayTune().run(sweep, scripted())
     with Journal(tmp_path / "journal.jsonl", fsync=False) as journal:  # a later driver, whose one trial is no better
-        sweep = Sweep(SweepPlan.of(check(parse(SPACE.replace("trials: 3", "trials: 4"), "space.yaml")).spec), journal)
+        sweep = Sweep(plan_of(SPACE.replace("trials: 3", "trials: 4")), journal)
         RayTune().run(sweep, scripted(lambda assignment, epoch: 0.01))
     found: dict[str, float] = {}
     deadline = time.monotonic() + WAITS_S

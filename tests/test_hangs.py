@@ -14,16 +14,13 @@ from types import SimpleNamespace
 
 import pytest
 import scripted as script
-from scripted import Mishap, scripted
+from scripted import Mishap, plan_of, scripted
 
 from segsweep.orchestrator.backends import Backend
 from segsweep.orchestrator.backends.in_process import InProcess
-from segsweep.orchestrator.checking.validation import check
 from segsweep.orchestrator.driving.assignment import Assignment
 from segsweep.orchestrator.driving.sweep import LOG_TAIL, Sweep
-from segsweep.orchestrator.planning.plan import SweepPlan
 from segsweep.orchestrator.record.journal import AttemptEnded, Journal, read_events
-from segsweep.orchestrator.space.source import parse
 from segsweep.orchestrator.watching.why import as_lines, facts
 
 SPACE = """
@@ -37,7 +34,7 @@ scheduler: fifo
 
 
 def run(backend: Backend, folder: Path, mishap: Mishap, more: str = "") -> Sweep:
-    plan = SweepPlan.of(check(parse(SPACE + more, "space.yaml")).spec)
+    plan = plan_of(SPACE + more)
     with Journal(folder / "journal.jsonl", fsync=False) as journal:
         sweep = Sweep(plan, journal)
         backend.run(sweep, scripted(mishap))

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from scripted import plan_of
 
 from segsweep.orchestrator.checking.roots import absolute_roots
-from segsweep.orchestrator.checking.validation import check
 from segsweep.orchestrator.cli import cli
 from segsweep.orchestrator.launching.preflight import too_large
 from segsweep.orchestrator.planning.plan import SweepPlan
@@ -25,7 +25,6 @@ from segsweep.orchestrator.resources.control_groups import cpu_quota, memory_lef
 from segsweep.orchestrator.resources.fits import fit
 from segsweep.orchestrator.resources.packing import host_gib, share, trials_a_gpu
 from segsweep.orchestrator.resources.share import Share
-from segsweep.orchestrator.space.source import parse
 from segsweep.orchestrator.space.spec import Resources
 from segsweep.trainables.config import TrialConfig
 from segsweep.trainables.training.footprints import Footprint, fitting, in_a_fork
@@ -39,10 +38,6 @@ batch_size: {choice: [2, 4]}
 image_size: [32, 48]
 scheduler: fifo
 """
-
-
-def plan_of(text: str = SPACE) -> SweepPlan:
-    return SweepPlan.of(check(parse(text, "space.yaml")).spec)
 
 
 # -- arithmetic ---------------------------------------------------------------------------------------------------
@@ -271,7 +266,7 @@ def test_the_most_demanding_configurations_are_measured() -> None:
 def test_memory_is_measured_by_training_and_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEGSWEEP_CACHE", str(tmp_path))
     wide = SPACE.replace("width: 4", "width: 32").replace("[2, 4]", "[16, 32]").replace("train: 8", "train: 32")
-    both = [*configs(plan_of()), *configs(plan_of(wide))]
+    both = [*configs(plan_of(SPACE)), *configs(plan_of(wide))]
     said: list[str] = []
     small, large = memory_probe.measured(both, cpus=1, gpus=0, announce=said.append)
     assert said == [
@@ -317,7 +312,7 @@ def test_plans_say_what_fits_and_what_will_be_tried() -> None:
 
 
 def test_one_trial_at_least_runs_whatever_it_takes() -> None:
-    made = fit(plan_of(), Capacity(cpus=8, gpus=0, memory_gib=2.0), lambda few: [Footprint(4.0, micro_batch=4)])
+    made = fit(plan_of(SPACE), Capacity(cpus=8, gpus=0, memory_gib=2.0), lambda few: [Footprint(4.0, micro_batch=4)])
     assert made.share == Share(0.0, 2.0)
     assert made.lines[-1] == "a trial may take 5.1 GiB of memory and 2.0 GiB are left: one runs at a time"
 
@@ -373,7 +368,7 @@ def test_ray_starts_no_more_trials_than_memory_allows(tmp_path: Path) -> None:
 
         cloudpickle.register_pickle_by_value(script)
         with Journal(tmp_path / "journal.jsonl", fsync=False) as journal:
-            sweep = Sweep(plan_of(), journal)
+            sweep = Sweep(plan_of(SPACE), journal)
             sweep.grant(Share(memory_gib=0.4))  # 2.5 of them in 1 GiB, where 4 CPUs would take 4
             RayTune().run(sweep, script.scripted(slowly))
     running, most = 0, 0

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from s3_endpoint import check_keys, s3_endpoint, use_endpoint
-from scripted import ScriptedReport, ScriptedTrial
+from scripted import ScriptedReport, ScriptedTrial, plan_of
 
 from segsweep.orchestrator.backends.in_process import InProcess
 from segsweep.orchestrator.checking.validation import check
@@ -31,7 +31,6 @@ from segsweep.orchestrator.mirroring.lease import Holder, Lease
 from segsweep.orchestrator.mirroring.mirror import mirrored
 from segsweep.orchestrator.mirroring.places import address_of, storage_address, working_storage
 from segsweep.orchestrator.mirroring.upload import Uploads
-from segsweep.orchestrator.planning.plan import SweepPlan
 from segsweep.orchestrator.record.journal import EpochDone, Event, Journal, SweepCreated, read_events
 from segsweep.orchestrator.record.state import SweepState
 from segsweep.orchestrator.space.source import parse
@@ -131,7 +130,7 @@ def drive(folder: Path, *, listener: Callable[[Event], None] | None = None, mirr
         mirrored(folder if mirroring else Path("nowhere"), lines.append) as kept,
         Journal(folder / "journal.jsonl", fsync=False) as journal,
     ):
-        sweep = Sweep(SweepPlan.of(check(parse(SPACE, "space.yaml")).spec), journal)
+        sweep = Sweep(plan_of(SPACE), journal)
         sweep.interrupted("its driver died", lost="driver")
         sweep.listen(Collection(sweep.plan, sweep.state, sweep.folder).on_event)
         if listener is not None:

@@ -8,15 +8,14 @@ from typing import Any
 
 import pytest
 import torch
+from scripted import plan_of
 from torch import Tensor
 from torch.nn import functional as F
 
-from segsweep.orchestrator.checking.validation import check
 from segsweep.orchestrator.errors import InputError
 from segsweep.orchestrator.forecasting.summary import as_lines, summary
 from segsweep.orchestrator.planning.plan import SweepPlan
 from segsweep.orchestrator.resources.capacity import Capacity
-from segsweep.orchestrator.space.source import parse
 from segsweep.trainables.catalog import MODELS
 from segsweep.trainables.components import VOID, Outputs, Task
 from segsweep.trainables.models._set_loss import SetLoss, SetPrediction
@@ -221,7 +220,7 @@ HEAD = "datasets: [streets]\nepochs: 9\nimage_size: [64, 96]\n"
 
 
 def plan(text: str) -> SweepPlan:
-    return SweepPlan.of(check(parse(HEAD + text, "x.yaml")).spec)
+    return plan_of(HEAD + text)
 
 
 def mistakes(text: str) -> list[str]:
@@ -240,15 +239,17 @@ def test_models_with_a_loss_of_their_own_do_not_cross_with_losses() -> None:
 
 def test_own_with_a_model_that_has_none_is_refused() -> None:
     (alone,) = mistakes("losses: [dice, own]\nmodels: [unet, eomt]\n")
-    assert alone.startswith("x.yaml:4: losses[1]: own is the loss that a model brings, and unet/resnet34 has none")
+    assert alone.startswith("space.yaml:4: losses[1]: own is the loss that a model brings, and unet/resnet34 has none")
     (of_model,) = mistakes("models: [{architecture: unet, losses: [own]}]\n")
-    assert of_model.startswith("x.yaml:4: models[0].losses[0]: own is the loss that a model brings, and unet has none")
+    assert of_model.startswith(
+        "space.yaml:4: models[0].losses[0]: own is the loss that a model brings, and unet has none"
+    )
     assert "unknown key" in mistakes("losses: [{own: 0.5, dice: 0.5}]\nmodels: [unet]\n")[0]
 
 
 def test_another_loss_for_a_model_with_its_own_is_refused() -> None:
     (found,) = mistakes("models: [{architecture: mask2former, losses: [dice]}]\n")
-    assert found == "x.yaml:4: models[0].losses: mask2former trains with its own loss; leave `losses` out here"
+    assert found == "space.yaml:4: models[0].losses: mask2former trains with its own loss; leave `losses` out here"
     assert len(plan("losses: [own]\nmodels: [mask2former, {architecture: eomt, losses: [own]}]\n").combinations) == 2
 
 

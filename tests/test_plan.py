@@ -9,6 +9,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 from click.testing import CliRunner
+from scripted import plan_of
 
 from segsweep.orchestrator.checking.schema import search_space_schema
 from segsweep.orchestrator.checking.validation import check
@@ -30,10 +31,6 @@ epochs: 9
 image_size: [64, 96]
 """
 FIXED = "optimizers: [{type: sgd, lr: 0.1, weight_decay: 0}]\n"  # nothing left for the searcher
-
-
-def plan_of(text: str) -> SweepPlan:
-    return SweepPlan.of(check(parse(text, "x.yaml")).spec)
 
 
 def test_lists_cross_and_cells_are_models_on_datasets() -> None:

@@ -5,19 +5,20 @@ from __future__ import annotations
 from importlib.resources import files
 
 import pytest
+from scripted import plan_of
 
 from segsweep.orchestrator.checking import recipes
 from segsweep.orchestrator.checking.entries import read_recipe
 from segsweep.orchestrator.checking.validation import check
 from segsweep.orchestrator.errors import InputError
-from segsweep.orchestrator.planning.plan import Combination, SweepPlan
+from segsweep.orchestrator.planning.plan import Combination
 from segsweep.orchestrator.space.source import parse
 
 HEAD = "datasets: [streets]\nepochs: 9\nimage_size: [64, 96]\nlosses: [dice]\noptimizers: [sgd]\n"
 
 
 def combinations(models: str) -> tuple[Combination, ...]:
-    return SweepPlan.of(check(parse(f"{HEAD}models: {models}\n", "x.yaml")).spec).combinations
+    return plan_of(f"{HEAD}models: {models}\n").combinations
 
 
 def mistakes(models: str) -> list[str]:
@@ -85,19 +86,22 @@ def test_specs_survive_json() -> None:
     [
         (
             "[{architecture: unet, recipe: mmseg}]",
-            "x.yaml:6: models[0].recipe: no recipe 'mmseg'. Did you mean 'mmseg-cnn'?",
+            "space.yaml:6: models[0].recipe: no recipe 'mmseg'. Did you mean 'mmseg-cnn'?",
         ),
         (
             "[{architecture: unet, losses: [dise]}]",
-            "x.yaml:6: models[0].losses[0].type: no loss 'dise'. Did you mean 'dice'?",
+            "space.yaml:6: models[0].losses[0].type: no loss 'dise'. Did you mean 'dice'?",
         ),
-        ("[{architecture: unet, losses: []}]", "x.yaml:6: models[0].losses: must be a list with at least one entry"),
+        (
+            "[{architecture: unet, losses: []}]",
+            "space.yaml:6: models[0].losses: must be a list with at least one entry",
+        ),
         (
             "[{architecture: unet, optimizers: [{type: sgd, lr: -1}]}]",
-            "x.yaml:6: models[0].optimizers[0].lr: must be above 0",
+            "space.yaml:6: models[0].optimizers[0].lr: must be above 0",
         ),
         ("[{architecture: unet, losses: [dice, dice]}]", "'dice' is already the name of models[0].losses[0]"),
-        ("[{architecture: unet, batch_size: 0}]", "x.yaml:6: models[0].batch_size: must be at least 1"),
+        ("[{architecture: unet, batch_size: 0}]", "space.yaml:6: models[0].batch_size: must be at least 1"),
         (
             "[{architecture: unet, lr_schedules: [{type: poly, warmup_epochs: 9}]}]",
             "models[0].lr_schedules[0].warmup_epochs",

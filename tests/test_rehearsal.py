@@ -13,20 +13,18 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner
+from scripted import plan_of
 from torch import nn
 
-from segsweep.orchestrator.checking.validation import check
 from segsweep.orchestrator.cli import cli
 from segsweep.orchestrator.errors import InputError
 from segsweep.orchestrator.forecasting.paces import Paces, measured_paces, recorded_paces
 from segsweep.orchestrator.forecasting.rehearsal import rehearse
 from segsweep.orchestrator.forecasting.summary import as_lines, summary
-from segsweep.orchestrator.planning.plan import SweepPlan
 from segsweep.orchestrator.record.journal import AttemptEnded, AttemptStarted, EpochDone, Event, Journal, TrialCreated
 from segsweep.orchestrator.record.trials import Cell
 from segsweep.orchestrator.resources.capacity import Capacity
 from segsweep.orchestrator.schedulers import SCHEDULERS
-from segsweep.orchestrator.space.source import parse
 from segsweep.trainables.catalog import MODELS
 from segsweep.trainables.components import ComponentOptions, Task
 from segsweep.trainables.training.timing import WARM_UP, Pace, measure
@@ -38,10 +36,6 @@ epochs: 9
 image_size: [64, 96]
 """
 UNET = Cell("streets", "unet/resnet34")
-
-
-def plan_of(text: str) -> SweepPlan:
-    return SweepPlan.of(check(parse(text, "x.yaml")).spec)
 
 
 def test_without_early_stopping_all_epochs_are_expected() -> None:

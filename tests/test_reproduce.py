@@ -13,18 +13,16 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 from PIL import Image
+from scripted import plan_of
 
 from segsweep.orchestrator import provenance
 from segsweep.orchestrator.board.trained import Trained
-from segsweep.orchestrator.checking.validation import check
 from segsweep.orchestrator.cli import cli
 from segsweep.orchestrator.errors import InputError
 from segsweep.orchestrator.exporting.origin import Origin, origin
-from segsweep.orchestrator.planning.plan import SweepPlan
 from segsweep.orchestrator.record.state import SweepState
 from segsweep.orchestrator.record.trials import TrialState
 from segsweep.orchestrator.resources.capacity import Capacity
-from segsweep.orchestrator.space.source import parse
 from segsweep.trainables.prediction.predictor import Predictor
 from segsweep.trainables.prediction.trained_model import load_trained
 
@@ -85,7 +83,7 @@ def test_reproduce_says_what_the_trial_was_made_with(home: Path) -> None:
     assert f"torch {torch.__version__.partition('+')[0]}" in found["versions"]
     assert found["command"].startswith("segsweep")  # of sys.argv, which pytest has emptied in its workers
     assert found["differences"] == []
-    plan = SweepPlan.of(check(parse(json.dumps(found["search_space"]), "x.yaml")).spec)
+    plan = plan_of(json.dumps(found["search_space"]))
     assert plan.combinations[0].config("001", {}) == trials("small-1")["001"].config
 
 
@@ -149,7 +147,7 @@ def test_what_has_no_commit_is_said_to_have_none(home: Path) -> None:
 def test_a_checkpoint_without_its_journal_still_gives_its_configuration(home: Path, tmp_path: Path) -> None:
     (tmp_path / "best.pt").write_bytes((home / "sweeps/small-1/trials/001/best.pt").read_bytes())
     printed = segsweep("reproduce", tmp_path / "best.pt")
-    plan = SweepPlan.of(check(parse(printed.stdout, "x.yaml")).spec)
+    plan = plan_of(printed.stdout)
     assert plan.combinations[0].config("001", {}) == trials("small-1")["001"].config
     (tmp_path / "best.pt").write_bytes(b"nothing")
     assert isinstance(segsweep("reproduce", tmp_path / "best.pt").exception, InputError)

@@ -9,19 +9,16 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from scripted import scripted
+from scripted import plan_of, scripted
 
 from segsweep.orchestrator.backends.in_process import InProcess
-from segsweep.orchestrator.checking.validation import check
 from segsweep.orchestrator.cli import cli
 from segsweep.orchestrator.driving.assignment import Assignment
 from segsweep.orchestrator.driving.halting import Halt, Verb, heeding, request
 from segsweep.orchestrator.driving.sweep import Sweep
 from segsweep.orchestrator.errors import ExitCode, InputError
 from segsweep.orchestrator.launching.launch import exit_code
-from segsweep.orchestrator.planning.plan import SweepPlan
 from segsweep.orchestrator.record.journal import Journal
-from segsweep.orchestrator.space.source import parse
 
 SPACE = """
 datasets: [streets]
@@ -31,7 +28,7 @@ epochs: 4
 image_size: [48, 80]
 scheduler: fifo
 """
-PLAN = SweepPlan.of(check(parse(SPACE, "space.yaml")).spec)
+PLAN = plan_of(SPACE)
 ENDS = {"pause": ("interrupted", 2), "stop": ("finished", 4), "cancel": ("interrupted", 2)}
 """How a trial ends that was asked in its second epoch, and after which; one process has cancel wait for the epoch."""
 

@@ -8,20 +8,17 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import pytest
-from scripted import scripted
+from scripted import plan_of, scripted
 
 from segsweep.orchestrator.backends.simulated import Simulated
-from segsweep.orchestrator.checking.validation import check
 from segsweep.orchestrator.driving.assignment import Assignment
 from segsweep.orchestrator.driving.sweep import Sweep
 from segsweep.orchestrator.driving.verdicts import explain_stop
-from segsweep.orchestrator.planning.plan import SweepPlan
 from segsweep.orchestrator.record.journal import AttemptEnded, EpochDone, Journal, Stop, TrialCreated, Unit, read_events
 from segsweep.orchestrator.record.trials import TrialState
 from segsweep.orchestrator.schedulers import SCHEDULERS, Decision, Grouping, GroupView, Pause, Scheduler
 from segsweep.orchestrator.schedulers.hyperband import Options as HyperbandOptions
 from segsweep.orchestrator.schedulers.hyperband import graces, next_bracket, sizes
-from segsweep.orchestrator.space.source import parse
 from segsweep.trainables.config import Objective
 
 Mode = Literal["max", "min"]
@@ -35,10 +32,6 @@ batch_size: {choice: [4, 8, 16]}
 image_size: [48, 80]
 min_finished: 2
 """
-
-
-def plan_of(space: str) -> SweepPlan:
-    return SweepPlan.of(check(parse(space, "space.yaml")).spec)
 
 
 PLAN = plan_of(SPACE)

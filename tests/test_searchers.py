@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from pydantic import JsonValue
+from scripted import plan_of
 
-from segsweep.orchestrator.checking.validation import check
 from segsweep.orchestrator.planning.plan import Combination, SweepPlan
 from segsweep.orchestrator.record.trials import TrialState
 from segsweep.orchestrator.searchers import SEARCHERS, Searcher, Values
@@ -32,10 +32,6 @@ image_size: [64, 64]
 """
 FINITE_SPACE = OPEN_SPACE.replace("{loguniform: [1e-5, 1e-1], first: 1e-3}", "{choice: [0.1, 0.01, 0.001, 0.0001]}")
 FINITE_SPACE = FINITE_SPACE.replace("{uniform: [0.0, 0.1]}", "{choice: [0.0, 0.1, 0.2, 0.3, 0.4]}")
-
-
-def plan_of(space: str) -> SweepPlan:
-    return SweepPlan.of(check(parse(space, "space.yaml")).spec)
 
 
 SINGLE = Aim()

@@ -9,22 +9,19 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from scripted import scripted
+from scripted import plan_of, scripted
 
 from segsweep.orchestrator.backends.in_process import InProcess
-from segsweep.orchestrator.checking.validation import check
 from segsweep.orchestrator.cli import cli
 from segsweep.orchestrator.driving.assignment import Assignment
 from segsweep.orchestrator.driving.sweep import Sweep
 from segsweep.orchestrator.errors import InputError
 from segsweep.orchestrator.forecasting.curves import Recording, distance
 from segsweep.orchestrator.forecasting.simulation import as_lines, simulate
-from segsweep.orchestrator.planning.plan import SweepPlan
 from segsweep.orchestrator.record.journal import Journal
 from segsweep.orchestrator.record.state import SweepState
 from segsweep.orchestrator.record.trials import Cell, TrialState
 from segsweep.orchestrator.space.domains import Choice, Range
-from segsweep.orchestrator.space.source import parse
 from segsweep.trainables.components import DoesNotFitError
 
 SPACE = """
@@ -46,10 +43,6 @@ def crash_at_high_rates(assignment: Assignment, epoch: int) -> None:
         raise ValueError("diverged")
 
 
-def plan_of(space: str = SPACE) -> SweepPlan:
-    return SweepPlan.of(check(parse(space, "space.yaml")).spec)
-
-
 def record(folder: Path, space: str = SPACE) -> Path:
     """A sweep's folder with the journal of scripted trials."""
     folder.mkdir()
@@ -68,7 +61,7 @@ def trials_of(folder: Path, cell: Cell) -> list[TrialState]:
 
 
 def test_the_recorded_sweep_itself_loses_nothing(recorded: Path) -> None:
-    found = simulate(Recording(plan_of(), [recorded]), workers=1)
+    found = simulate(Recording(plan_of(SPACE), [recorded]), workers=1)
     trials = [*trials_of(recorded, UNET), *trials_of(recorded, FPN)]
     assert found["epochs"] == sum(trial.epoch for trial in trials)
     assert found["virtual_s"] == 10.0 * found["epochs"]
@@ -101,12 +94,12 @@ def test_early_stopping_uses_fewer_epochs_and_more_workers_take_less_time(record
 
 def test_curves_of_several_sweeps_add_up(recorded: Path, tmp_path: Path) -> None:
     other = record(tmp_path / "other", SPACE.replace("searcher: random", "searcher: {type: random, seed: 7}"))
-    both = Recording(plan_of(), [recorded / "journal.jsonl", other])
+    both = Recording(plan_of(SPACE), [recorded / "journal.jsonl", other])
     assert {len(curves) for curves in both.curves.values()} == {12}
 
 
 def test_a_proposal_replays_the_nearest_configuration_by_the_logarithm(recorded: Path) -> None:
-    plan = plan_of()
+    plan = plan_of(SPACE)
     recording, combination = Recording(plan, [recorded]), plan.cells[UNET][0]
     lrs = [float(str(curve.trial.values["optimizer.lr"])) for curve in recording.curves[UNET]]
     for lr in (1e-5, 3e-4, 5e-3, 1e-1):
@@ -117,7 +110,7 @@ def test_a_proposal_replays_the_nearest_configuration_by_the_logarithm(recorded:
 
 
 def test_distance_is_one_across_a_domain_and_for_another_category(recorded: Path) -> None:
-    combination = plan_of().cells[UNET][0]
+    combination = plan_of(SPACE).cells[UNET][0]
     domains = {"optimizer.lr": Range("loguniform", 1e-5, 1e-1), "batch_size": Choice((4, 8))}
 
     def trial(lr: float, batch_size: int) -> TrialState:
@@ -133,7 +126,7 @@ def test_a_parameter_that_was_fixed_when_recorded_counts_with_its_value(tmp_path
     fixed = SPACE.replace("{loguniform: [1e-5, 1e-1], first: 1e-4}", "1e-3").replace("trials: 6", "trials: 1")
     folder = record(tmp_path / "fixed", fixed)
     (trial,) = trials_of(folder, UNET)
-    plan = plan_of()
+    plan = plan_of(SPACE)
     combination = plan.cells[UNET][0]
     proposed = TrialState(combination.config("x", {"optimizer.lr": 1e-1}), {"optimizer.lr": 1e-1})
     assert distance(proposed, trial, combination.domains) == pytest.approx(0.5)
@@ -167,7 +160,7 @@ def test_curves_of_stopped_trials_may_go_on_at_their_best_value(tmp_path: Path) 
     assert all(
         ", or let stopped ones stay at their best value with --continue-stopped" in m for m in mistakes(SPACE, stopped)
     )
-    continued = Recording(plan_of(), [stopped], continue_stopped=True)
+    continued = Recording(plan_of(SPACE), [stopped], continue_stopped=True)
     for curve in (curve for curves in continued.curves.values() for curve in curves if not curve.failed):
         assert [found["iterations"] for found in curve.metrics] == [4.0 * epoch for epoch in range(1, 9)]
     found = simulate(continued, workers=1)
@@ -229,8 +222,8 @@ def test_what_memory_did_not_hold_is_infeasible_in_a_simulation_too(tmp_path: Pa
             raise DoesNotFitError("memory does not hold 1 image")
 
     with Journal(tmp_path / "journal.jsonl", fsync=False) as journal:
-        InProcess().run(Sweep(plan_of(), journal), scripted(mishap))
-    found = simulate(Recording(plan_of(), [tmp_path]), workers=1)
+        InProcess().run(Sweep(plan_of(SPACE), journal), scripted(mishap))
+    found = simulate(Recording(plan_of(SPACE), [tmp_path]), workers=1)
     assert {cell["model"]: (cell["infeasible"], cell["failed"]) for cell in found["cells"]} == {
         UNET.model: (0, 0),
         FPN.model: (6, 0),

@@ -17,18 +17,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from scripted import scripted
+from scripted import plan_of, scripted
 
 from segsweep.orchestrator.backends import Backend
 from segsweep.orchestrator.backends.in_process import InProcess
 from segsweep.orchestrator.backends.simulated import Simulated
-from segsweep.orchestrator.checking.validation import check
 from segsweep.orchestrator.driving.assignment import Assignment
 from segsweep.orchestrator.driving.sweep import Sweep
 from segsweep.orchestrator.launching.launch import exit_code
-from segsweep.orchestrator.planning.plan import SweepPlan
 from segsweep.orchestrator.record.journal import DriverStarted, EpochDone, Journal, JournalError, read_events
-from segsweep.orchestrator.space.source import parse
 from segsweep.trainables import storage
 from segsweep.trainables.storage import StorageError, patiently
 from segsweep.trainables.training.checkpoint import CheckpointFolder, Last
@@ -159,7 +156,7 @@ def without_room(assignment: Assignment, epoch: int) -> None:
 
 @pytest.mark.parametrize("backend", [InProcess(), Simulated(workers=2)], ids=["in_process", "simulated"])
 def test_a_full_disk_ends_the_sweep_and_blames_no_configuration(backend: Backend, tmp_path: Path) -> None:
-    plan = SweepPlan.of(check(parse(SPACE, "space.yaml")).spec)
+    plan = plan_of(SPACE)
     for code, status in ((130, "interrupted"), (0, "finished")):
         with Journal(tmp_path / "journal.jsonl", fsync=False) as journal:
             sweep = Sweep(plan, journal)
@@ -298,7 +295,7 @@ def test_a_clock_that_is_set_back_moves_no_time_of_the_journal(tmp_path: Path, m
 def test_no_cost_falls_and_no_time_runs_backwards_where_a_clock_was_set_back(tmp_path: Path) -> None:
     """A journal as an earlier version wrote it: by the machine's clock."""
     times = iter([1000.0, 1000.0, 1000.0, 1100.0, 400.0, 450.0, 450.0])
-    plan = SweepPlan.of(check(parse(SPACE + "budget: {wall_hours: 1}", "space.yaml")).spec)
+    plan = plan_of(SPACE + "budget: {wall_hours: 1}")
     with Journal(tmp_path / "journal.jsonl", clock=lambda: next(times), fsync=False) as journal:
         sweep = Sweep(plan, journal)
         sweep.record(started(1))

@@ -14,12 +14,11 @@ from typing import Any
 
 import pytest
 import scripted as script
-from scripted import ScriptedReport, ScriptedTrial, scripted
+from scripted import ScriptedReport, ScriptedTrial, plan_of, scripted
 
 from segsweep.orchestrator.backends import Backend, TrialFactory
 from segsweep.orchestrator.backends.in_process import InProcess
 from segsweep.orchestrator.backends.simulated import Simulated
-from segsweep.orchestrator.checking.validation import check
 from segsweep.orchestrator.driving.assignment import Assignment
 from segsweep.orchestrator.driving.sweep import Sweep
 from segsweep.orchestrator.planning.plan import SweepPlan
@@ -33,7 +32,6 @@ from segsweep.orchestrator.record.journal import (
     TrialFacts,
     read_events,
 )
-from segsweep.orchestrator.space.source import parse
 from segsweep.trainables.components import DoesNotFitError
 
 SPACE = """
@@ -47,13 +45,9 @@ min_finished: 2
 """
 
 
-def plan_of(space: str = SPACE) -> SweepPlan:
-    return SweepPlan.of(check(parse(space, "space.yaml")).spec)
-
-
 def run(backend: Backend, folder: Path, factory: TrialFactory, plan: SweepPlan | None = None) -> Sweep:
     with Journal(folder / "journal.jsonl", fsync=False) as journal:  # no power is cut here
-        sweep = Sweep(plan or plan_of(), journal)
+        sweep = Sweep(plan or plan_of(SPACE), journal)
         sweep.interrupted("its driver died", lost="driver")
         backend.run(sweep, factory)
     return sweep
@@ -197,7 +191,7 @@ def test_an_interrupted_sweep_goes_on_where_it_was(backend: Backend, tmp_path: P
             if isinstance(event, EpochDone) and event.epoch == 2 and len(sweep.state.trials) > 3:
                 sweep.interrupt()
 
-        sweep = Sweep(plan_of(), journal, listeners=(interrupt_between_rungs,))
+        sweep = Sweep(plan_of(SPACE), journal, listeners=(interrupt_between_rungs,))
         backend.run(sweep, scripted())
     assert sweep.stopping
     assert not sweep.running

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from scripted import scripted
+from scripted import plan_of, scripted
 
 from segsweep.orchestrator.backends.in_process import InProcess
 from segsweep.orchestrator.checking.validation import check
@@ -33,10 +33,6 @@ batch_size: 4
 image_size: [48, 80]
 scheduler: fifo
 """
-
-
-def plan_of(space: str) -> SweepPlan:
-    return SweepPlan.of(check(parse(space, "space.yaml")).spec)
 
 
 def run(folder: Path, plan: SweepPlan) -> SweepState:

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from scripted import plan_of
 
-from segsweep.orchestrator.checking.validation import check
 from segsweep.orchestrator.cli import cli
 from segsweep.orchestrator.errors import InputError
-from segsweep.orchestrator.planning.plan import SweepPlan
 from segsweep.orchestrator.record.journal import (
     AttemptEnded,
     AttemptStarted,
@@ -24,7 +23,6 @@ from segsweep.orchestrator.record.journal import (
     TrialCreated,
     TrialFacts,
 )
-from segsweep.orchestrator.space.source import parse
 from segsweep.orchestrator.watching.why import as_lines, facts
 from segsweep.trainables.config import Objective
 
@@ -35,7 +33,7 @@ trials: 9
 epochs: 4
 image_size: [48, 80]
 """
-COMBINATION = SweepPlan.of(check(parse(SPACE, "space.yaml")).spec).combinations[0]
+COMBINATION = plan_of(SPACE).combinations[0]
 MIOU = Objective()
 WHO = "unet/resnet18 on day with cross_entropy and adamw (optimizer.lr 0.001234, optimizer.weight_decay 0)"
 
