@@ -32,6 +32,14 @@ def data_root() -> Path:
     return root
 
 
+@pytest.fixture(autouse=True, scope="module")
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What tests decode and measure is kept for the others of their module, never in the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEGSWEEP_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database with MLflow's tables: making them takes seconds, copying the file does not."""

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import torch
 from small_models import SMALL
+from street_trials import entry
 
 from segsweep.trainables.catalog import MODELS
 from segsweep.trainables.components import DatasetCard, Task
-from segsweep.trainables.config import Entry, TrialConfig
+from segsweep.trainables.config import TrialConfig
 from segsweep.trainables.data.normalization import IMAGENET, Normalization
 from segsweep.trainables.datasets._palette import palette
 from segsweep.trainables.exporting.graph import Exported, ExportError, Graph, example
@@ -28,10 +29,6 @@ from segsweep.trainables.training.isolation import seeded
 
 SIZE = (64, 96)
 CLASSES = 5
-
-
-def entry(type_: str, **options: object) -> Entry:
-    return Entry.model_validate({"type": type_, "name": type_, "options": options})
 
 
 def model(name: str, normalization: Normalization = IMAGENET) -> TrainedModel:

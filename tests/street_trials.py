@@ -1,20 +1,26 @@
-"""A small network trained for an epoch on a few drawn streets: what comes after training needs a checkpoint."""
+"""Configurations of a small network that is trained on a few drawn streets, and its training.
+
+What comes after training needs a checkpoint.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-from exporting import entry
 
-from segsweep.trainables.config import TrialConfig
+from segsweep.trainables.config import Entry, TrialConfig
 from segsweep.trainables.trial import Trial
 
 STREETS = {"size": [60, 88], "train": 8, "val": 5, "test": 1}
 
 
-def train(folder: Path, **changes: object) -> None:
-    """Into `folder`, with its cache; changes: of the configuration."""
+def entry(type_: str, **options: object) -> Entry:
+    return Entry.model_validate({"type": type_, "name": type_, "options": options})
+
+
+def street_config(**changes: object) -> TrialConfig:
+    """Of one epoch, plain in everything that `changes` does not name."""
     plain: dict[str, object] = {
         "trial_id": "001",
         "dataset": entry("streets", **STREETS),
@@ -28,7 +34,12 @@ def train(folder: Path, **changes: object) -> None:
         "image_size": (48, 72),
         "seed": 1,
     }
+    return TrialConfig.model_validate(plain | changes)
+
+
+def train(folder: Path, **changes: object) -> None:
+    """Into `folder`, with its cache; changes: of the configuration."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SEGSWEEP_CACHE", str(folder / "cache"))
-        with Trial(TrialConfig.model_validate(plain | changes), folder) as trial:
+        with Trial(street_config(**changes), folder) as trial:
             list(trial.run())

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from street_trials import entry, street_config
 from torch import Tensor, nn
 
 from segsweep.orchestrator.checking.validation import check
 from segsweep.orchestrator.launching.preflight import unfit_precision
 from segsweep.orchestrator.resources.capacity import Capacity
 from segsweep.orchestrator.space.source import parse
-from segsweep.trainables.config import Entry, TrialConfig
 from segsweep.trainables.training import checkpoint
 from segsweep.trainables.training.arithmetic import Arithmetic, arithmetic
 from segsweep.trainables.training.batches import Batch
@@ -29,32 +28,14 @@ CPU = torch.device("cpu")
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SEGSWEEP_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
-def entry(type_: str, **options: Any) -> Entry:
-    return Entry(type=type_, name=type_, options=options)
-
-
-def config(**changes: Any) -> TrialConfig:
-    chosen = {
-        "trial_id": "001",
-        "dataset": entry("streets", size=[32, 32], train=4, val=2, test=1),
-        "model": entry("linknet", encoder="tu-mobilenetv3_small_050"),
-        "loss": entry("cross_entropy"),
-        "optimizer": entry("adamw", lr=1e-2, weight_decay=0.1),
-        "lr_schedule": entry("poly"),
-        "augmentation": entry("none"),
-        "epochs": 2,
-        "batch_size": 2,
-        "image_size": (32, 32),
-        "seed": 1,
-    }
-    return TrialConfig.model_validate(chosen | changes)
+config = partial(
+    street_config,
+    dataset=entry("streets", size=[32, 32], train=4, val=2, test=1),
+    optimizer=entry("adamw", lr=1e-2, weight_decay=0.1),
+    epochs=2,
+    batch_size=2,
+    image_size=(32, 32),
+)
 
 
 class Watched(nn.Module):

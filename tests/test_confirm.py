@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 
@@ -15,6 +16,7 @@ import torch
 from click.testing import CliRunner
 from mlflow import MlflowClient
 from scripted import ScriptedReport, ScriptedTrial, plan_of, scripted
+from street_trials import entry, street_config
 
 from segsweep.orchestrator.backends.simulated import Simulated
 from segsweep.orchestrator.board.trained import Where, find
@@ -29,7 +31,7 @@ from segsweep.orchestrator.record.journal import Journal
 from segsweep.orchestrator.record.state import SweepState
 from segsweep.orchestrator.record.trials import TrialState
 from segsweep.orchestrator.resources.capacity import Capacity
-from segsweep.trainables.config import Entry, TrialConfig
+from segsweep.trainables.config import Entry
 from segsweep.trainables.data.normalization import IMAGENET
 from segsweep.trainables.scoring.confusions import load_confusions
 from segsweep.trainables.training.batches import eval_batches
@@ -194,30 +196,16 @@ def test_one_seed_is_refused_because_it_says_nothing_of_others() -> None:
 # -- the test split ---------------------------------------------------------------------------------------------------
 
 
-def config(**changes: object) -> TrialConfig:
-    def entry(type_: str, **options: object) -> Entry:
-        return Entry.model_validate({"type": type_, "name": type_, "options": options})
-
-    chosen: dict[str, object] = {
-        "trial_id": "001",
-        "dataset": entry("streets", size=[48, 64], train=6, val=2, test=5),
-        "model": entry("linknet", encoder="tu-mobilenetv3_small_050"),
-        "loss": entry("cross_entropy"),
-        "optimizer": entry("adamw", lr=3e-3, weight_decay=0.01),
-        "lr_schedule": entry("constant"),
-        "augmentation": entry("none"),
-        "epochs": 3,
-        "batch_size": 3,
-        "image_size": (48, 64),
-        "seed": 1,
-        "test": True,
-    }
-    return TrialConfig.model_validate(chosen | changes)
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SEGSWEEP_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+config = partial(
+    street_config,
+    dataset=entry("streets", size=[48, 64], train=6, val=2, test=5),
+    optimizer=entry("adamw", lr=3e-3, weight_decay=0.01),
+    lr_schedule=entry("constant"),
+    epochs=3,
+    batch_size=3,
+    image_size=(48, 64),
+    test=True,
+)
 
 
 @pytest.mark.parametrize("ema", [None, 0.5])

@@ -16,9 +16,9 @@ import onnxruntime
 import pytest
 import torch
 from click.testing import CliRunner, Result
-from exporting import SIZE, entry, model
+from exporting import SIZE, model
 from PIL import Image
-from street_trials import STREETS, train
+from street_trials import STREETS, entry, train
 from torch import Tensor, nn
 
 from segsweep.orchestrator.board.trained import Trained

@@ -55,12 +55,11 @@ Run = Callable[..., Done]
 
 
 @pytest.fixture(autouse=True)
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A cache of our own; and everything as before afterwards: a run exports where data lie."""
+def environment() -> Iterator[None]:
+    """Everything as before afterwards: a run exports where data lie."""
     before = dict(os.environ)
     for name in ("SEGSWEEP_DATA", "SEGSWEEP_STORAGE", "MLFLOW_TRACKING_URI"):
         os.environ.pop(name, None)
-    os.environ["SEGSWEEP_CACHE"] = str(tmp_path_factory.getbasetemp() / "cache")
     yield
     os.environ.clear()
     os.environ.update(before)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from street_trials import entry, street_config
 from torch import Tensor, nn
 
 from segsweep.trainables.catalog import LOSSES
 from segsweep.trainables.components import VOID, LossContext
-from segsweep.trainables.config import Entry, TrialConfig
+from segsweep.trainables.config import TrialConfig
 from segsweep.trainables.masked_loss import build_loss
 from segsweep.trainables.training import checkpoint
 from segsweep.trainables.training.batches import Batch
@@ -24,33 +26,14 @@ from segsweep.trainables.training.learner import Learner
 from segsweep.trainables.training.loop import train_epoch
 from segsweep.trainables.trial import Trial
 
-
-@pytest.fixture(autouse=True, scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SEGSWEEP_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
-def entry(type_: str, **options: Any) -> Entry:
-    return Entry(type=type_, name=type_, options=options)
-
-
-def config(**changes: Any) -> TrialConfig:
-    chosen = {
-        "trial_id": "001",
-        "dataset": entry("streets", size=[32, 32], train=5, val=1, test=1),
-        "model": entry("linknet", encoder="tu-mobilenetv3_small_050"),
-        "loss": entry("cross_entropy"),
-        "optimizer": entry("adamw", lr=1e-3, weight_decay=0.1),
-        "lr_schedule": entry("poly"),
-        "augmentation": entry("none"),
-        "epochs": 2,
-        "batch_size": 2,
-        "image_size": (32, 32),
-        "seed": 1,
-    }
-    return TrialConfig.model_validate(chosen | changes)
+config = partial(
+    street_config,
+    dataset=entry("streets", size=[32, 32], train=5, val=1, test=1),
+    optimizer=entry("adamw", lr=1e-3, weight_decay=0.1),
+    epochs=2,
+    batch_size=2,
+    image_size=(32, 32),
+)
 
 
 def learner(model: nn.Module, lr: float = 0.1, **changes: Any) -> Learner:

@@ -6,45 +6,34 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from street_trials import entry, street_config
 from torch import nn
 
 from segsweep.trainables.components import DataError, DoesNotFitError
-from segsweep.trainables.config import Entry, TrialConfig
 from segsweep.trainables.training import checkpoint
 from segsweep.trainables.training.batches import Batch
 from segsweep.trainables.training.learner import Learner
 from segsweep.trainables.training.micro_batches import cut, halving, normalizes_batches, out_of_memory
 from segsweep.trainables.trial import EpochReport, Trial
 
-STREETS = Entry(type="streets", name="streets", options={"size": [48, 64], "train": 11, "val": 3, "test": 2})
+STREETS = entry("streets", size=[48, 64], train=11, val=3, test=2)
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SEGSWEEP_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-
-
-def config(**changes: object) -> TrialConfig:
-    model = {"type": "unet_2015", "name": "plain", "options": {"width": 2, "batch_norm": False, "dropout": 0.0}}
-    chosen: dict[str, object] = {
-        "trial_id": "001",
-        "dataset": STREETS,
-        "model": model,
-        "loss": {"type": "cross_entropy", "name": "cross_entropy"},
-        "optimizer": {"type": "sgd", "name": "sgd", "options": {"lr": 0.01, "weight_decay": 0.01}},
-        "lr_schedule": {"type": "poly", "name": "poly"},
-        "augmentation": {"type": "light", "name": "light"},
-        "epochs": 2,
-        "batch_size": 4,
-        "image_size": (32, 48),
-        "seed": 1,
-        "ema": 0.9,
-    }
-    return TrialConfig.model_validate(chosen | changes)
+config = partial(
+    street_config,
+    dataset=STREETS,
+    model={"type": "unet_2015", "name": "plain", "options": {"width": 2, "batch_norm": False, "dropout": 0.0}},
+    optimizer=entry("sgd", lr=0.01, weight_decay=0.01),
+    augmentation=entry("light"),
+    epochs=2,
+    image_size=(32, 48),
+    ema=0.9,
+)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

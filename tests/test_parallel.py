@@ -8,14 +8,15 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from threading import Barrier
 from typing import Any
 
 import pytest
 import torch
+from street_trials import entry, street_config
 from timm.layers import BatchNormAct2d
 from timm.layers.split_batchnorm import SplitBatchNorm2d
 from torch import Tensor, nn
@@ -23,7 +24,6 @@ from torch import Tensor, nn
 from segsweep.trainables.cache.cached_split import open_split
 from segsweep.trainables.catalog import AUGMENTATIONS, LOSSES
 from segsweep.trainables.components import VOID, LossContext, adds_up
-from segsweep.trainables.config import Entry, TrialConfig
 from segsweep.trainables.data.splits import open_dataset
 from segsweep.trainables.masked_loss import build_loss
 from segsweep.trainables.models._norms import LenientBatchNorm2d
@@ -38,33 +38,16 @@ from segsweep.trainables.trial import Trial
 CLOCKS = {"epoch_s", "images_per_second", "peak_memory_gib"}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SEGSWEEP_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
-def entry(type_: str, **options: Any) -> Entry:
-    return Entry(type=type_, name=type_, options=options)
-
-
-def config(**changes: Any) -> TrialConfig:
-    """Three batches of 3, 3 and 2 images; crops that reach beyond the image leave different shares of void."""
-    chosen = {
-        "trial_id": "001",
-        "dataset": entry("streets", size=[48, 64], train=8, val=5, test=1),
-        "model": entry("linknet", encoder="tu-mobilenetv3_small_050"),
-        "loss": entry("cross_entropy"),
-        "optimizer": entry("sgd", lr=0.02, weight_decay=0.01),
-        "lr_schedule": entry("poly"),
-        "augmentation": entry("standard"),
-        "epochs": 2,
-        "batch_size": 3,
-        "image_size": (48, 64),
-        "seed": 1,
-    }
-    return TrialConfig.model_validate(chosen | changes)
+# Three batches of 3, 3 and 2 images; crops that reach beyond the image leave different shares of void.
+config = partial(
+    street_config,
+    dataset=entry("streets", size=[48, 64], train=8, val=5, test=1),
+    optimizer=entry("sgd", lr=0.02, weight_decay=0.01),
+    augmentation=entry("standard"),
+    epochs=2,
+    batch_size=3,
+    image_size=(48, 64),
+)
 
 
 def trained(folder: Path, processes: int, **changes: Any) -> tuple[list[dict[str, float]], dict[str, Tensor]]:

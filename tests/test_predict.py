@@ -14,9 +14,8 @@ import pytest
 import torch
 from cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling import args, evaluateImgLists, getPrediction
 from click.testing import CliRunner, Result
-from exporting import entry
 from PIL import Image
-from street_trials import STREETS, train
+from street_trials import STREETS, entry, train
 
 from segsweep.orchestrator.cli import cli
 from segsweep.orchestrator.errors import InputError

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from street_trials import entry, street_config
 
 from segsweep.trainables.components import Pair
-from segsweep.trainables.config import Entry, Evaluation, TrialConfig
+from segsweep.trainables.config import Evaluation, TrialConfig
 from segsweep.trainables.data.splits import open_dataset
 from segsweep.trainables.prediction import predictor as module
 from segsweep.trainables.prediction.predictor import Manner, Predictor
@@ -23,32 +25,7 @@ CPU = torch.device("cpu")
 EVERY_VIEW = Evaluation(method="sliding_window", window=(32, 40), blend="gaussian", flip=True, scales=(1.0, 1.25))
 
 
-@pytest.fixture(autouse=True, scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SEGSWEEP_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
-def entry(type_: str, **options: object) -> Entry:
-    return Entry.model_validate({"type": type_, "name": type_, "options": options})
-
-
-def config(**changes: object) -> TrialConfig:
-    plain: dict[str, object] = {
-        "trial_id": "001",
-        "dataset": entry("streets", size=[60, 88], train=8, val=5, test=1),
-        "model": entry("linknet", encoder="tu-mobilenetv3_small_050"),
-        "loss": entry("cross_entropy"),
-        "optimizer": entry("adamw", lr=5e-3, weight_decay=0.01),
-        "lr_schedule": entry("poly"),
-        "augmentation": entry("light"),
-        "epochs": 2,
-        "batch_size": 4,
-        "image_size": (48, 72),
-        "seed": 1,
-    }
-    return TrialConfig.model_validate(plain | changes)
+config = partial(street_config, augmentation=entry("light"), epochs=2)
 
 
 def trained(config: TrialConfig, folder: Path) -> TrainedModel:
@@ -91,7 +68,7 @@ def test_real_images_get_the_labels_that_were_scored(tmp_path: Path, data_root: 
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory, cache: None) -> TrainedModel:
+def model(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
     return trained(config(), tmp_path_factory.mktemp("trial"))
 
 

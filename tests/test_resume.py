@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
+from street_trials import entry, street_config
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from segsweep.trainables.catalog import LR_SCHEDULES, MODELS, OPTIMIZERS
-from segsweep.trainables.config import Entry, Objective, TrialConfig
+from segsweep.trainables.config import Objective, TrialConfig
 from segsweep.trainables.model_options import ModelOptions
 from segsweep.trainables.optimizers import schedule_free
 from segsweep.trainables.training import checkpoint
@@ -58,33 +60,22 @@ def tiny() -> ModuleType:
     return component
 
 
+config = partial(
+    street_config,
+    dataset=entry("streets", size=[32, 32], train=5, val=1, test=1),
+    model=entry("tiny"),
+    optimizer=entry("adamw", lr=1e-3, weight_decay=0.1),
+    epochs=EPOCHS,
+    batch_size=2,
+    image_size=(32, 32),
+)
+
+
 @pytest.fixture(autouse=True, scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def tiny_model() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SEGSWEEP_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setitem(MODELS._registered, "tiny", tiny())
         yield
-
-
-def entry(type_: str, **options: Any) -> Entry:
-    return Entry(type=type_, name=type_, options=options)
-
-
-def config(**changes: Any) -> TrialConfig:
-    chosen = {
-        "trial_id": "001",
-        "dataset": entry("streets", size=[32, 32], train=5, val=1, test=1),
-        "model": entry("tiny"),
-        "loss": entry("cross_entropy"),
-        "optimizer": entry("adamw", lr=1e-3, weight_decay=0.1),
-        "lr_schedule": entry("poly"),
-        "augmentation": entry("none"),
-        "epochs": EPOCHS,
-        "batch_size": 2,
-        "image_size": (32, 32),
-        "seed": 1,
-    }
-    return TrialConfig.model_validate(chosen | changes)
 
 
 def trained(trial_config: TrialConfig, folder: Path, *, cut_after: tuple[int, ...] = ()) -> Any:

@@ -12,9 +12,10 @@ import pytest
 from cityscapesscripts.helpers import labels as official
 from PIL import Image
 from pydantic import ValidationError
+from street_trials import entry, street_config
 
 from segsweep.trainables.components import VOID, DataError, Dataset, DatasetCard
-from segsweep.trainables.config import Entry, TrialConfig
+from segsweep.trainables.config import TrialConfig
 from segsweep.trainables.datasets import bdd100k_drivable, bdd100k_semantic, cityscapes
 from segsweep.trainables.datasets._street_labels import LABELS
 from segsweep.trainables.trial import Trial
@@ -323,18 +324,10 @@ def test_trials_report_the_declared_score_and_are_told_apart(tmp_path: Path, mon
 
 
 def drivable_trial(root: Path, score: str) -> TrialConfig:
-    def entry(type_: str, **options: object) -> Entry:
-        return Entry.model_validate({"type": type_, "name": type_, "options": options})
-
-    return TrialConfig(
-        trial_id="001",
+    return street_config(
         dataset=entry("bdd100k_drivable", root=str(root), score=score),
-        model=entry("linknet", encoder="tu-mobilenetv3_small_050"),
-        loss=entry("cross_entropy"),
         optimizer=entry("adamw", lr=1e-3, weight_decay=0.01),
         lr_schedule=entry("constant"),
-        augmentation=entry("none"),
-        epochs=1,
         batch_size=2,
         image_size=(32, 32),
         seed=0,

@@ -13,12 +13,14 @@ import textwrap
 import time
 import weakref
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from street_trials import entry, street_config
 from torch import nn
 from torch.nn import functional as F
 
@@ -46,37 +48,17 @@ from segsweep.trainables.trial import EpochReport, Trial
 CPU = torch.device("cpu")
 CLOCKS = {"epoch_s", "images_per_second", "peak_memory_gib"}  # what may differ between equal trials
 
-
-@pytest.fixture(autouse=True, scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SEGSWEEP_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
-def entry(type_: str, **options: object) -> Entry:
-    return Entry.model_validate({"type": type_, "name": type_, "options": options})
-
-
 STREETS = entry("streets", size=[48, 64], train=7, val=3, test=1)
-LINKNET = entry("linknet", encoder="tu-mobilenetv3_small_050")
 
 
-def config(**changes: object) -> TrialConfig:
-    chosen: dict[str, object] = {
-        "trial_id": "001",
-        "dataset": STREETS,
-        "model": LINKNET,
-        "loss": entry("cross_entropy"),
-        "optimizer": entry("adamw", lr=3e-3, weight_decay=0.01),
-        "lr_schedule": entry("poly"),
-        "augmentation": entry("light"),
-        "epochs": 3,
-        "batch_size": 4,
-        "image_size": (48, 64),
-        "seed": 1,
-    }
-    return TrialConfig.model_validate(chosen | changes)
+config = partial(
+    street_config,
+    dataset=STREETS,
+    optimizer=entry("adamw", lr=3e-3, weight_decay=0.01),
+    augmentation=entry("light"),
+    epochs=3,
+    image_size=(48, 64),
+)
 
 
 def run(trial_config: TrialConfig, folder: Path, **arguments: int) -> list[EpochReport]:
@@ -101,7 +83,7 @@ def same_weights(a: Path, b: Path) -> bool:
 
 
 @pytest.fixture(scope="module")
-def straight(tmp_path_factory: pytest.TempPathFactory, cache: None) -> tuple[Path, list[EpochReport]]:
+def straight(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[EpochReport]]:
     """One trial of three epochs, trained without interruption."""
     folder = tmp_path_factory.mktemp("straight")
     return folder, run(config(), folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,11 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from street_trials import entry, street_config
 from torch import Tensor, nn
 
 from segsweep.trainables.catalog import MODELS
 from segsweep.trainables.components import Task, WeightsError
-from segsweep.trainables.config import Entry, TrialConfig
 from segsweep.trainables.data.normalization import HALF, IMAGENET, UNIT, Normalization
 from segsweep.trainables.model_options import ModelOptions
 from segsweep.trainables.parts import part_of
@@ -290,25 +291,15 @@ def test_a_repository_that_is_not_in_the_cache_comes_with_what_to_put_where(hub_
 # -- whole networks ---------------------------------------------------------------------------------------------------
 
 
-def entry(type_: str, **options: object) -> Entry:
-    return Entry.model_validate({"type": type_, "name": type_, "options": options})
-
-
-def config(**changes: object) -> TrialConfig:
-    chosen: dict[str, object] = {
-        "trial_id": "001",
-        "dataset": entry("streets", size=[48, 64], train=6, val=2, test=1),
-        "model": entry("linknet", **TINY),
-        "loss": entry("cross_entropy"),
-        "optimizer": entry("adamw", lr=3e-3, weight_decay=0.01),
-        "lr_schedule": entry("poly"),
-        "augmentation": entry("light"),
-        "epochs": 1,
-        "batch_size": 3,
-        "image_size": (48, 64),
-        "seed": 1,
-    }
-    return TrialConfig.model_validate(chosen | changes)
+config = partial(
+    street_config,
+    dataset=entry("streets", size=[48, 64], train=6, val=2, test=1),
+    model=entry("linknet", **TINY),
+    optimizer=entry("adamw", lr=3e-3, weight_decay=0.01),
+    augmentation=entry("light"),
+    batch_size=3,
+    image_size=(48, 64),
+)
 
 
 @pytest.fixture(scope="module")
