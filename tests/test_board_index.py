@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_leaderboard import a_config, record
+from recorded_sweeps import a_config, go_on, record
 
 from segsweep.orchestrator.board.index import Index, place
 from segsweep.orchestrator.board.leaderboard import read_board
@@ -21,7 +21,6 @@ from segsweep.orchestrator.record.journal import (
     EndStatus,
     EpochDone,
     Event,
-    Journal,
     TrialCreated,
 )
 from segsweep.orchestrator.tracking.reader import Reader
@@ -29,7 +28,6 @@ from segsweep.orchestrator.tracking.reading.client_store import ClientStore
 from segsweep.orchestrator.tracking.reading.sqlite_store import SqliteStore
 from segsweep.orchestrator.tracking.reading.stored import Query, StoredRun
 from segsweep.orchestrator.tracking.store import connect, resolve_uri, sqlite_path
-from segsweep.orchestrator.tracking.writer import sync
 from segsweep.trainables.config import TrialConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")  # of MLflow
@@ -42,15 +40,6 @@ def uri(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> s
     monkeypatch.setenv("SEGSWEEP_CACHE", str(tmp_path / "cache"))
     shutil.copy(empty_store, tmp_path)
     return resolve_uri("sqlite:///mlflow.db", tmp_path)
-
-
-def go_on(folder: Path, at_s: float, *events: Event) -> None:
-    """Append to a sweep's journal, a second apart, and send that."""
-    times = iter(range(len(events)))
-    with Journal(folder / "journal.jsonl", clock=lambda: at_s + next(times), fsync=False) as journal:
-        for event in events:
-            journal.append(event)
-    sync(folder)
 
 
 def a_trial(trial: str, value: float, confirms: str = "") -> list[Event]:

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from test_board_index import go_on
-from test_leaderboard import ROWS, a_config, record, row
+from recorded_sweeps import ROWS, a_config, go_on, record, row
 
 from segsweep.orchestrator.board.columns import FURTHER
 from segsweep.orchestrator.board.conditions import Condition

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from test_leaderboard import a_config, record
+from recorded_sweeps import a_config, record
 
 from segsweep.orchestrator.board.formats import as_json
 from segsweep.orchestrator.board.index import Index, place

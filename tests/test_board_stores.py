@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from test_leaderboard import a_config, record
+from recorded_sweeps import a_config, record
 from test_ui import served, text_of
 
 from segsweep.orchestrator.board.several import Several, opened

@@ -4,82 +4,32 @@ from __future__ import annotations
 
 import csv
 import io
-import itertools
 import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from recorded_sweeps import ROWS, a_config, record, row
+from scripted import plan_of
 
 from segsweep.orchestrator.board.formats import as_csv, as_json, as_markdown, as_table
 from segsweep.orchestrator.board.leaderboard import read_board
 from segsweep.orchestrator.board.rows import Board, apart, make_board, named_apart
 from segsweep.orchestrator.board.winner import winner
 from segsweep.orchestrator.checking.reproduction import as_yaml, single_point
-from segsweep.orchestrator.checking.validation import check
 from segsweep.orchestrator.cli import cli
 from segsweep.orchestrator.durations import duration
 from segsweep.orchestrator.errors import InputError
-from segsweep.orchestrator.planning.plan import SweepPlan
-from segsweep.orchestrator.record.journal import (
-    AttemptEnded,
-    AttemptStarted,
-    DriverStarted,
-    EndStatus,
-    EpochDone,
-    Journal,
-    SweepCreated,
-    TrialCreated,
-    TrialFacts,
-)
-from segsweep.orchestrator.space.source import parse
 from segsweep.orchestrator.tracking.reader import Reader, Setup, TrialRow
 from segsweep.orchestrator.tracking.store import resolve_uri
-from segsweep.orchestrator.tracking.writer import sync
-from segsweep.trainables.config import Entry, Evaluation, Objective, TrialConfig
+from segsweep.trainables.config import Entry, Evaluation, Objective
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning",  # MLflow imports pydantic, starlette and sqlalchemy features that are going away
     "ignore::ResourceWarning",  # its SQLite connections are closed by the garbage collector
 )
-
-
-def row(model: str, dataset: str, value: float | None, status: str = "finished", **more: Any) -> TrialRow:
-    known = {
-        "sweep": "s-1",
-        "sweep_uid": "u" * 12,
-        "data_fingerprint": "",
-        "trial_id": "001",
-        "run_id": "r" * 32,
-        "architecture": model.partition("/")[0],
-        "encoder": model.partition("/")[2],
-        "stop_reason": "",
-        "best_epoch": 3,
-        "params_m": 14.3,
-        "gmacs": 2.0,
-        "gpu_s": 0.0,
-        "cpu_s": 60.0,
-        "checkpoint": "",
-        "metrics": {"val_miou": 0.0},
-    }
-    return TrialRow(model=model, dataset=dataset, value=value, status=status, **{**known, **more})
-
-
-ROWS = [
-    row("unet/resnet18", "camvid", 0.61),
-    row("unet/resnet18", "camvid", 0.99, "stopped"),
-    row("unet/resnet18", "camvid", None, "failed"),
-    row("unet/resnet18", "streets", 0.70),
-    row("fpn/resnet18", "camvid", 0.55, params_m=13.0, cpu_s=10.0),
-    row("fpn/resnet18", "camvid", 0.64, params_m=13.0, cpu_s=10.0),
-    row("fpn/resnet18", "streets", None, "failed", params_m=13.0, cpu_s=1.0),
-    row("fpn/resnet18", "streets", None, "infeasible", params_m=13.0, cpu_s=1.0),
-    row("segformer/b0", "camvid", 0.58, params_m=3.7, cpu_s=500.0),
-    row("segformer/b0", "streets", 0.75, params_m=3.7, cpu_s=500.0),
-]
 
 
 def models(board: Board) -> list[str]:
@@ -211,61 +161,6 @@ def test_durations_are_readable(seconds: float, text: str) -> None:
 
 
 # -- read from a store ----------------------------------------------------------------------------------------------
-
-
-def a_config(trial: str, dataset: str, model: str, **more: Any) -> TrialConfig:
-    plain = {
-        "trial_id": trial,
-        "dataset": Entry(type="streets", name=dataset, options={"seed": 3} if dataset == "night" else {}),
-        "model": Entry(type=model, name=f"{model}/resnet18", options={"encoder": "resnet18"}),
-        "loss": Entry(type="dice", name="dice"),
-        "optimizer": Entry(type="adamw", name="adamw", options={"lr": 1e-5, "weight_decay": 0.01}),
-        "lr_schedule": Entry(type="poly", name="poly"),
-        "augmentation": Entry(type="light", name="light"),
-        "epochs": 2,
-        "batch_size": 4,
-        "image_size": (96, 128),
-        "seed": 7,
-    }
-    return TrialConfig(**{**plain, **more})
-
-
-def record(
-    folder: Path,
-    uri: str,
-    trials: list[tuple[TrialConfig, list[float], EndStatus]],
-    *,
-    first_s: int = 1_700_000_000,
-    host: str = "here",
-    data: str = "d" * 16,
-) -> None:
-    """A sweep whose trials report the given val_miou, epoch by epoch; val_dice falls while it rises."""
-    folder.mkdir(parents=True)
-    clock = itertools.count(first_s, 15)  # seconds from event to event
-    with Journal(folder / "journal.jsonl", clock=lambda: float(next(clock)), fsync=False) as journal:
-        source = f"# {folder.name}\n"
-        created = SweepCreated(
-            sweep=folder.name,
-            spec={},
-            source=source,
-            provenance={"host": host},
-            tracking_uri=uri,
-            experiment="segsweep",
-        )
-        journal.append(created)
-        journal.append(DriverStarted(pid=1, host="here", backend="in_process"))
-        for config, values, status in trials:
-            trial = config.trial_id
-            journal.append(TrialCreated(trial=trial, config=config, values={}))
-            journal.append(AttemptStarted(trial=trial, attempt=1, cause="new"))
-            facts: dict[str, float | str] = {"params_m": 14.3, "device": "cpu", "checkpoint": f"trials/{trial}"}
-            facts["data_fingerprint"] = data
-            journal.append(TrialFacts(trial=trial, attempt=1, facts=facts))
-            for epoch, value in enumerate(values, 1):
-                metrics = {"val_miou": value, "val_dice": 1 - value, "val_iou/car": value / 2, "epoch_s": 30.0}
-                journal.append(EpochDone(trial=trial, attempt=1, epoch=epoch, metrics=metrics))
-            journal.append(AttemptEnded(trial=trial, attempt=1, status=status, reason="because"))
-    sync(folder)
 
 
 @pytest.fixture(scope="module")
@@ -407,7 +302,7 @@ def test_best_prints_a_search_space_that_runs_just_that_trial(segsweep: Callable
     assert "# trial: 003\n" in result.output
     assert "# checkpoint: trials/003\n" in result.output
     assert "models:\n- {architecture: fpn, encoder: resnet18}\n" in result.output
-    plan = SweepPlan.of(check(parse(result.output, "best.yaml")).spec)
+    plan = plan_of(result.output)
     assert plan.trials == 1
     assert plan.combinations[0].config("003", {}) == a_config("003", "day", "fpn")
 
@@ -562,6 +457,6 @@ FULL = a_config(
 
 def test_a_recipe_survives_yaml_and_planning_whatever_it_holds() -> None:
     text = as_yaml(single_point(FULL), ["comment"])
-    plan = SweepPlan.of(check(parse(text, "best.yaml")).spec)
+    plan = plan_of(text)
     assert plan.combinations[0].config("001", {}) == FULL
     assert text.startswith("# comment\n")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_mirror import SavingTrial, began, drive, kept_files, results, trained
+from mirrored import SavingTrial, began, drive, kept_files, results, trained
 
 from segsweep.orchestrator.backends.in_process import InProcess
 from segsweep.orchestrator.driving.assignment import Assignment

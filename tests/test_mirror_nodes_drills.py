@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from hosts import wait_until
+from hosts import descendants, wait_until
 from s3_endpoint import KEYS, s3_endpoint, use_endpoint
-from test_drills import descendants
 
 from segsweep.orchestrator.launching.ray_session import free_port
 from segsweep.orchestrator.mirroring.places import working_storage

@@ -15,21 +15,13 @@ from pathlib import Path, PurePosixPath
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from wheels import build
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("orchestrator", "trainables")
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 SETUPTOOLS = PYPROJECT["tool"]["setuptools"]
 VERSION = PYPROJECT["project"]["version"]
-
-
-def build(kind: str, source: Path, into: Path) -> Path:
-    """Build a 'wheel' or 'sdist' of `source` with the setuptools of this environment (no network)."""
-    code = f"import sys; from setuptools import build_meta; print(build_meta.build_{kind}(sys.argv[1]))"
-    command = [sys.executable, "-c", code, str(into)]
-    done = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return into / done.stdout.splitlines()[-1]
 
 
 def package_files(source: Path, suffix: str = "") -> set[PurePosixPath]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from hosts import Host, hosts, wait_until, why_not
-from test_packaging import build
+from wheels import build
 
 from segsweep.orchestrator.record.state import SweepState
 
