@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from waiting import answers, wait_until
 
 from segsweep.orchestrator.launching.ray_session import free_port
 
@@ -29,7 +29,7 @@ def s3_endpoint(bucket: str) -> Iterator[Any]:
     with subprocess.Popen(command, stdout=nowhere, stderr=nowhere) as server:
         try:
             address = f"http://127.0.0.1:{port}"
-            _wait_for(f"{address}/moto-api/")
+            wait_until(lambda: answers(f"{address}/moto-api/"), "S3's start")
             client = boto3.client("s3", endpoint_url=address, region_name="us-east-1", **KEYS)
             client.create_bucket(Bucket=bucket)
             yield client
@@ -53,14 +53,3 @@ def check_keys(client: Any, after: str) -> None:
     plain = {"Content-Type": "text/plain"}
     url = f"{client.meta.endpoint_url}/moto-api/reset-auth"
     urllib.request.urlopen(urllib.request.Request(url, after.encode(), plain, method="POST")).close()
-
-
-def _wait_for(url: str) -> None:
-    deadline = time.monotonic() + 120
-    while True:
-        try:
-            urllib.request.urlopen(url, timeout=2).close()
-            return
-        except OSError:
-            assert time.monotonic() < deadline, "S3 did not start"
-            time.sleep(0.2)

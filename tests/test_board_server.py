@@ -7,14 +7,13 @@ import re
 import shutil
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 from recorded_sweeps import a_config, record
+from waiting import answers, wait_until
 
 from segsweep.orchestrator.board.formats import as_json
 from segsweep.orchestrator.board.index import Index, place
@@ -61,22 +60,10 @@ def served(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Itera
         [*command, "--port", str(port), "--workers", "1"], cwd=folder, env=environment, stdout=nowhere, stderr=nowhere
     ) as process:
         try:
-            _wait(f"http://127.0.0.1:{port}/health")
+            wait_until(lambda: answers(f"http://127.0.0.1:{port}/health"), "MLflow's server")
             yield Served(process, f"http://127.0.0.1:{port}", database)
         finally:
             process.terminate()
-
-
-def _wait(address: str) -> None:
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        try:
-            urllib.request.urlopen(address, timeout=2).close()
-        except OSError:
-            time.sleep(0.2)
-        else:
-            return
-    raise AssertionError("MLflow does not start")
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from waiting import wait_until
 
 from segsweep.trainables.cache.building import Job, build
 from segsweep.trainables.cache.cached_split import CachedSplit, open_split
@@ -160,17 +160,10 @@ def test_of_several_processes_one_builds_and_the_others_wait_and_read(tmp_path: 
     assert outputs.pop().endswith(f" {10 * 8 * 8 * 3 * 7}\n")
 
 
-def wait_for(condition: Callable[[], object]) -> None:
-    until = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.01)
-
-
 def test_after_a_killed_builder_the_next_one_goes_on(tmp_path: Path) -> None:
     folder, log = tmp_path / "cache", tmp_path / "log"
     killed = start_builder(folder, log, 48)
-    wait_for(lambda: list(folder.glob("*/00000")))
+    wait_until(lambda: list(folder.glob("*/00000")), "the first part", every_s=0.01)
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
     log.unlink()

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from hosts import Host, hosts, wait_until, why_not
+from hosts import Host, hosts, why_not
+from waiting import wait_until
 
 from segsweep.orchestrator.driving.recorded import recorded
 from segsweep.orchestrator.planning.plan import SweepPlan
@@ -63,10 +64,10 @@ def test_a_lost_host_costs_its_running_trial_some_time_and_nothing_else(tmp_path
     journal = sweep / "journal.jsonl"
     with hosts(["seg-a", "seg-b", "seg-c"], [disk], environment) as (head, stays, leaves):
         ray_on(head, None, tmp_path)
-        wait_until(lambda: says(tmp_path / "seg-a.log", "Ray runtime started"), 120, "the head is up")
+        wait_until(lambda: says(tmp_path / "seg-a.log", "Ray runtime started"), "the head is up", 120)
         for worker in (stays, leaves):
             ray_on(worker, head, tmp_path)
-            wait_until(lambda w=worker: says(tmp_path / f"{w.name}.log", "Ray runtime started"), 120, worker.name)
+            wait_until(lambda w=worker: says(tmp_path / f"{w.name}.log", "Ray runtime started"), worker.name, 120)
         launch = head.also(
             str(BIN / "segsweep"), "launch", "hosts.yaml", "--address", f"{head.address}:{PORT}", cwd=tmp_path
         )
@@ -77,9 +78,9 @@ def test_a_lost_host_costs_its_running_trial_some_time_and_nothing_else(tmp_path
             stderr=subprocess.STDOUT,
         )
         try:
-            wait_until(lambda: trained_on(journal, leaves.name), 300, f"an epoch on {leaves.name}")
+            wait_until(lambda: trained_on(journal, leaves.name), f"an epoch on {leaves.name}", 300)
             leaves.lose()
-            wait_until(lambda: any(e.lost == "worker" for e in of(journal, AttemptEnded)), 240, "the loss is noticed")
+            wait_until(lambda: any(e.lost == "worker" for e in of(journal, AttemptEnded)), "the loss is noticed", 240)
             ray_on(leaves, head, tmp_path)
             printed, _ = driver.communicate(timeout=900)
         finally:

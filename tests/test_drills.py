@@ -9,12 +9,12 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hosts import descendants
 from mlflow_books import check_books
+from waiting import wait_until
 
 from segsweep.orchestrator.record.journal import (
     AttemptEnded,
@@ -55,13 +55,6 @@ def events(journal: Path) -> list[Event]:
     return [event for event, _ in read_events(journal)] if journal.exists() else []
 
 
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 240
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not happen"
-        time.sleep(0.2)
-
-
 def workers(driver: int) -> list[int]:
     """Processes of this driver's Ray that train; Ray names them by what they do at the moment."""
     names = (b"ray::RayTrial", b"ray::ResourceTrainable")
@@ -76,11 +69,13 @@ def test_killing_a_worker_and_then_the_driver_changes_nothing_in_the_books(tmp_p
         return sum(isinstance(event, EpochDone) for event in events(journal))
 
     with subprocess.Popen([*SEGSWEEP, "launch", "drill.yaml", "--quiet"], cwd=tmp_path) as driver:
-        wait_until(lambda: epochs() >= 3, "a third epoch")
+        wait_until(lambda: epochs() >= 3, "a third epoch", 240)
         os.kill(workers(driver.pid)[0], signal.SIGKILL)
-        wait_until(lambda: any(isinstance(e, AttemptEnded) and e.lost == "worker" for e in events(journal)), "a loss")
+        wait_until(
+            lambda: any(isinstance(e, AttemptEnded) and e.lost == "worker" for e in events(journal)), "a loss", 240
+        )
         before = epochs()
-        wait_until(lambda: epochs() >= before + 6, "six further epochs")
+        wait_until(lambda: epochs() >= before + 6, "six further epochs", 240)
         driver.kill()
     subprocess.run([*SEGSWEEP, "resume", "drill-1", "--quiet"], cwd=tmp_path, check=True, timeout=400)
 
@@ -119,7 +114,7 @@ def test_a_signal_to_the_whole_process_group_ends_the_driver_at_once(tmp_path: P
     journal = tmp_path / "sweeps/drill-1/journal.jsonl"
     command = [*SEGSWEEP, "launch", "drill.yaml"]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True) as driver:
-        wait_until(lambda: any(isinstance(event, EpochDone) for event in events(journal)), "an epoch")
+        wait_until(lambda: any(isinstance(event, EpochDone) for event in events(journal)), "an epoch", 240)
         os.killpg(driver.pid, signal.SIGTERM)
         began = time.monotonic()
         _, err = driver.communicate(timeout=120)
@@ -142,7 +137,7 @@ def test_twenty_kills_of_the_driver_at_random_moments_end_like_an_undisturbed_sw
     for number, seed in enumerate(SEEDS):
         command = [*run, "killed"] if number == 0 else [*SEGSWEEP, "resume", "killed", "--quiet", "--in-process"]
         with subprocess.Popen(command, cwd=tmp_path) as driver:
-            wait_until(lambda n=number: drivers(journal) > n, f"driver {number + 1}")
+            wait_until(lambda n=number: drivers(journal) > n, f"driver {number + 1}", 240)
             time.sleep(random.Random(seed).uniform(0, 2))
             assert driver.poll() is None, "the sweep was over too soon"
             driver.kill()

@@ -9,12 +9,12 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from waiting import wait_until
 
 from segsweep.orchestrator.checking.validation import check
 from segsweep.orchestrator.cli import main
@@ -232,7 +232,12 @@ def test_interrupted_sweeps_exit_with_130_and_can_be_resumed(run: Run, tmp_path:
     options = ("--set", f"epochs={epochs}", "--name", "cut", "--json")
     process = start(tmp_path, "launch", "tiny.yaml", "--in-process", *options)
     journal = tmp_path / "sweeps" / "cut" / "journal.jsonl"
-    wait_for(lambda: journal.exists() and any(isinstance(e, EpochDone) for e, _ in read_events(journal)), process)
+
+    def has_begun() -> bool:
+        assert process.poll() is None, process.communicate()[1]
+        return journal.exists() and any(isinstance(e, EpochDone) for e, _ in read_events(journal))
+
+    wait_until(has_begun, "an epoch")
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, json.loads(out)["status"]) == (130, "interrupted"), err
@@ -244,14 +249,6 @@ def test_interrupted_sweeps_exit_with_130_and_can_be_resumed(run: Run, tmp_path:
     assert "tiny cross_entropy adamw #001 on streets: started (resume, from epoch" in resumed.err
     epochs_told = [(e.trial, e.epoch) for e, _ in read_events(journal) if isinstance(e, EpochDone) and not e.redone]
     assert epochs_told == [(trial, epoch) for trial in ("001", "002") for epoch in range(1, epochs + 1)]
-
-
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str], timeout_s: float = 60.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @pytest.mark.usefixtures("shared_store")

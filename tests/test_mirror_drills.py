@@ -6,13 +6,12 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from s3_endpoint import s3_endpoint, use_endpoint
+from waiting import wait_until
 
 from segsweep.orchestrator.mirroring.places import working_storage
 from segsweep.orchestrator.record.journal import AttemptStarted, EpochDone, read_events
@@ -54,7 +53,8 @@ def test_a_lost_machine_costs_no_epoch_that_was_sent(tmp_path: Path, monkeypatch
         segsweep(tmp_path, "reference", "launch", "drill.yaml", "--name", "drill", "--storage", "plain")
         launch = [*SEGSWEEP, "launch", "drill.yaml", "--name", "drill", "--in-process", "--storage", "s3://sweeps/all"]
         with subprocess.Popen(launch, cwd=tmp_path, env=machine("first", tmp_path)) as driver:
-            _wait_for(s3, "all/drill/trials/002/last.pt")
+            last = "all/drill/trials/002/last.pt"
+            wait_until(lambda: s3.list_objects_v2(Bucket="sweeps", Prefix=last).get("KeyCount"), last, 300)
             driver.kill()
         shutil.rmtree(tmp_path / "first")
         segsweep(tmp_path, "second", "resume", "s3://sweeps/all/drill")
@@ -72,10 +72,3 @@ def test_a_lost_machine_costs_no_epoch_that_was_sent(tmp_path: Path, monkeypatch
         here, there = weights(ours / "trials" / id_), weights(reference / "trials" / id_)
         assert here.keys() == there.keys()
         assert all(torch.equal(here[name], there[name]) for name in here)
-
-
-def _wait_for(s3: Any, key: str) -> None:
-    deadline = time.monotonic() + 300
-    while not s3.list_objects_v2(Bucket="sweeps", Prefix=key).get("KeyCount"):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from hosts import descendants, wait_until
+from hosts import descendants
 from s3_endpoint import KEYS, s3_endpoint, use_endpoint
+from waiting import wait_until
 
 from segsweep.orchestrator.launching.ray_session import free_port
 from segsweep.orchestrator.mirroring.places import working_storage
@@ -65,7 +66,7 @@ class Node:
                 stdout=out,
                 stderr=out,
             )
-        wait_until(lambda: "Ray runtime started" in log.read_text(), 120, f"{name} is up")
+        wait_until(lambda: "Ray runtime started" in log.read_text(), f"{name} is up", 120)
 
     def lose(self) -> None:
         """With everything that runs on it, at once."""
@@ -109,12 +110,12 @@ def test_neither_a_lost_node_nor_a_lost_driver_costs_an_epoch_that_was_told_of(
             launch = ["launch", "nodes.yaml", "--address", at, "--storage", "s3://sweeps/all", "--quiet"]
             with subprocess.Popen([*SEGSWEEP, *launch], cwd=tmp_path) as driver:
                 try:
-                    wait_until(lambda: len(of(journal, EpochDone)) >= 4 and bool(left.trains()), 300, "four epochs")
+                    wait_until(lambda: len(of(journal, EpochDone)) >= 4 and bool(left.trains()), "four epochs", 300)
                     left.lose()
-                    wait_until(lambda: any(e.lost == "worker" for e in of(journal, AttemptEnded)), 240, "the loss")
+                    wait_until(lambda: any(e.lost == "worker" for e in of(journal, AttemptEnded)), "the loss", 240)
                     lost = [e.trial for e in of(journal, AttemptEnded) if e.lost == "worker"]
-                    wait_until(lambda: all(goes_on(journal, id_) for id_ in lost), 300, "it goes on elsewhere")
-                    wait_until(lambda: b'"epoch":2' in sent(s3), 60, "the journal follows")
+                    wait_until(lambda: all(goes_on(journal, id_) for id_ in lost), "it goes on elsewhere", 300)
+                    wait_until(lambda: b'"epoch":2' in sent(s3), "the journal follows", 60)
                 finally:
                     driver.kill()
             before = at_address(s3)

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from http.client import HTTPConnection
@@ -19,6 +18,7 @@ from pathlib import Path
 import pytest
 from mlflow_books import check_books
 from scripted import scripted
+from waiting import answers, wait_until
 
 from segsweep.orchestrator.checking.validation import check
 from segsweep.orchestrator.driving.assignment import Assignment
@@ -171,14 +171,6 @@ class Proxy:
         return Handler
 
 
-def answers(uri: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{uri}/health", timeout=1) as reply:
-            return bool(reply.status == 200)
-    except OSError:
-        return False
-
-
 @pytest.fixture(scope="module")
 def server_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """A real MLflow server on a port of its own."""
@@ -188,10 +180,7 @@ def server_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     nowhere = subprocess.DEVNULL
     with subprocess.Popen(command, cwd=folder, env=environment, stdout=nowhere, stderr=nowhere) as server:
         try:
-            deadline = time.monotonic() + 90
-            while not answers(f"http://127.0.0.1:{port}"):
-                assert time.monotonic() < deadline, "MLflow does not start"
-                time.sleep(0.2)
+            wait_until(lambda: answers(f"http://127.0.0.1:{port}/health"), "MLflow's server")
             yield port
         finally:
             server.terminate()

@@ -5,17 +5,17 @@ from __future__ import annotations
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import answers, wait_until
+
+from segsweep.orchestrator.launching.ray_session import free_port
 
 pytestmark = [pytest.mark.browser, pytest.mark.ray, pytest.mark.timeout(240)]
 
@@ -28,12 +28,6 @@ epochs: 500
 image_size: [48, 80]
 scheduler: fifo
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager
@@ -49,21 +43,6 @@ def process(*command: str, cwd: Path, stop: signal.Signals, log: Path) -> Iterat
                 running.kill()
 
 
-def wait_for(condition: Any, what: str, timeout_s: float = 90) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not happen within {timeout_s:.0f} s"
-        time.sleep(0.5)
-
-
-def answers(url: str) -> bool:
-    try:
-        urllib.request.urlopen(url, timeout=2).close()
-    except OSError:
-        return False
-    return True
-
-
 @pytest.fixture(scope="module")
 def running_sweep(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, int]]:
     """A folder in which a sweep runs, and the port of Ray's dashboard."""
@@ -76,7 +55,7 @@ def running_sweep(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Pa
     log = folder / "log.txt"
     with process(*launch, cwd=folder, stop=signal.SIGINT, log=log):
         journal = folder / "sweeps/pages-1/journal.jsonl"
-        wait_for(lambda: journal.exists() and '"event":"epoch"' in journal.read_text(), "a first epoch")
+        wait_until(lambda: journal.exists() and '"event":"epoch"' in journal.read_text(), "a first epoch")
         yield folder, port
     assert "segsweep resume pages-1" in log.read_text()
 
@@ -96,7 +75,7 @@ def test_plain_mlflow_ui_shows_the_running_sweep(running_sweep: tuple[Path, int]
     port = free_port()
     mlflow = [sys.executable, "-m", "mlflow", "ui", "--port", str(port), "--workers", "1"]
     with process(*mlflow, cwd=folder, stop=signal.SIGTERM, log=folder / "mlflow.txt"):
-        wait_for(lambda: answers(f"http://127.0.0.1:{port}/health"), "MLflow's server")
+        wait_until(lambda: answers(f"http://127.0.0.1:{port}/health"), "MLflow's server")
         page.goto(f"http://127.0.0.1:{port}/#/experiments/1/runs")
         sweep = page.get_by_text("pages-1").first
         sweep.wait_for(timeout=60_000)

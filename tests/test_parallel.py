@@ -20,6 +20,7 @@ from street_trials import entry, street_config
 from timm.layers import BatchNormAct2d
 from timm.layers.split_batchnorm import SplitBatchNorm2d
 from torch import Tensor, nn
+from waiting import wait_until
 
 from segsweep.trainables.cache.cached_split import open_split
 from segsweep.trainables.catalog import AUGMENTATIONS, LOSSES
@@ -258,7 +259,4 @@ def test_a_process_whose_leader_is_killed_ends_by_itself(tmp_path: Path) -> None
     command = [sys.executable, "-c", textwrap.dedent(script), config().model_dump_json()]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert ended.returncode == -signal.SIGKILL, ended.stderr
-    deadline = time.monotonic() + 20
-    while alive(int(ended.stdout)) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not alive(int(ended.stdout))
+    wait_until(lambda: not alive(int(ended.stdout)), "the follower has ended", 20)

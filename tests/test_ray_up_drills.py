@@ -15,7 +15,8 @@ import venv
 from pathlib import Path
 
 import pytest
-from hosts import Host, hosts, wait_until, why_not
+from hosts import Host, hosts, why_not
+from waiting import wait_until
 from wheels import build
 
 from segsweep.orchestrator.record.state import SweepState
@@ -99,7 +100,7 @@ def boot(host: Host, tmp_path: Path) -> None:
     sshd = f"{shutil.which('sshd')} -D -e -f {tmp_path}/keys/sshd_config"
     log = tmp_path / f"{host.name}.log"
     host.start("bash", "-c", f"{prepared} && exec {sshd}", log=log)
-    wait_until(lambda: "Server listening" in log.read_text(), 60, f"sshd of {host.name}")
+    wait_until(lambda: "Server listening" in log.read_text(), f"sshd of {host.name}", 60)
 
 
 def on(host: Host, script: str, cwd: Path = Path("/"), timeout_s: float = 60, code: int = 0) -> str:
@@ -142,7 +143,7 @@ def test_a_cluster_of_ones_own_machines_is_set_up_used_and_taken_down(tmp_path: 
         token = on(desk, "cat ~/.ray/auth_token").strip()
         printed = on(desk, f"ray up -y {FILE}", clone, 600)
         for worker in (one, two):
-            wait_until(lambda w=worker: runs(w, "raylet"), 300, f"Ray runs on {worker.name}")
+            wait_until(lambda w=worker: runs(w, "raylet"), f"Ray runs on {worker.name}", 300)
         printed += on(desk, f"ray exec {FILE} '{LAUNCH}'", clone, 900)
         running = "".join(on(host, "ps -eo args") for host in (head, one, two))
         for host in (head, one, two):
@@ -156,7 +157,7 @@ def test_a_cluster_of_ones_own_machines_is_set_up_used_and_taken_down(tmp_path: 
         for worker in (one, two):
             on(desk, f"{SSH} root@{worker.address} segsweep/venv/bin/ray stop")
         for host in (head, one, two):
-            wait_until(lambda h=host: not runs(h, "/ray/"), 60, f"nothing of Ray runs on {host.name}")
+            wait_until(lambda h=host: not runs(h, "/ray/"), f"nothing of Ray runs on {host.name}", 60)
     state = SweepState.load(tmp_path / "shared" / "sweeps" / "rooms-1" / "journal.jsonl")
     assert {trial.status for trial in state.trials.values()} == {"finished"}
     assert len(state.trials) == 9

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from scripted import plan_of, scripted
+from waiting import wait_until
 
 from segsweep.orchestrator.backends.in_process import InProcess
 from segsweep.orchestrator.cli import cli
@@ -81,10 +82,10 @@ def test_what_ends_at_once_outweighs_what_does_not(tmp_path: Path) -> None:
         sweep = Sweep(PLAN, journal)
         with heeding(tmp_path, sweep.halt, lambda: ""):
             request(tmp_path, "stop", "ann on desk")
-            _until(lambda: sweep.halted is not None)
+            wait_until(lambda: sweep.halted is not None, "a halt", 10)
             assert not sweep.stopping
             request(tmp_path, "cancel", "bob on desk")
-            _until(lambda: sweep.stopping)
+            wait_until(lambda: sweep.stopping, "the stop", 10)
             request(tmp_path, "pause", "ann on desk")
             time.sleep(1.5)
             assert sweep.halted is not None
@@ -95,7 +96,7 @@ def test_a_budget_that_is_overrun_halts_while_an_epoch_runs(tmp_path: Path) -> N
     with Journal(tmp_path / "journal.jsonl", fsync=False) as journal:
         sweep = Sweep(PLAN, journal)
         with heeding(tmp_path, sweep.halt, lambda: "the budget of 1 hours is used up"):
-            _until(lambda: sweep.stopping)
+            wait_until(lambda: sweep.stopping, "the stop", 10)
     assert exit_code(sweep) == ExitCode.BUDGET
 
 
@@ -128,13 +129,4 @@ def test_a_running_sweep_is_asked_by_name(tmp_path: Path) -> None:
             done = CliRunner().invoke(cli, ["pause", "camvid-1", "--storage", str(tmp_path)])
             assert done.exit_code == 0
             assert "segsweep resume" in done.output
-            _until(lambda: sweep.halted is not None)
-
-
-def _until(met: object) -> None:
-    assert callable(met)
-    for _ in range(100):
-        if met():
-            return
-        time.sleep(0.1)
-    raise AssertionError("it did not happen within 10 s")
+            wait_until(lambda: sweep.halted is not None, "a halt", 10)

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from hosts import Host, hosts, wait_until, why_not
+from hosts import Host, hosts, why_not
+from waiting import wait_until
 
 from segsweep.orchestrator.record.state import SweepState
 
@@ -69,7 +70,7 @@ def slurm(folder: Path) -> Iterator[list[Host]]:
         for host in made:
             host.start("bash", "-ec", BOOT.format(folder=folder), log=folder / f"{host.name}.log")
         wait_until(
-            lambda: on(made[0], "sinfo --noheader --format=%D%t", folder).split() == ["2idle"], 60, "Slurm is up"
+            lambda: on(made[0], "sinfo --noheader --format=%D%t", folder).split() == ["2idle"], "Slurm is up", 60
         )
         yield made
 
@@ -98,13 +99,13 @@ def test_a_sweep_runs_on_both_nodes_of_a_slurm_job_and_goes_on_in_another(tmp_pa
     with slurm(tmp_path) as (first, _):
         submit = f"sbatch --parsable --gpus-per-node=0 {ROOT}/clusters/slurm.sh"
         job = on(first, f"{submit} launch slurmed.yaml", tmp_path).strip()
-        wait_until(lambda: journal.exists() and '"event":"epoch"' in journal.read_text(), 300, "an epoch is recorded")
+        wait_until(lambda: journal.exists() and '"event":"epoch"' in journal.read_text(), "an epoch is recorded", 300)
         assert on(first, "stat -c %a /tmp/ray-*", tmp_path) == "700\n"
         on(first, f"scancel --batch --signal=TERM {job}", tmp_path)  # as --signal does when the time is nearly up
-        wait_until(lambda: on(first, "squeue --noheader", tmp_path) == "", 120, "the first job has ended")
+        wait_until(lambda: on(first, "squeue --noheader", tmp_path) == "", "the first job has ended", 120)
         assert "segsweep resume slurmed-1" in (tmp_path / f"segsweep-{job}.log").read_text()
         again = on(first, f"{submit} resume slurmed-1", tmp_path).strip()
-        wait_until(lambda: on(first, "squeue --noheader", tmp_path) == "", 400, "the second job has ended")
+        wait_until(lambda: on(first, "squeue --noheader", tmp_path) == "", "the second job has ended", 400)
         assert "No such file" in on(first, "ls -d /tmp/ray-*", tmp_path)
     state = SweepState.load(journal)
     printed = (tmp_path / f"segsweep-{again}.log").read_text()

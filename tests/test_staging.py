@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 from s3_endpoint import KEYS, check_keys, s3_endpoint, use_endpoint
+from waiting import wait_until
 
 from segsweep.orchestrator.cli import cli
 from segsweep.orchestrator.errors import InputError
@@ -182,19 +182,21 @@ def test_a_killed_fetch_is_gone_on_from(tmp_path: Path, cache: Path) -> None:
     for number in range(1000):
         (source / f"{number}.bin").write_bytes(os.urandom(20_000))
     process = fetching(str(at(source)))
-    deadline = time.monotonic() + 60
-    while not (logs := [*cache.glob("*/cache.jsonl")]) or len(logs[0].read_bytes().splitlines()) < 50:
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+
+    def fifty() -> bool:
+        return any(len(log.read_bytes().splitlines()) >= 50 for log in cache.glob("*/cache.jsonl"))
+
+    wait_until(fifty, "fifty files", every_s=0.005)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    there = len(contents(logs[0].parent / "files"))
+    (log,) = cache.glob("*/cache.jsonl")
+    there = len(contents(log.parent / "files"))
     assert 50 <= there < 1000
     out, err = fetching(str(at(source))).communicate(timeout=60)
     folder, fetched = out.rsplit(maxsplit=1)
     assert int(fetched) <= 1000 - 49, err
     assert contents(Path(folder)) == contents(source)
-    assert not any((logs[0].parent / "parts").iterdir())
+    assert not any((log.parent / "parts").iterdir())
 
 
 def test_two_processes_fetch_every_file_once(source: Path) -> None:

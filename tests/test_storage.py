@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 import torch
 from scripted import plan_of, scripted
+from waiting import wait_until
 
 from segsweep.orchestrator.backends import Backend
 from segsweep.orchestrator.backends.in_process import InProcess
@@ -346,10 +347,7 @@ def test_a_sweep_survives_the_loss_of_its_folder_for_some_seconds(tmp_path: Path
     (tmp_path / "tiny.yaml").write_text(TINY)
     sweep = tmp_path / "sweeps" / "tiny-1"
     with segsweep(tmp_path, "launch", "tiny.yaml", "--in-process") as driver:
-        deadline = time.monotonic() + 120
-        while not epochs(sweep / "journal.jsonl"):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_until(lambda: epochs(sweep / "journal.jsonl"), "an epoch")
         with away(tmp_path / "sweeps", 5.0):
             pass
         _, err = driver.communicate(timeout=200)

@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
-from hosts import wait_until
+from waiting import wait_until
 
 from segsweep.orchestrator.launching.ray_session import free_port
 from segsweep.orchestrator.record.state import SweepState
@@ -69,7 +69,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
             stderr=out,
         )
         try:
-            wait_until(lambda: "Ray runtime started" in log.read_text(), 120, "Ray has started")
+            wait_until(lambda: "Ray runtime started" in log.read_text(), "Ray has started", 120)
             yield Cluster(f"http://127.0.0.1:{ports['dashboard-port']}", token, shared, user)
         finally:
             ray.terminate()

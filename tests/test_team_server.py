@@ -12,10 +12,9 @@ import stat
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.request
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ import pytest
 from mlflow_books import check_books, runs_by_trial
 from s3_endpoint import s3_endpoint
 from test_ui import served
+from waiting import answers, wait_until
 
 from segsweep.orchestrator.launching.ray_session import free_port
 from segsweep.orchestrator.record.journal import SweepCreated, read_events
@@ -48,21 +48,6 @@ batch_size: 4
 image_size: [48, 80]
 """
 PASSWORDS = {"ada": "correct-horse-battery", "bob": "staple-and-%-sign"}
-
-
-def wait_until(condition: Callable[[], object], what: str, timeout_s: float = 120) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not happen"
-        time.sleep(0.2)
-
-
-def answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=2) as reply:
-            return bool(reply.status == 200)
-    except OSError:
-        return False
 
 
 def processes(word: str) -> list[str]:

@@ -27,9 +27,11 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from waiting import answers, wait_until
 
 from segsweep.orchestrator.cli import cli
 from segsweep.orchestrator.errors import InputError
+from segsweep.orchestrator.launching.ray_session import free_port
 from segsweep.orchestrator.record.journal import (
     AttemptEnded,
     AttemptStarted,
@@ -645,19 +647,12 @@ def test_a_run_that_the_user_deleted_holds_nobody_up(recorder: Recorder) -> None
 # -- the thread -----------------------------------------------------------------------------------------------------
 
 
-def wait_until(condition: Callable[[], object], timeout_s: float = 20.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
-
-
 def test_a_running_writer_follows_the_journal_and_close_sends_the_rest(recorder: Recorder) -> None:
     writer = TrackingWriter(recorder.folder)
     writer.start()
     recorder.create()
     recorder.start("001")
-    wait_until(lambda: "001" in runs_of(recorder.uri))
+    wait_until(lambda: "001" in runs_of(recorder.uri), "its first trial is there")
     assert runs_of(recorder.uri)["001"].data.tags["segsweep.status"] == "running"
     with pytest.raises(InputError, match="another segsweep process"):
         sync(recorder.folder)
@@ -675,13 +670,13 @@ def test_an_outage_is_told_waited_out_and_made_up_for(tmp_path: Path, empty_stor
     writer.start()
     recorder.create()
     recorder.trial("001", [0.2])
-    wait_until(lambda: writer.problem)
+    wait_until(lambda: writer.problem, "a problem")
     assert "mlflow.db" in str(writer.problem)
     assert "\n" not in str(writer.problem)
     (tmp_path / "disk").unlink()
     (tmp_path / "disk").mkdir()
     shutil.copy(empty_store, tmp_path / "disk" / "mlflow.db")
-    wait_until(lambda: writer.problem is None)
+    wait_until(lambda: writer.problem is None, "no problem any more")
     assert writer.close(20) == 0
     recorder.journal.close()
     assert runs_of(recorder.uri)["001"].info.status == "FINISHED"
@@ -726,12 +721,6 @@ def test_a_folder_with_odd_characters_holds_a_store(tmp_path: Path, empty_store:
     sync(recorder.folder)
     assert "" in runs_of(recorder.uri)
     assert sorted(path.name for path in folder.iterdir()) == ["mlflow.db", "mlruns", "sweep"]
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 BAD_STORES = [
@@ -837,15 +826,7 @@ def serve(arguments: list[str], port: int, cwd: Path) -> subprocess.Popen[bytes]
     command = [str(Path(sys.executable).parent / "mlflow"), *arguments, "--port", str(port), "--workers", "1"]
     nowhere = subprocess.DEVNULL
     server = subprocess.Popen(command, cwd=cwd, start_new_session=True, stdout=nowhere, stderr=nowhere)
-
-    def answers() -> bool:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1) as reply:
-                return bool(reply.status == 200)
-        except OSError:
-            return False
-
-    wait_until(answers, timeout_s=90)
+    wait_until(lambda: answers(f"http://127.0.0.1:{port}/health"), "MLflow's server")
     return server
 
 
@@ -883,11 +864,11 @@ def test_a_server_that_goes_down_during_the_sweep_has_everything_in_the_end(tmp_
     recorder.create()
     recorder.start("001")
     recorder.epochs("001", [0.2])
-    wait_until(lambda: "001" in runs_of(recorder.uri))
+    wait_until(lambda: "001" in runs_of(recorder.uri), "its first trial is there")
     kill(server)
     recorder.epochs("001", [0.3], first=2)
     recorder.end("001")
-    wait_until(lambda: writer.problem, timeout_s=60)
+    wait_until(lambda: writer.problem, "a problem")
     server = serve(["server"], port, tmp_path)
     try:
         assert writer.close(90) == 0
