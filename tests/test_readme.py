@@ -13,23 +13,12 @@ from segsweep.orchestrator.cli import cli
 from segsweep.orchestrator.space.source import read
 
 ROOT = Path(__file__).parents[1]
-PAGES = (
-    "README.md",
-    "CONTRIBUTING.md",
-    "CHANGELOG.md",
-    "cluster.yaml",
-    "docs/team.md",
-    "docs/security.md",
-    "docs/clusters.md",
-    "docs/export.md",
-    "docs/addresses.md",
-    "docs/catalogue.md",
-    "docs/training.md",
-    "docs/results.md",
+PAGES = sorted(
+    path.relative_to(ROOT).as_posix()
+    for pattern in ("*.md", "docs/**/*.md", "cluster.yaml", "clusters/*")
+    for path in ROOT.glob(pattern)
 )
 TEXT = {page: (ROOT / page).read_text() for page in PAGES}
-
-
 EXAMPLES = {page: re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) for page, text in TEXT.items()}
 
 

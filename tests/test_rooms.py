@@ -26,6 +26,8 @@ def imported(tree: ast.AST, package: str) -> Iterator[str]:
             case ast.ImportFrom(module=str(module), names=names):
                 whole = module == f"segsweep.{package}"
                 yield from [f"{module}.{alias.name}" for alias in names] if whole else [module]
+            case ast.Import(names=names):
+                yield from [alias.name for alias in names]
         yield from imported(node, package)
 
 
@@ -37,6 +39,19 @@ def needs(package: str) -> dict[str, set[str]]:
         own = {room_of(module, package) for module in modules if module.startswith(f"segsweep.{package}.")}
         found.setdefault(room, set()).update(own - {room})
     return found
+
+
+def test_imports_are_seen_in_each_of_their_forms_and_wherever_they_are() -> None:
+    code = """
+import segsweep.trainables.trial as it
+if TYPE_CHECKING:
+    from segsweep.trainables.survey import nothing
+def late():
+    from segsweep.trainables import catalog, config
+    from segsweep.trainables.data.splits import part
+"""
+    places = ("trial", "catalog", "config", "data.splits")
+    assert list(imported(ast.parse(code), "trainables")) == [f"segsweep.trainables.{place}" for place in places]
 
 
 @pytest.mark.parametrize(
@@ -51,7 +66,7 @@ def test_no_two_rooms_need_each_other(package: str, way: list[str]) -> None:
     assert [room for room in order if room in way] == way
 
 
-def test_only_commands_and_those_who_run_sweeps_need_everything() -> None:
+def test_rooms_that_describe_and_record_sweeps_need_none_that_run_or_rank_them() -> None:
     for room in ("record", "space", "planning", "checking", "schedulers", "searchers"):
         assert not needs("orchestrator")[room] & {"backends", "launching", "commands", "board"}, room
 
