@@ -46,11 +46,15 @@ def manifests() -> tuple[dict[str, Any], dict[str, Any]]:
     return config_map, job
 
 
-def validate(manifest: Mapping[str, Any]) -> None:
-    """Raises ValidationError for what Kubernetes would refuse, unknown keys included."""
+def objections(manifest: Mapping[str, Any]) -> str:
+    """What Kubernetes would say against it, unknown keys included."""
     import kubernetes_validate
 
-    kubernetes_validate.validate(manifest, "1.31", strict=True)
+    try:
+        kubernetes_validate.validate(manifest, "1.31", strict=True)
+    except kubernetes_validate.ValidationError as error:
+        return str(error)
+    return ""
 
 
 def pods() -> list[dict[str, Any]]:
@@ -63,18 +67,14 @@ def as_manifest(pod: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def test_kubernetes_accepts_config_map_and_pods() -> None:
-    validate(manifests()[0])
-    for pod in pods():
-        validate(as_manifest(pod))
+    for manifest in (manifests()[0], *map(as_manifest, pods())):
+        assert objections(manifest) == ""
 
 
 def test_kubernetes_would_notice_a_wrong_key_of_a_pod() -> None:
-    import kubernetes_validate
-
     wrong = pods()[0]
     wrong["spec"]["containers"][0]["volumeMount"] = []
-    with pytest.raises(kubernetes_validate.ValidationError, match="volumeMount"):
-        validate(as_manifest(wrong))
+    assert "volumeMount" in objections(as_manifest(wrong))
 
 
 def test_every_field_of_the_rayjob_is_one_of_kuberays() -> None:
@@ -111,7 +111,8 @@ def test_every_pod_has_the_shared_folder() -> None:
 
 
 def test_bash_can_read_the_script_for_slurm() -> None:
-    subprocess.run(["bash", "-n", str(SLURM)], check=True)
+    done = subprocess.run(["bash", "-n", str(SLURM)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize(

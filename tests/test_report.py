@@ -9,6 +9,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects
@@ -102,10 +103,20 @@ def test_the_page_has_every_section_and_points_nowhere_outside(data: ReportData)
     assert len(page) < 15e6
 
 
+def objections(figure: dict[str, Any]) -> str:
+    """What plotly says against it, unknown properties included."""
+    try:
+        plotly.graph_objects.Figure(figure)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
 def test_plotly_knows_every_property_of_every_figure(data: ReportData, hostile: ReportData) -> None:
     for part in (*sections(data), *sections(hostile)):
         for plot in part.plots:
-            plotly.graph_objects.Figure(plot.figure)
+            assert objections(plot.figure) == "", plot.name
+    assert "'colour'" in objections({"data": [{"type": "scatter", "colour": "red"}]})
 
 
 def test_no_name_becomes_a_tag(hostile: ReportData) -> None:
