@@ -8,13 +8,12 @@ Nothing in the file is the only copy: without it, or with one of another version
 
 from __future__ import annotations
 
-import gc
 import json
 import logging
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING
 from segsweep.orchestrator.board.confirmed import Confirmations, LoadConfusions, confirmations
 from segsweep.orchestrator.durations import duration
 from segsweep.orchestrator.errors import InputError
+from segsweep.orchestrator.garbage import uncollected
 from segsweep.orchestrator.tracking.reader import Reader, Setup, Texts, TrialRow, trial_row, without_ious
 from segsweep.orchestrator.tracking.reading.stored import StoredRun
 from segsweep.orchestrator.tracking.records import Revision, hash_of, long_text
@@ -153,7 +153,7 @@ class Index:
         ).fetchall()
         rows.sort(key=lambda row: (-row[1], row[0]))  # SQLite would copy all the texts to sort them
         loads = json.JSONDecoder().decode
-        with self._database, _many_objects():
+        with self._database, uncollected():
             return [
                 trial_row(
                     StoredRun(run_id, start_ms, end_ms, status, loads(tags), {}, loads(metrics)),
@@ -230,18 +230,6 @@ def _columns(run: StoredRun) -> tuple[str | int | None, ...]:
     ids = (run.run_id, tags["segsweep.sweep_uid"], tags["segsweep.kind"], tags["segsweep.dataset"])
     texts = (json.dumps(part) for part in (tags, *without_ious(run.metrics), run.params))
     return (*ids, run.start_ms, run.end_ms, run.status, *texts, config, json.dumps(setup) if setup else None)
-
-
-@contextmanager
-def _many_objects() -> Iterator[None]:
-    """While thousands of objects are made that stay: the collector would go through them again and again."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def _standing(sweep: SweepRow | None, deleted: str) -> tuple[str, str, str] | None:

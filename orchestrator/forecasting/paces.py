@@ -53,8 +53,7 @@ def recorded_paces(plan: SweepPlan, journals: Iterable[Path], gpus: float) -> Pa
 
 def _comparable(trial: TrialState, combination: Combination, gpus: float) -> bool:
     sizes = combination.spec.image_sizes(combination.dataset)
-    on_gpu = str(trial.facts.get("device")).startswith("cuda")
-    return trial.config.image_size in sizes and on_gpu == bool(gpus) and any(_epoch_times(trial))
+    return trial.config.image_size in sizes and trial.on_gpu == bool(gpus) and any(_epoch_times(trial))
 
 
 def _epoch_times(trial: TrialState) -> Iterator[float]:

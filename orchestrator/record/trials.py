@@ -24,6 +24,11 @@ TrialEvent: TypeAlias = AttemptStarted | TrialFacts | EpochDone | AttemptEnded
 """What happens to a trial that exists."""
 
 
+def on_gpu(facts: Mapping[str, float | str]) -> bool:
+    """Whether the trial of these facts was trained on a GPU."""
+    return str(facts.get("device", "cpu")).startswith("cuda")
+
+
 class Cell(NamedTuple):
     """One model on one dataset, by their display names."""
 
@@ -64,6 +69,10 @@ class TrialState:
     @cached_property
     def cell(self) -> Cell:
         return Cell(self.config.dataset.name, self.config.model.name)
+
+    @property
+    def on_gpu(self) -> bool:
+        return on_gpu(self.facts)
 
     @property
     def epoch(self) -> int:

@@ -11,7 +11,7 @@ from pydantic import JsonValue
 
 from segsweep.orchestrator.board.rows import Board
 from segsweep.orchestrator.record.journal import Stop, SweepCreated
-from segsweep.orchestrator.record.trials import Cell, Status
+from segsweep.orchestrator.record.trials import Cell, Status, on_gpu
 from segsweep.orchestrator.space.spec import SweepSpec
 from segsweep.orchestrator.watching.standing import Standing, standing
 from segsweep.trainables.config import TrialConfig
@@ -48,7 +48,7 @@ class Trial:
 
     @property
     def on_gpu(self) -> bool:
-        return str(self.facts.get("device", "cpu")).startswith("cuda")
+        return on_gpu(self.facts)
 
 
 @dataclass(frozen=True)

@@ -247,9 +247,8 @@ def end_points(trial: TrialState, event: AttemptEnded) -> Iterator[Point]:
 
 def cost(trial: TrialState) -> dict[str, float | None]:
     """gpu_s or cpu_s: busy seconds times the share of devices that the trial held (facts `gpus`, `cpus`)."""
-    on_gpu = str(trial.facts.get("device", "cpu")).startswith("cuda")
-    share = trial.facts.get("gpus" if on_gpu else "cpus", 1.0)
-    return {"gpu_s" if on_gpu else "cpu_s": trial.seconds * (share if not isinstance(share, str) else 1.0)}
+    share = trial.facts.get("gpus" if trial.on_gpu else "cpus", 1.0)
+    return {"gpu_s" if trial.on_gpu else "cpu_s": trial.seconds * (share if not isinstance(share, str) else 1.0)}
 
 
 def milliseconds(event: EpochDone | TrialFacts | AttemptEnded) -> int:
