@@ -7,13 +7,14 @@ every second; nothing that a request does is lost, and `segsweep resume` goes on
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
+
+from segsweep.orchestrator.record.durable import replace_text
 
 LOOKS_EVERY_S = 1.0
 REQUEST = "request.json"
@@ -36,10 +37,7 @@ class Halt:
 
 def request(folder: Path, verb: Verb, who: str) -> None:
     """Ask whoever runs the sweep in `folder`. A later request replaces an earlier one."""
-    path = folder / REQUEST
-    new = path.with_suffix(f".{os.getpid()}")
-    new.write_text(json.dumps({"verb": verb, "who": who}), encoding="utf-8")
-    new.replace(path)
+    replace_text(folder / REQUEST, json.dumps({"verb": verb, "who": who}))
 
 
 def requested(folder: Path) -> Halt | None:

@@ -7,6 +7,8 @@ import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from segsweep.orchestrator.record.durable import replace_text
+
 LEDGER = "mirror.json"
 
 
@@ -26,9 +28,7 @@ class Ledger:
 
     def save(self, folder: Path) -> None:
         """In one step; a crash leaves the old one."""
-        fresh = folder / f"{LEDGER}.tmp"
-        fresh.write_text(json.dumps(asdict(self)), encoding="utf-8")
-        fresh.replace(folder / LEDGER)
+        replace_text(folder / LEDGER, json.dumps(asdict(self)))
 
 
 def stamp(status: os.stat_result) -> str:

@@ -1,4 +1,4 @@
-"""A file that one process appends to, durably: through crashes, full disks and storage that is away for a while."""
+"""Files that last: appended to through crashes, full disks and storage that is away for a while, or replaced whole."""
 
 from __future__ import annotations
 
@@ -85,6 +85,13 @@ class DurableFile:
                 self._file.truncate(self._whole)
         except (OSError, ValueError):  # ValueError: it is closed
             log.debug("%s may end in a torn line", self.path, exc_info=True)
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write in one step: after a crash the file holds the old text or the new one. Raises OSError."""
+    beside = path.with_name(f"{path.name}.{os.getpid()}")
+    beside.write_text(text, encoding="utf-8")
+    beside.replace(path)
 
 
 def _locked(path: Path, mode: str) -> BinaryIO:

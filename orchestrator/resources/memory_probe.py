@@ -17,6 +17,7 @@ from pydantic import JsonValue
 
 from segsweep.orchestrator.planning.plan import Combination, SweepPlan
 from segsweep.orchestrator.progress import Announce
+from segsweep.orchestrator.record.durable import replace_text
 from segsweep.orchestrator.record.trials import Cell
 from segsweep.orchestrator.resources.capacity import visible_gpus
 from segsweep.orchestrator.space.domains import Domain
@@ -172,8 +173,6 @@ def _remembered(file: Path) -> Footprint | None:
 def _remember(file: Path, config: TrialConfig, device: str, footprint: Footprint) -> None:
     """Whole or not at all. Where nothing can be written it is measured again next time."""
     record = {"of": label(config), "device": device, "torch": version("torch"), "footprint": footprint._asdict()}
-    beside = file.with_suffix(f".{os.getpid()}")
     with suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(json.dumps(record), encoding="utf-8")
-        beside.replace(file)
+        replace_text(file, json.dumps(record))

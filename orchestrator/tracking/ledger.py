@@ -6,6 +6,8 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from segsweep.orchestrator.record.durable import replace_text
+
 
 @dataclass
 class Ledger:
@@ -30,6 +32,4 @@ class Ledger:
 
     def save(self, path: Path) -> None:
         """Replace the file in one step; a crash leaves the old one."""
-        fresh = path.with_suffix(".tmp")
-        fresh.write_text(json.dumps(asdict(self)), encoding="utf-8")
-        fresh.replace(path)
+        replace_text(path, json.dumps(asdict(self)))
