@@ -20,13 +20,14 @@ from segsweep.orchestrator.launching.preflight import too_large
 from segsweep.orchestrator.planning.plan import SweepPlan
 from segsweep.orchestrator.record.journal import AttemptEnded, AttemptStarted, Journal, read_events
 from segsweep.orchestrator.resources import memory_probe
-from segsweep.orchestrator.resources.capacity import GIB, GPU, Capacity, listed, shown
+from segsweep.orchestrator.resources.capacity import GPU, Capacity, listed, shown
 from segsweep.orchestrator.resources.control_groups import cpu_quota, memory_left, memory_limit
 from segsweep.orchestrator.resources.fits import fit
 from segsweep.orchestrator.resources.packing import host_gib, share, trials_a_gpu
 from segsweep.orchestrator.resources.share import Share
 from segsweep.orchestrator.space.spec import Resources
 from segsweep.trainables.config import TrialConfig
+from segsweep.trainables.storage import GIB
 from segsweep.trainables.training.footprints import Footprint, fitting, in_a_fork
 
 SPACE = """\

@@ -16,6 +16,8 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+GIB = 2**30  # bytes
+
 PATIENCE_S = 120.0  # a server that restarts, a mount that comes back
 RETRIES_EVERY_S = 1.0
 
@@ -109,5 +111,5 @@ def _os_error(error: Exception) -> OSError | None:
 
 
 def _size(size: float) -> str:
-    unit = "GiB" if size >= 2**30 else "MiB"
-    return f"{size / (2**30 if unit == 'GiB' else 2**20):.3g} {unit}"
+    unit = "GiB" if size >= GIB else "MiB"
+    return f"{size / (GIB if unit == 'GiB' else 2**20):.3g} {unit}"

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import ray
 
-from segsweep.orchestrator.resources.capacity import GIB, Capacity
+from segsweep.orchestrator.resources.capacity import Capacity
 from segsweep.orchestrator.resources.memory_probe import measured
 from segsweep.trainables.config import TrialConfig
+from segsweep.trainables.storage import GIB
 from segsweep.trainables.training.footprints import Footprint
 
 KIND = "accelerator_type:"  # begins the resource by which Ray's nodes say which GPU they have

@@ -30,10 +30,11 @@ from segsweep.orchestrator.backends._hangs import Hangs
 from segsweep.orchestrator.backends._live import Live
 from segsweep.orchestrator.driving.assignment import Assignment
 from segsweep.orchestrator.driving.sweep import Sweep
-from segsweep.orchestrator.resources.capacity import GIB, Capacity
+from segsweep.orchestrator.resources.capacity import Capacity
 from segsweep.orchestrator.resources.share import Share
 from segsweep.orchestrator.space.spec import Resources
 from segsweep.trainables.parallel import ProcessLostError
+from segsweep.trainables.storage import GIB
 
 log = logging.getLogger(__name__)
 

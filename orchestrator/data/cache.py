@@ -9,10 +9,11 @@ from typing import Literal, TypedDict
 
 from segsweep.orchestrator.errors import InputError, Mistake
 from segsweep.orchestrator.table import aligned
-from segsweep.trainables.cache.entries import GIB, Entry, entries
+from segsweep.trainables.cache.entries import Entry, entries
 from segsweep.trainables.cache.files import NotWholeError, read_log, whole
 from segsweep.trainables.cache.locks import is_used, remove
 from segsweep.trainables.cache.staged_files import StagedHeader, read_staged, whole_staged
+from segsweep.trainables.storage import GIB
 
 State = Literal["whole", "unfinished", "damaged"]
 COLUMNS = ("dataset", "split", "size", "images", "GiB", "last used", "")

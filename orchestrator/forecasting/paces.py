@@ -18,6 +18,7 @@ from segsweep.orchestrator.resources.capacity import Capacity
 from segsweep.orchestrator.space.domains import Domain
 from segsweep.trainables.config import TrialConfig
 from segsweep.trainables.places import BEST, LAST
+from segsweep.trainables.storage import GIB
 from segsweep.trainables.training.timing import Pace, measure
 
 
@@ -78,7 +79,7 @@ def _sizes(folders: list[Path]) -> dict[str, float]:
 
 def _gib(file: Path) -> float:
     try:
-        return file.stat().st_size / 2**30
+        return file.stat().st_size / GIB
     except OSError:
         return 0.0
 

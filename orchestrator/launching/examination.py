@@ -23,6 +23,7 @@ from segsweep.orchestrator.resources.capacity import local_capacity, memory_gib
 from segsweep.orchestrator.tracking.store import check as check_store
 from segsweep.orchestrator.tracking.store import sqlite_path
 from segsweep.trainables.places import CACHE_VARIABLE, cache_folder
+from segsweep.trainables.storage import GIB
 
 LITTLE_DISK_GIB = 5.0
 LITTLE_SHARED_MEMORY_GIB = 1.0  # Ray's object store moves to /tmp below, and is slow there
@@ -101,7 +102,7 @@ def _shared_memory() -> Finding:
     folder = Path("/dev/shm")
     if not folder.is_dir():
         return Finding("shared memory", "warning", "there is no /dev/shm; Ray keeps objects on disk, which is slow")
-    free_gib = shutil.disk_usage(folder).free / 2**30
+    free_gib = shutil.disk_usage(folder).free / GIB
     if free_gib < LITTLE_SHARED_MEMORY_GIB:
         remedy = "in a container, start it with --shm-size=8g"
         return Finding("shared memory", "warning", f"{free_gib:.2f} GiB free in /dev/shm, Ray wants more; {remedy}")
@@ -128,7 +129,7 @@ def _folder(subject: str, folder: Path, elsewhere: str) -> Finding:
     except OSError as error:
         what = f"{folder}: no file can be written and locked there ({error.strerror}); name another with {elsewhere}"
         return Finding(subject, "fault", what)
-    free_gib = shutil.disk_usage(existing).free / 2**30
+    free_gib = shutil.disk_usage(existing).free / GIB
     message = f"{folder}: {free_gib:.0f} GiB free"
     if free_gib < LITTLE_DISK_GIB:
         return Finding(subject, "warning", f"{message}, which is little; make room, or name another with {elsewhere}")

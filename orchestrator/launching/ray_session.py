@@ -19,6 +19,7 @@ from rich.console import Console
 
 from segsweep.orchestrator.errors import ExitCode, InputError, Mistake
 from segsweep.orchestrator.next_step import resume_command
+from segsweep.trainables.storage import GIB
 
 LOOPBACK = "127.0.0.1"
 DAEMONS = {"raylet", "gcs_server"}  # without them nothing runs
@@ -82,7 +83,7 @@ def ray_session(
             _temp_dir=str(private_folder() / "ray"),
             num_cpus=cpus,
             num_gpus=gpus,
-            _memory=int(memory_gib * 2**30) if math.isfinite(memory_gib) else None,
+            _memory=int(memory_gib * GIB) if math.isfinite(memory_gib) else None,
             include_dashboard=True,
             dashboard_host=LOOPBACK,
             dashboard_port=dashboard_port or free_port(),

@@ -16,8 +16,8 @@ from segsweep.orchestrator.errors import InputError, Mistake
 from segsweep.orchestrator.resources.control_groups import cpu_quota, memory_left, memory_limit
 from segsweep.orchestrator.resources.share import Share
 from segsweep.orchestrator.space.spec import Resources
+from segsweep.trainables.storage import GIB
 
-GIB = 2**30
 RAY_GIB = 1.0  # of memory for Ray itself and the driver: 0.8 GiB with the dashboard
 
 

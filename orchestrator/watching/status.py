@@ -18,6 +18,7 @@ from segsweep.orchestrator.record.journal import RoundClosed, is_locked
 from segsweep.orchestrator.record.state import SweepState
 from segsweep.orchestrator.record.trials import TrialState, best_of
 from segsweep.orchestrator.watching.standing import told_winner, winners
+from segsweep.trainables.storage import GIB
 
 
 def facts(folder: Path) -> dict[str, Any]:
@@ -46,7 +47,7 @@ def facts(folder: Path) -> dict[str, Any]:
         "rounds": [closed.model_dump(include={"dataset", "round", "best", "trials"}) for closed in state.rounds],
         "cells": [_cell_facts(cell.dataset, cell.model, state.cell(cell), allotted[cell]) for cell in plan.cells],
         "confirmed": [told_winner(dataset, best) for dataset, best in winners(state).items() if best.seeds],
-        "disk_gib": round(_bytes_in(folder) / 2**30, 4),
+        "disk_gib": round(_bytes_in(folder) / GIB, 4),
         "tracking_uri": created.tracking_uri,
     }
 

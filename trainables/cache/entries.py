@@ -14,8 +14,8 @@ from segsweep.trainables.cache.locks import remove
 from segsweep.trainables.cache.staged_files import StagedHeader, read_staged
 from segsweep.trainables.components import DataError
 from segsweep.trainables.places import CACHE_LIMIT_VARIABLE, CACHE_VARIABLE
+from segsweep.trainables.storage import GIB
 
-GIB = 2**30
 SHARE = 0.5  # of the disk's room (free, or taken by the cache itself) that the cache takes if nobody says otherwise
 
 

@@ -32,7 +32,7 @@ from segsweep.trainables.cache.staged_files import (
 )
 from segsweep.trainables.components import DataError
 from segsweep.trainables.places import CACHE_VARIABLE, cache_folder, file_name
-from segsweep.trainables.storage import FULL, STORAGE
+from segsweep.trainables.storage import FULL, GIB, STORAGE
 
 logger = logging.getLogger(__name__)
 
@@ -168,6 +168,6 @@ class _Fetching:
     def _not_written(self, address: Address, needed: int, error: OSError) -> str:
         room = "make room, or set" if error.errno in FULL else "set"
         return (
-            f"{self.place.parent}: {address} cannot be copied there ({error.strerror or error}); {needed / 2**30:.3g} "
+            f"{self.place.parent}: {address} cannot be copied there ({error.strerror or error}); {needed / GIB:.3g} "
             f"GiB are needed. Remedy: {room} {CACHE_VARIABLE} to a folder on a disk that has it"
         )

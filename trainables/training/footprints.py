@@ -8,6 +8,7 @@ What every trial imports is imported once; each measurement is a fork of that pr
 """
 
 from __future__ import annotations
+from segsweep.trainables.storage import GIB
 
 import contextlib
 import json
@@ -50,7 +51,7 @@ def footprint(config: TrialConfig, micro_batch: int, *, cpus: int, gpus: float) 
     from segsweep.trainables.training.experiment import build, least_batch, pick_device
     from segsweep.trainables.training.isolation import cpu_threads, seeded
     from segsweep.trainables.training.loop import evaluate, train_epoch
-    from segsweep.trainables.training.memory import GIB, peak_gib
+    from segsweep.trainables.training.memory import peak_gib
 
     import_plugins(config.plugins)
     device = pick_device(gpus)

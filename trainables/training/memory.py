@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-GIB = 2**30
+from segsweep.trainables.storage import GIB
 
 
 def reset_peak(device: torch.device) -> None:

@@ -8,6 +8,8 @@ from itertools import chain, count, islice, pairwise
 from statistics import median
 from typing import IO, TYPE_CHECKING, NamedTuple, cast
 
+from segsweep.trainables.storage import GIB
+
 if TYPE_CHECKING:
     import torch
 
@@ -59,7 +61,7 @@ def _gib(state: object) -> float:
 
     counter = Counter()
     torch.save(state, cast("IO[bytes]", counter))
-    return counter.size / 2**30
+    return counter.size / GIB
 
 
 def _update_s(it: Experiment, config: TrialConfig, device: torch.device, cpus: int) -> float:
