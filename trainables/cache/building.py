@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +26,7 @@ from segsweep.trainables.components import DataError, Sample
 from segsweep.trainables.data.class_counts import check_labelled
 from segsweep.trainables.data.workers import pixels_of, results, worthwhile
 from segsweep.trainables.places import CACHE_VARIABLE
-
-Progress = Callable[[int, int], None]  # images done, images in all
+from segsweep.trainables.progress import Progress
 
 
 @dataclass(frozen=True)

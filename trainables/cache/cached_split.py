@@ -16,11 +16,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segsweep.trainables.cache.building import Job, Progress, build
+from segsweep.trainables.cache.building import Job, build
 from segsweep.trainables.cache.files import Header, Log, NotWholeError, chunk_name, whole
 from segsweep.trainables.cache.locks import used, writing
 from segsweep.trainables.components import DataError, Dataset, Pair, Split
 from segsweep.trainables.places import cache_folder, file_name
+from segsweep.trainables.progress import Progress
 
 if TYPE_CHECKING:
     import numpy as np

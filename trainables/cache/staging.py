@@ -32,11 +32,11 @@ from segsweep.trainables.cache.staged_files import (
 )
 from segsweep.trainables.components import DataError
 from segsweep.trainables.places import CACHE_VARIABLE, cache_folder, file_name
+from segsweep.trainables.progress import Progress
 from segsweep.trainables.storage import FULL, GIB, STORAGE
 
 logger = logging.getLogger(__name__)
 
-Progress = Callable[[int, int], None]  # files done, files in all
 
 AT_ONCE = 16  # an object takes 20-50 ms to answer, whatever its size
 ROUNDS = 3  # listings after which nothing may have changed any more

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -17,11 +17,11 @@ from segsweep.trainables.components import SPLITS, DataError, Dataset, Sample, S
 from segsweep.trainables.data.class_counts import check_labelled
 from segsweep.trainables.data.splits import open_dataset
 from segsweep.trainables.data.workers import pixels_of, results, worthwhile
+from segsweep.trainables.progress import Progress
 from segsweep.trainables.survey.findings import Finding, Findings
 from segsweep.trainables.survey.inspection import Seen, Task, inspect, name_of
 from segsweep.trainables.survey.near_duplicates import SAME, SIDE, Match, matches
 
-Progress = Callable[[int, int], None]  # images done, images in all
 IMAGES_A_TASK = 32
 TOGETHER = (
     "Keep what belongs together, such as neighbouring frames, in one split: by `group:`, where the dataset takes it, "

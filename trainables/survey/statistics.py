@@ -18,13 +18,13 @@ from segsweep.trainables.class_weights import Balance, balanced_weights
 from segsweep.trainables.components import SPLITS, DataError, Dataset, Sample, Split
 from segsweep.trainables.data.class_counts import class_counts, class_frequencies
 from segsweep.trainables.data.workers import pixels_of, results, worthwhile
+from segsweep.trainables.progress import Progress
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
 Size = tuple[int, int]  # height, width
-Progress = Callable[[int, int], None]  # images done, images in all
 TASK_IMAGES = 16  # read between two reports
 SHOWN_ERRORS = 5  # after as many unusable samples, reading stops
 

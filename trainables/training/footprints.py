@@ -8,7 +8,6 @@ What every trial imports is imported once; each measurement is a fork of that pr
 """
 
 from __future__ import annotations
-from segsweep.trainables.storage import GIB
 
 import contextlib
 import json
@@ -19,6 +18,8 @@ from collections.abc import Callable, Iterator
 from itertools import chain, count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from segsweep.trainables.storage import GIB
 
 if TYPE_CHECKING:
     import torch
