@@ -13,7 +13,7 @@ import pytest
 from segsweep.orchestrator.board.choice import choose
 from segsweep.orchestrator.board.confirmed import Confirmations, confirmations
 from segsweep.orchestrator.board.formats import as_csv, as_json, as_markdown, as_table
-from segsweep.orchestrator.board.rows import make_board
+from segsweep.orchestrator.board.rows import led_by_fresh_seeds, make_board
 from segsweep.orchestrator.tracking.reader import TrialRow
 from segsweep.trainables.scoring.confusions import Confusions, sparse
 
@@ -195,6 +195,17 @@ def test_every_format_shows_them(found: Confirmations) -> None:
     assert told["confirmed"][0]["ranks"] == [1, 2]
     assert told["ties"][0]["other"] == "fpn"
     assert as_csv(board).splitlines()[1].startswith("unet,camvid,0.7,True,0.63")
+
+
+def test_a_dataset_is_led_by_whom_fresh_seeds_found_best_and_ranks_stay_the_searchs() -> None:
+    """By hand: fpn's seeds have 0.6467 on val, unet's 0.61 alone; pan's night was not confirmed."""
+    found = confirmations(SEARCHED, [one for one in repeats() if one.confirms != "002"], "val_miou", load)
+    night = [replace(one, dataset="night") for one in SEARCHED]
+    board = led_by_fresh_seeds(replace(make_board([*SEARCHED, *night], "val_miou"), confirmed=found))
+    leads = {(line.model, dataset) for line in board.lines for dataset, s in line.scores.items() if s.leads}
+    assert leads == {("fpn", "camvid"), ("unet", "night")}
+    assert [line.scores["camvid"].rank for line in board.lines] == [1, 2, 3]
+    assert choose([*SEARCHED, *[one for one in repeats() if one.confirms != "002"]], "val_miou").run.model == "fpn"
 
 
 def test_a_cell_tuned_less_than_its_rivals_is_flagged() -> None:

@@ -137,7 +137,8 @@ def legend(board: Board) -> str:
     counts = "" if len(board.datasets) == 1 else "; then trials/finished/failed"
     unit = metric_named(board.metric).unit
     name = f"{board.metric} ({unit})" if unit else board.metric
-    return f"{name} of the best finished trial at its best epoch, * {kind} of its dataset{counts}"
+    fresh = " (where confirmed, by the mean over fresh seeds)" if board.confirmed.rows else ""
+    return f"{name} of the best finished trial at its best epoch, * {kind} of its dataset{fresh}{counts}"
 
 
 def as_markdown(board: Board) -> str:
@@ -212,6 +213,7 @@ def _records(board: Board) -> Iterator[dict[str, Any]]:
                 "confirmed": confirmed.value if confirmed else None,
                 "confirmed_low": confirmed.low if confirmed else None,
                 "confirmed_high": confirmed.high if confirmed else None,
+                "confirmed_place": _place(confirmed) if confirmed else None,
                 "seeds": confirmed.seeds if confirmed else None,
                 "rank": score.rank,
                 "trials": score.trials,

@@ -12,7 +12,7 @@ from segsweep.orchestrator.board.external import External, read_external
 from segsweep.orchestrator.board.formats import as_table
 from segsweep.orchestrator.board.index import Index
 from segsweep.orchestrator.board.names import expect_known
-from segsweep.orchestrator.board.rows import SORTS, Board, apart, make_board, named_apart
+from segsweep.orchestrator.board.rows import SORTS, Board, apart, led_by_fresh_seeds, make_board, named_apart
 from segsweep.orchestrator.board.several import Source
 from segsweep.orchestrator.errors import InputError, Mistake
 from segsweep.orchestrator.tracking.reader import TrialRow
@@ -67,7 +67,7 @@ def board_of(index: Source, asked: Asked) -> Board:
     external = External()
     if asked.external is not None:
         external = read_external(asked.external, metric, here, asked.external_dataset)
-    return replace(
+    whole = replace(
         board,
         columns=asked.columns,
         external=external.rows,
@@ -75,6 +75,7 @@ def board_of(index: Source, asked: Asked) -> Board:
         warnings=(*index.warnings(), *external.warnings, *board.warnings),
         read_s=index.read_s,
     )
+    return led_by_fresh_seeds(whole)
 
 
 def read_trials(index: Source, *, sweep: str | None = None, metric: str | None = None) -> tuple[list[TrialRow], str]:

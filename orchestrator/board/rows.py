@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import combinations
+from itertools import combinations, groupby
 from statistics import fmean, median
 
 from segsweep.orchestrator.board.confirmed import Confirmations
@@ -35,11 +35,8 @@ class Score:
     infeasible: int = 0  # outside the sweep's constraints
     gpu_s: float = 0.0
     cpu_s: float = 0.0
-    rank: int | None = None  # on this dataset, from 1; equal values share theirs
-
-    @property
-    def leads(self) -> bool:
-        return self.rank == 1
+    rank: int | None = None  # by value on this dataset, from 1; equal values share theirs
+    leads: bool = False  # first on its dataset: by rank, or by the mean over fresh seeds where these were trained
 
     @property
     def value(self) -> float | None:
@@ -247,7 +244,23 @@ def _ranks(scores: Iterable[Score], mode: Mode) -> Mapping[float, int]:
 
 
 def _ranked(score: Score, ranks: Mapping[float, int]) -> Score:
-    return replace(score, rank=None if score.value is None else ranks[score.value])
+    rank = None if score.value is None else ranks[score.value]
+    return replace(score, rank=rank, leads=rank == 1)
+
+
+def led_by_fresh_seeds(board: Board) -> Board:
+    """The same, led on each dataset that was confirmed by whom `choice` takes."""
+    best = max if board.mode == "max" else min
+    leaders = {
+        dataset: best(group, key=lambda row: row.fresh).model
+        for dataset, group in groupby(board.confirmed.rows, key=lambda row: row.dataset)
+    }
+
+    def led(line: Line, dataset: str, score: Score) -> Score:
+        return replace(score, leads=leaders[dataset] == line.model) if dataset in leaders else score
+
+    scores = [{dataset: led(line, dataset, score) for dataset, score in line.scores.items()} for line in board.lines]
+    return replace(board, lines=tuple(map(lambda line, it: replace(line, scores=it), board.lines, scores)))
 
 
 def _line(model: str, scores: Mapping[str, Score], cells: Mapping[tuple[str, str], list[TrialRow]]) -> Line:
