@@ -699,7 +699,7 @@ def test_validate_tells_the_same_to_people_and_programs(tmp_path: Path) -> None:
     facts = json.loads(CliRunner().invoke(cli, ["validate", str(file), "--json"]).stdout)
     assert (told.exit_code, facts["valid"], facts["mistakes"]) == (0, True, [])
     assert told.stderr == "".join(f"warning: {warning}\n" for warning in facts["warnings"])
-    assert told.stdout == f"{file}: valid. 2 datasets x 1 models. Next: segsweep plan {file}\n"
+    assert told.stdout == f"{file}: valid. 2 datasets x 1 model. Next: segsweep plan {file}\n"
 
     wrong = CliRunner().invoke(cli, ["validate", str(file), "--json", "--set", "trials=0", "--set", "seeds=3"])
     facts = json.loads(wrong.stdout)

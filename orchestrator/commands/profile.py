@@ -31,15 +31,14 @@ def command(
 
     from segsweep.orchestrator import model_costs
     from segsweep.trainables.components import Task
+    from segsweep.trainables.plurals import counted
 
     chosen = model_costs.chosen(model, assignments, Task(classes, size, batch_size))
     found = model_costs.profile(chosen, cpus=cpus, gpus=float(gpu))
     if as_json:
         click.echo(json.dumps({"model": model, "size": size, "batch_size": batch_size, **found._asdict()}))
         return
-    click.echo(
-        f"{model}, {classes} classes, {size[0]}x{size[1]}, {'GPU' if gpu else f'{cpus} CPU thread' + 's' * (cpus > 1)}"
-    )
+    click.echo(f"{model}, {classes} classes, {size[0]}x{size[1]}, {'GPU' if gpu else counted(cpus, 'CPU thread')}")
     click.echo(f"parameters  {found.params_m:.2f} M")
     click.echo(f"work        {found.gmacs:.2f} GMAC an image")
     click.echo(f"latency     {found.latency_ms:.1f} ms for one image")

@@ -26,6 +26,7 @@ def command(sweep: str | None, storage: Path, as_json: bool) -> None:
     from segsweep.orchestrator.mirroring import mirror
     from segsweep.orchestrator.mirroring.places import address_of
     from segsweep.orchestrator.tracking.writer import sync
+    from segsweep.trainables.plurals import counted
 
     folder = sweep_folder(sweep, storage, announce=partial(click.echo, err=True))
     files = mirror.sync(folder)
@@ -34,5 +35,5 @@ def command(sweep: str | None, storage: Path, as_json: bool) -> None:
         click.echo(json.dumps({"sweep": folder.name, "sent": sent, "files": files}))
         return
     if files:
-        click.echo(f"{files} file{'s' * (files != 1)} sent to {address_of(folder)}")
-    click.echo(f"{sent} event{'s' * (sent != 1)} sent. Next: segsweep leaderboard {folder.name}")
+        click.echo(f"{counted(files, 'file')} sent to {address_of(folder)}")
+    click.echo(f"{counted(sent, 'event')} sent. Next: segsweep leaderboard {folder.name}")

@@ -19,6 +19,7 @@ def command(file: Path, assignments: tuple[str, ...], as_json: bool) -> None:
 
     from segsweep.orchestrator.commands._options import checked
     from segsweep.orchestrator.errors import ExitCode, InputError
+    from segsweep.trainables.plurals import counted
 
     try:
         result = checked(file, assignments)
@@ -35,4 +36,5 @@ def command(file: Path, assignments: tuple[str, ...], as_json: bool) -> None:
     for warning in warnings:
         click.echo(f"warning: {warning}", err=True)
     spec = result.spec
-    click.echo(f"{file}: valid. {len(spec.datasets)} datasets x {len(spec.models)} models. Next: segsweep plan {file}")
+    cells = f"{counted(len(spec.datasets), 'dataset')} x {counted(len(spec.models), 'model')}"
+    click.echo(f"{file}: valid. {cells}. Next: segsweep plan {file}")

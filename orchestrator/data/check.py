@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
+from segsweep.trainables.plurals import counted
 from segsweep.trainables.survey.audit import Audit
 from segsweep.trainables.survey.findings import Finding, Severity
 
@@ -15,7 +16,8 @@ SEVERITIES: tuple[Severity, ...] = ("fault", "warning")
 def as_lines(name: str, audit: Audit) -> Iterator[str]:
     """For people: the first few of each kind, and how many more there are."""
     images = ", ".join(f"{split} {count}" for split, count in audit.images.items()) or "not listed"
-    counts = " and ".join(_count(audit.findings.total(severity), severity) for severity in SEVERITIES)
+    totals = {severity: audit.findings.total(severity) for severity in SEVERITIES}
+    counts = " and ".join(counted(total, noun) if total else f"no {noun}s" for noun, total in totals.items())
     yield f"{name} ({images}): {counts}"
     for severity in SEVERITIES:
         for kind, findings in audit.findings.of(severity).items():
@@ -36,7 +38,3 @@ def as_facts(name: str, audit: Audit) -> dict[str, Any]:
 
 def _fact(finding: Finding) -> dict[str, Any]:
     return {key: value for key, value in asdict(finding).items() if key not in ("severity", "place")}
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"

@@ -13,6 +13,7 @@ from segsweep.orchestrator.planning.plan import Combination, SweepPlan
 from segsweep.orchestrator.record.state import SweepState
 from segsweep.orchestrator.record.trials import Cell, TrialState, ranked
 from segsweep.orchestrator.space.budget import Budget
+from segsweep.trainables.plurals import counted
 
 Startable: TypeAlias = TrialState | Combination | Repeat
 """What an attempt can begin with: a trial that there is, or a new one."""
@@ -124,5 +125,4 @@ class Spending:
 
     @property
     def _finished(self) -> str:
-        least = self._plan.spec.min_finished
-        return f"{least} finished trial{'s' * (least > 1)}"
+        return counted(self._plan.spec.min_finished, "finished trial")

@@ -17,6 +17,7 @@ from segsweep.orchestrator.planning.plan import SweepPlan, key_of
 from segsweep.orchestrator.record.journal import Journal
 from segsweep.orchestrator.record.state import SweepState
 from segsweep.orchestrator.record.trials import Cell, best_of
+from segsweep.trainables.plurals import counted
 
 
 def simulate(recording: Recording, workers: int) -> dict[str, Any]:
@@ -87,7 +88,7 @@ def as_lines(found: dict[str, Any]) -> Iterator[str]:
     yield (
         f"{found['sweep']}: {found['trials']} trials, {found['searcher']} and {found['scheduler']}. "
         f"{found['epochs']} of {found['epochs_at_most']} epochs ({share:.0%}), {duration(found['virtual_s'])} "
-        f"with {found['workers']} worker{'s' * (found['workers'] != 1)}"
+        f"with {counted(found['workers'], 'worker')}"
     )
     if found["epochs_unrecorded"]:
         yield f"  {found['epochs_unrecorded']} of these epochs were never recorded: trials stayed at their best value"

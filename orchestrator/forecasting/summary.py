@@ -17,6 +17,7 @@ from segsweep.orchestrator.resources.share import Share
 from segsweep.orchestrator.space.budget import Budget
 from segsweep.orchestrator.space.own_losses import has_own_loss
 from segsweep.orchestrator.space.spec import SweepSpec
+from segsweep.trainables.plurals import counted
 
 
 def concurrency(spec: SweepSpec, capacity: Capacity, share: Share | None = None) -> int:
@@ -108,8 +109,8 @@ def as_lines(facts: dict[str, Any]) -> Iterator[str]:
     """The summary for people."""
     datasets = list(dict.fromkeys(cell["dataset"] for cell in facts["cells"]))
     models = list(dict.fromkeys(cell["model"] for cell in facts["cells"]))
-    cells = _count(len(facts["cells"]), "cell")
-    yield f"{facts['sweep']}: {_count(len(datasets), 'dataset')} x {_count(len(models), 'model')} = {cells}"
+    cells = counted(len(facts["cells"]), "cell")
+    yield f"{facts['sweep']}: {counted(len(datasets), 'dataset')} x {counted(len(models), 'model')} = {cells}"
     yield f"  datasets      {', '.join(datasets)}"
     yield f"  models        {', '.join(models)}"
     if facts["own_losses"]:
@@ -127,12 +128,13 @@ def as_lines(facts: dict[str, Any]) -> Iterator[str]:
     if facts["budget"]:
         yield f"  budget        {Budget(**facts['budget'])}{_too_little(facts)}"
     resources, capacity = facts["resources"], facts["capacity"]
-    yield f"  a trial gets  {_count(resources['cpus'], 'CPU')}, {_count(resources['gpus'], 'GPU')}{_memory(resources)}"
+    gets = ", ".join(counted(resources[key], noun) for key, noun in (("cpus", "CPU"), ("gpus", "GPU")))
+    yield f"  a trial gets  {gets}{_memory(resources)}"
     for line in facts["memory"]:
         yield f"    {line}"
     yield (
-        f"  at once       {_count(facts['concurrency'], 'trial')} on {_count(capacity['cpus'], 'CPU')} "
-        f"and {_count(capacity['gpus'], 'GPU')}"
+        f"  at once       {counted(facts['concurrency'], 'trial')} on {counted(capacity['cpus'], 'CPU')} "
+        f"and {counted(capacity['gpus'], 'GPU')}"
     )
     yield from _time_lines(facts)
     if disk := facts["disk"]:
@@ -154,7 +156,7 @@ def _too_little(facts: dict[str, Any]) -> str:
 
 
 def _time_lines(facts: dict[str, Any]) -> Iterator[str]:
-    time, at_once = facts["time"], _count(max(1, facts["concurrency"]), "trial")
+    time, at_once = facts["time"], counted(max(1, facts["concurrency"]), "trial")
     if time is None:
         epochs = f"about that of {facts['makespan_epochs']:.0f} epochs with {at_once} at once"
         yield f"  time          {epochs}; in minutes with --measure, or --times SWEEP of an earlier sweep"
@@ -178,7 +180,3 @@ def _per_cell(facts: dict[str, Any]) -> str:
 
 def _memory(resources: dict[str, Any]) -> str:
     return f", {resources['memory_gib']:.2g} GiB of memory" if resources["memory_gib"] else ""
-
-
-def _count(number: float, noun: str) -> str:
-    return f"{number:g} {noun}{'' if number == 1 else 's'}"

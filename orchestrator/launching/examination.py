@@ -23,6 +23,7 @@ from segsweep.orchestrator.resources.capacity import local_capacity, memory_gib
 from segsweep.orchestrator.tracking.store import check as check_store
 from segsweep.orchestrator.tracking.store import sqlite_path
 from segsweep.trainables.places import CACHE_VARIABLE, cache_folder
+from segsweep.trainables.plurals import counted
 from segsweep.trainables.storage import GIB
 
 LITTLE_DISK_GIB = 5.0
@@ -94,7 +95,7 @@ def _packages() -> Finding:
 
 def _machine() -> Finding:
     capacity = local_capacity()
-    gpus = f"{capacity.gpus} GPU{'s' * (capacity.gpus != 1)}" if capacity.gpus else "no GPU: trials run on CPUs"
+    gpus = counted(capacity.gpus, "GPU") if capacity.gpus else "no GPU: trials run on CPUs"
     return Finding("machine", "ok", f"{capacity.cpus} CPUs that may be used, {memory_gib():.0f} GiB of memory, {gpus}")
 
 

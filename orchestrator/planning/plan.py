@@ -18,6 +18,7 @@ from segsweep.orchestrator.space.source import dotted
 from segsweep.orchestrator.space.spec import OF_MODELS, SETTINGS, ComponentSpec, SweepSpec
 from segsweep.trainables.catalog import MODELS, OPTIMIZERS
 from segsweep.trainables.config import Entry, TrialConfig
+from segsweep.trainables.plurals import counted
 
 CombinationKey: TypeAlias = tuple[str, ...]
 """Display names in the order of the crossing lists, and the seed."""
@@ -187,7 +188,7 @@ class SweepPlan:
         for limit, needed in least.items():
             given = budget and getattr(budget, limit)
             if given and given < needed:
-                cells = f"{len(self.cells)} cell{'s' * (len(self.cells) != 1)}"
+                cells = counted(len(self.cells), "cell")
                 yield (
                     limit,
                     f"must be at least {needed}, not {given}: {cells} x min_finished {self.spec.min_finished}"
@@ -200,7 +201,7 @@ class SweepPlan:
             return
         cell = min(self.cells, key=self.trials_of)
         if (trials := self.trials_of(cell)) < self.spec.min_finished:
-            gets = f"{trials} trial{'s' * (trials != 1)}"
+            gets = counted(trials, "trial")
             yield (
                 f"must be at most {trials}, not {self.spec.min_finished}: {cell.model} on {cell.dataset} gets {gets}; "
                 "raise trials or lower min_finished"

@@ -16,6 +16,7 @@ from segsweep.orchestrator.progress import Progress
 from segsweep.orchestrator.table import aligned
 from segsweep.trainables.catalog import UnknownComponentError
 from segsweep.trainables.components import DataError, DoesNotFitError, WeightsError
+from segsweep.trainables.plurals import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -138,5 +139,5 @@ def as_lines(outcome: Outcome, folder: Path) -> Iterator[str]:
         yield from aligned(rows, [1])
         yield f"mIoU {outcome.scores['miou']:.4f}, pixel accuracy {outcome.scores['pixel_accuracy']:.4f}"
     counts = [(outcome.images, "image"), (outcome.videos, "video")]
-    made = " and ".join(f"{count} {noun}{'s' * (count != 1)}" for count, noun in counts if count) or "nothing"
+    made = " and ".join(counted(count, noun) for count, noun in counts if count) or "nothing"
     yield f"{made} predicted, {len(outcome.files)} files in {folder}"

@@ -36,11 +36,6 @@ def difference(size: float, metric: str) -> str:
     return f"{100 * abs(size):.1f} points" if is_share else f"{abs(size):.4g}"
 
 
-def counted(count: int, noun: str) -> str:
-    ending = "" if count == 1 else "es" if noun.endswith("s") else "s"
-    return f"{count:,} {noun}{ending}"
-
-
 def listed(names: list[str], shown: int = 8) -> str:
     """ "a, b and c", "a, b and 12 more"."""
     if len(names) > shown:

@@ -12,6 +12,7 @@ from segsweep.orchestrator.resources.memory_probe import demanding, label
 from segsweep.orchestrator.resources.packing import host_gib, share, trials_a_gpu
 from segsweep.orchestrator.resources.share import Share
 from segsweep.trainables.config import TrialConfig
+from segsweep.trainables.plurals import counted
 from segsweep.trainables.training.footprints import Footprint
 
 Probe = Callable[[Sequence[TrialConfig]], Sequence[Footprint]]
@@ -72,8 +73,8 @@ def _told(config: TrialConfig, footprint: Footprint, packs: bool) -> str:
         return "memory does not hold even one image at once, so its trials will be infeasible"
     what = f"{host_gib(footprint.host_gib):.1f} GiB of memory"
     if packs:
-        fit = trials_a_gpu(footprint.gpu_total_gib, footprint.gpu_gib)
-        what = f"{footprint.gpu_gib:.1f} GiB, {max(1, fit)} trial{'s' * (fit > 1)} a GPU"
+        fit = max(1, trials_a_gpu(footprint.gpu_total_gib, footprint.gpu_gib))
+        what = f"{footprint.gpu_gib:.1f} GiB, {counted(fit, 'trial')} a GPU"
     if footprint.micro_batch < config.batch_size:
         what = f"memory does not hold a batch; {footprint.micro_batch} images at once will be tried: {what}"
     return what

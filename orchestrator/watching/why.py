@@ -16,6 +16,7 @@ from segsweep.orchestrator.record.state import SweepState
 from segsweep.orchestrator.record.trials import TrialState
 from segsweep.orchestrator.watching.status import is_running
 from segsweep.trainables.config import Objective
+from segsweep.trainables.plurals import counted
 
 
 @dataclass
@@ -157,7 +158,7 @@ def _before(found: dict[str, Any]) -> Iterator[str]:
     """What happened on the way, and did not end the trial."""
     if 0 < (found["micro_batch"] or 0) < found["batch_size"]:
         size, seen = (
-            f"{found['micro_batch']:.0f} image{'s' * (found['micro_batch'] > 1)} at once",
+            f"{counted(found['micro_batch'], 'image')} at once",
             found["smaller_batches_for"],
         )
         smaller = f"; {seen} saw only these" if seen else ", which changes nothing but the time"

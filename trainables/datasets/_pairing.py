@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 
 from segsweep.trainables.components import SPLITS, ComponentOptions, DataError, Split
 from segsweep.trainables.datasets._problems import SHOWN, of_each
+from segsweep.trainables.plurals import counted
 
 IMAGE_ENDINGS = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 MASK_ENDINGS = (
@@ -208,4 +209,4 @@ def _without_empty(ids: Ids) -> Ids:
 def _some(names: Sequence[str]) -> str:
     """`3 names (a, b, c)`"""
     shown = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
-    return f"{len(names)} name{'s' if len(names) > 1 else ''} ({shown})"
+    return f"{counted(len(names), 'name')} ({shown})"

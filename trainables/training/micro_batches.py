@@ -18,6 +18,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from segsweep.trainables.components import DoesNotFitError
+from segsweep.trainables.plurals import counted
 from segsweep.trainables.training.batches import Batch
 
 logger = logging.getLogger(__name__)
@@ -56,7 +57,7 @@ def halving(attempt: Callable[[int], T], size: int, what: str, least: Callable[[
                 raise
             why = (str(error).strip() or type(error).__name__).splitlines()[0]
         # from here on, nothing refers to the attempt's frames any more
-        message = f"memory does not hold {size} image{'s' * (size != 1)} {what}: {why}"
+        message = f"memory does not hold {counted(size, 'image')} {what}: {why}"
         if size <= (fewest := least()):
             raise DoesNotFitError(message)
         size = max(fewest, size // 2)

@@ -31,6 +31,7 @@ def command(file: Path, names: tuple[str, ...], assignments: tuple[str, ...], as
     from segsweep.orchestrator.errors import ExitCode, InputError, Mistake
     from segsweep.orchestrator.progress import Progress
     from segsweep.trainables.components import DataError
+    from segsweep.trainables.plurals import counted
     from segsweep.trainables.survey.audit import audit
 
     facts, faults = [], 0
@@ -50,7 +51,7 @@ def command(file: Path, names: tuple[str, ...], assignments: tuple[str, ...], as
     if as_json:
         click.echo(json.dumps({"faults": faults, "datasets": facts}))
     elif faults:
-        click.echo(f"{faults} fault{'s' if faults > 1 else ''} to be put right. Next: segsweep data check {file}")
+        click.echo(f"{counted(faults, 'fault')} to be put right. Next: segsweep data check {file}")
     else:
         click.echo(f"No fault. Next: segsweep plan {file}")
     raise SystemExit(ExitCode.INPUT if faults else ExitCode.DONE)

@@ -9,7 +9,8 @@ from segsweep.orchestrator.board.confirmed import Confirmed
 from segsweep.orchestrator.durations import duration
 from segsweep.orchestrator.report.contents import Section, Text
 from segsweep.orchestrator.report.data import ReportData
-from segsweep.orchestrator.report.words import counted, difference, listed, metric_words, number
+from segsweep.orchestrator.report.words import difference, listed, metric_words, number
+from segsweep.trainables.plurals import counted
 
 PHASES = {
     "running": "The sweep is still running, so all of this may change.",

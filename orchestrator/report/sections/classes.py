@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from segsweep.orchestrator.report.contents import Plot, Section, Text
 from segsweep.orchestrator.report.data import ReportData, Trial, trials_shown
 from segsweep.orchestrator.report.figures import ROW, Trace, axis, layout, literal, rounded, style_of
-from segsweep.orchestrator.report.words import counted
 from segsweep.trainables.metric_names import class_iou
+from segsweep.trainables.plurals import counted
 
 MOST = 40  # classes that are drawn: those that the best model is worst at
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from segsweep.orchestrator.report.contents import Block, Plot, Section, Table, Text
 from segsweep.orchestrator.report.data import ReportData, Trial
 from segsweep.orchestrator.report.figures import SCALE, axis, layout, literal
-from segsweep.orchestrator.report.words import counted
+from segsweep.trainables.plurals import counted
 from segsweep.trainables.scoring.confusions import Confusions, Matrix
 
 MOST = 40  # classes of a matrix that is drawn

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from segsweep.orchestrator.report.contents import Plot, Section, Text
 from segsweep.orchestrator.report.data import Outcome, Trial
 from segsweep.orchestrator.report.figures import NEUTRAL, Trace, axis, layout, literal, rounded, style_of
-from segsweep.orchestrator.report.words import counted, metric_words
+from segsweep.orchestrator.report.words import metric_words
+from segsweep.trainables.plurals import counted
 
 FAINT = 0.5  # of trials that were stopped or failed
 

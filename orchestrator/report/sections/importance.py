@@ -12,8 +12,8 @@ from segsweep.orchestrator.report.contents import Plot, Section, Text
 from segsweep.orchestrator.report.data import ReportData, Trial
 from segsweep.orchestrator.report.figures import PALETTE, Trace, axis, layout, literal, rounded, tall
 from segsweep.orchestrator.report.sections.responses import LOG_FROM, WORDS
-from segsweep.orchestrator.report.words import counted
 from segsweep.trainables.config import TrialConfig
+from segsweep.trainables.plurals import counted
 
 if TYPE_CHECKING:
     from optuna import Study

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from segsweep.orchestrator.report.contents import Block, Grid, Plot, Section, Text
 from segsweep.orchestrator.report.data import ReportData, Trial
 from segsweep.orchestrator.report.figures import Trace, axis, key, layout, literal, log_axis, rounded, style_of
-from segsweep.orchestrator.report.words import counted, listed, metric_words
+from segsweep.orchestrator.report.words import listed, metric_words
+from segsweep.trainables.plurals import counted
 
 FIRST = ("optimizer.lr", "optimizer.weight_decay")
 MOST = 4  # numbers that are drawn
