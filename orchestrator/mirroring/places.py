@@ -56,11 +56,6 @@ def address_of(folder: Path) -> Address | None:
     return None if storage is None else storage / folder.name
 
 
-def is_copy(folder: Path) -> bool:
-    """It holds no more than a journal, to be read."""
-    return address_of(folder) is not None and folder.absolute().parent.parent.name == READING
-
-
 def _as_name(address: Address) -> str:
     """A % in a path would be taken for an escape by whatever makes URLs of paths."""
     return quote(str(address), safe="").replace("%", "=")
