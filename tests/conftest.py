@@ -24,7 +24,7 @@ os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 @pytest.fixture(scope="session")
 def data_root() -> Path:
-    """The folder of real data sets; tests that need it skip where it is not."""
+    """The folder of real datasets; tests that need it skip where it is not."""
     beside = Path(__file__).parents[1] / "../shared/data"
     root = Path(os.environ.get("SEGSWEEP_DATA", beside)).resolve()
     if not root.is_dir():

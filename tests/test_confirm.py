@@ -22,7 +22,7 @@ from segsweep.orchestrator.backends.simulated import Simulated
 from segsweep.orchestrator.board.trained import Where, find
 from segsweep.orchestrator.cli import cli
 from segsweep.orchestrator.driving.assignment import Assignment
-from segsweep.orchestrator.driving.confirmation import winners
+from segsweep.orchestrator.driving.confirmation import best_configurations
 from segsweep.orchestrator.driving.sweep import Sweep
 from segsweep.orchestrator.errors import InputError
 from segsweep.orchestrator.forecasting.summary import summary
@@ -168,7 +168,7 @@ def test_the_winner_of_equals_was_lucky_and_fresh_seeds_say_so(tmp_path: Path) -
         space = "trials: 50\nscheduler: fifo\nsearcher: random\nconfirm: {top: 1, seeds: 10}"
         sweep = Sweep(plan(space), journal)
         Simulated(4).run(sweep, lucky)
-    won = [winners(sweep.state, cell, 1)[0] for cell in sweep.plan.cells]
+    won = [best_configurations(sweep.state, cell, 1)[0] for cell in sweep.plan.cells]
     searched = fmean(trial.best or 0 for trial in won)
     fresh = fmean(r.best or 0 for trial in won for r in sweep.state.confirmations(trial.id))
     assert searched - 0.5 == pytest.approx(2.25 * LUCK_SD, abs=2 * 0.47 * LUCK_SD / 4**0.5)  # of four cells

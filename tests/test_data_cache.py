@@ -109,7 +109,7 @@ def test_what_is_in_use_stays_until_it_is_forced(run: Run, filled: CachedSplit, 
 def test_a_pattern_clears_data_sets_by_name(run: Run, filled: CachedSplit) -> None:
     run("clear", "n*t")
     assert [entry["dataset"] for entry in listed(run)] == ["day", "day"]
-    with pytest.raises(InputError, match=r"no data set matches 'night'; there are: day"):
+    with pytest.raises(InputError, match=r"no dataset matches 'night'; there are: day"):
         run("clear", "night")
 
 

@@ -1,4 +1,4 @@
-"""Our scores against those of the data sets' own scorers, to 1e-9, on real frames and on maps made to differ."""
+"""Our scores against those of the datasets' own scorers, to 1e-9, on real frames and on maps made to differ."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def official_cityscapes(folder: Path, maps: Sequence[tuple[Array, Array]]) -> di
 
 
 def labels_of(folder: Path, maps: Sequence[tuple[Array, Array]], classes: str) -> list[Array]:
-    """The truth of every map as the data set reads it from a file."""
+    """The truth of every map as the dataset reads it from a file."""
     for number, (ids, _) in enumerate(maps):
         name = f"ulm/ulm_{number:06}_000019"
         for below, image in (("leftImg8bit/val", np.zeros((*ids.shape, 3), np.uint8)), ("gtFine/val", ids)):

@@ -1,4 +1,4 @@
-"""Where data sets lie, and bringing them to this machine's disk where they are not on it."""
+"""Where datasets lie, and bringing them to this machine's disk where they are not on it."""
 
 from __future__ import annotations
 

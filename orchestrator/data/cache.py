@@ -88,15 +88,15 @@ def _row(entry: Cached) -> tuple[str, ...]:
 
 
 def clear(folder: Path, pattern: str, *, force: bool) -> tuple[list[Cached], list[Cached]]:
-    """Remove the entries of data sets that match; removed ones and those that had to stay.
+    """Remove the entries of datasets that match; removed ones and those that had to stay.
 
-    Raises InputError where no data set matches or a folder cannot be written.
+    Raises InputError where no dataset matches or a folder cannot be written.
     """
     found = facts(folder)
     matching = [entry for entry in found if fnmatch.fnmatchcase(entry["dataset"], pattern)]
     if found and not matching:
         names = ", ".join(sorted({entry["dataset"] for entry in found}))
-        raise InputError(Mistake(str(folder), f"no data set matches {pattern!r}; there are: {names}"))
+        raise InputError(Mistake(str(folder), f"no dataset matches {pattern!r}; there are: {names}"))
     removed: list[Cached] = []
     kept: list[Cached] = []
     for entry in matching:

@@ -44,7 +44,7 @@ class Confirmation:
             for seed in fresh
             for cell in self._allotment.plan.cells
             if self._allotment.is_settled(cell, self._state)
-            for trial in winners(self._state, cell, spec.confirm.top)
+            for trial in best_configurations(self._state, cell, spec.confirm.top)
         )
         return next((repeat for repeat in wanted if not self._has(repeat)), None)
 
@@ -52,7 +52,7 @@ class Confirmation:
         return any(trial.config.seed == repeat.seed for trial in self._state.confirmations(repeat.of.id))
 
 
-def winners(state: SweepState, cell: Cell, top: int) -> list[TrialState]:
+def best_configurations(state: SweepState, cell: Cell, top: int) -> list[TrialState]:
     """The best finished trials of the cell, the best first; of a configuration with several seeds the best one."""
     finished = [trial for trial in state.cell(cell) if trial.status == "finished" and trial.best is not None]
     configurations: dict[str, TrialState] = {}

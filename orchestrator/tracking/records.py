@@ -47,7 +47,7 @@ RUN_STATUS = {
 }
 KEY_LENGTH = 250
 REVISION = "segsweep.revision"  # tag of a sweep's own run
-TAG_LENGTH = 5000  # characters of a long text in one tag; MLflow keeps 8,000
+PART_LENGTH = 5000  # characters of a long text in one tag; MLflow keeps 8,000
 
 
 class Point(NamedTuple):
@@ -186,7 +186,7 @@ def trial_tags(trial: TrialState, created: SweepCreated) -> dict[str, str]:
 
 def long_tags(key: str, whole: str) -> dict[str, str]:
     """A text in as many tags as it takes: KEY, KEY.1, KEY.2 ..."""
-    parts = [whole[i : i + TAG_LENGTH] for i in range(0, len(whole), TAG_LENGTH)] or [""]
+    parts = [whole[i : i + PART_LENGTH] for i in range(0, len(whole), PART_LENGTH)] or [""]
     return {f"{key}.{i}" if i else key: part for i, part in enumerate(parts)}
 
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 FEWEST = 200  # places to judge by; below, a few thin objects could decide
-SHARE = 0.12  # masks of 12 data sets stay below 0.03; scaled bilinearly or saved as JPEG, 0.16 to 0.9
+SHARE = 0.12  # masks of 12 datasets stay below 0.03; scaled bilinearly or saved as JPEG, 0.16 to 0.9
 
 
 def looks_interpolated(raw: npt.NDArray[np.int64]) -> bool:

@@ -1,6 +1,6 @@
 """Which images show the same picture: pixel for pixel, saved or scaled anew, or neighbouring frames of a film.
 
-Each image is reduced to two small fingerprints, so the images of a whole data set compare in memory. Two pictures are
+Each image is reduced to two small fingerprints, so the images of a whole dataset compare in memory. Two pictures are
 alike as far as the details of their 24x24 grey thumbnails correlate, each detail measured against its surroundings:
 layout alone, such as the dark rim of all fundus photos, makes nothing alike. Turned, mirrored and cropped copies are
 not found.

@@ -7,6 +7,6 @@ import click
 from segsweep.orchestrator.commands._verbs import VerbGroup
 
 
-@click.command("data", cls=VerbGroup, package=__name__, short_help="Look after data sets and their cache.")
+@click.command("data", cls=VerbGroup, package=__name__, short_help="Look after datasets and their cache.")
 def command() -> None:
-    """Look after data sets and the cache of their decoded images."""
+    """Look after datasets and the cache of their decoded images."""

@@ -14,9 +14,9 @@ from segsweep.orchestrator.commands._options import as_json
 )
 @as_json
 def command(pattern: str, force: bool, as_json: bool) -> None:
-    """Remove the cached images of data sets whose name matches PATTERN, such as 'street*'; without it, of all.
+    """Remove the cached images of datasets whose name matches PATTERN, such as 'street*'; without it, of all.
 
-    What is in use, or being decoded, stays and is named. Data sets themselves are never touched.
+    What is in use, or being decoded, stays and is named. Datasets themselves are never touched.
     """
     import json
 
