@@ -19,6 +19,7 @@ from segsweep.orchestrator.board.choice import choose
 from segsweep.orchestrator.board.leaderboard import read_trials
 from segsweep.orchestrator.board.several import opened, resolved
 from segsweep.orchestrator.errors import InputError, Mistake
+from segsweep.orchestrator.record.journal import JOURNAL, sweeps_in
 from segsweep.orchestrator.record.state import SweepState
 from segsweep.orchestrator.record.trials import TrialState
 from segsweep.orchestrator.tracking.reader import Reader, TrialRow
@@ -110,7 +111,7 @@ def _trials(sweep: str, where: Where) -> tuple[Sequence[Trained], str]:
         state = SweepState.load(journal)
         objectives = {trial.config.objective.metric for trial in state.trials.values()}
         return _of_journal(journal.parent, state), next(iter(objectives), Objective().metric)
-    names = {path.parent.name for path in where.storage.glob("*/journal.jsonl")}
+    names = {*sweeps_in(where.storage)}
     try:
         index, unread = opened(where.uris)
     except InputError as error:
@@ -131,7 +132,7 @@ def _unknown(sweep: str, places: str, names: Collection[str]) -> Mistake:
 
 def _journal(sweep: str, storage: Path) -> Path | None:
     """Of a sweep that is named by its folder, or by its name in the storage."""
-    places = (Path(folder).expanduser() / "journal.jsonl" for folder in (sweep, storage / sweep))
+    places = (Path(folder).expanduser() / JOURNAL for folder in (sweep, storage / sweep))
     return next((path for path in places if path.is_file()), None)
 
 

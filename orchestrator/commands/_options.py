@@ -119,17 +119,18 @@ def sweep_folder(sweep: str | None, storage: Path, *, announce: Announce | None 
     without `trials` only the journal.
     """
     from segsweep.orchestrator.errors import InputError, Mistake
+    from segsweep.orchestrator.record.journal import JOURNAL, sweeps_in
     from segsweep.trainables.catalog import did_you_mean
 
     if (address := _sweep_address(sweep, storage)) is not None:
         from segsweep.orchestrator.mirroring.download import looked_at, taken_up
 
         return looked_at(address) if announce is None else taken_up(address, announce, trials=trials)
-    if sweep is not None and (Path(sweep) / "journal.jsonl").is_file():
+    if sweep is not None and (Path(sweep) / JOURNAL).is_file():
         return Path(sweep)
-    found = {path.parent.name: path.parent for path in storage.glob("*/journal.jsonl")}
+    found = sweeps_in(storage)
     if sweep is None and found:
-        return max(found.values(), key=lambda folder: (folder / "journal.jsonl").stat().st_mtime)
+        return max(found.values(), key=lambda folder: (folder / JOURNAL).stat().st_mtime)
     if sweep in found:
         return found[sweep]
     if not found:
@@ -142,6 +143,7 @@ def _sweep_address(sweep: str | None, storage: Path) -> Address | None:
     """Where a sweep is kept; None if in a folder. Raises InputError."""
     from segsweep.orchestrator.errors import InputError, Mistake
     from segsweep.orchestrator.mirroring.places import address_given, address_of, storage_address
+    from segsweep.orchestrator.record.journal import JOURNAL
     from segsweep.trainables.addresses import is_address
     from segsweep.trainables.components import DataError
 
@@ -151,7 +153,7 @@ def _sweep_address(sweep: str | None, storage: Path) -> Address | None:
             return address.parent and address
         except DataError:
             raise InputError(Mistake(f"SWEEP {sweep}", "names no sweep; give s3://bucket/sweeps/NAME")) from None
-    if sweep is not None and (Path(sweep) / "journal.jsonl").is_file():
+    if sweep is not None and (Path(sweep) / JOURNAL).is_file():
         return address_of(Path(sweep))
     if (there := storage_address(storage)) is None:
         return None
@@ -162,7 +164,9 @@ def _sweep_address(sweep: str | None, storage: Path) -> Address | None:
 
 def journal_of(sweep: str, storage: Path) -> Path:
     """The journal of a sweep named, or given by its folder or journal."""
-    return Path(sweep) if Path(sweep).is_file() else sweep_folder(sweep, storage) / "journal.jsonl"
+    from segsweep.orchestrator.record.journal import JOURNAL
+
+    return Path(sweep) if Path(sweep).is_file() else sweep_folder(sweep, storage) / JOURNAL
 
 
 def machinery(command: F) -> F:

@@ -16,6 +16,7 @@ from segsweep.orchestrator.launching.launch import Machinery, Outcome, run
 from segsweep.orchestrator.mirroring.places import address_of
 from segsweep.orchestrator.next_step import resume_command
 from segsweep.orchestrator.progress import Announce
+from segsweep.orchestrator.record.journal import JOURNAL
 from segsweep.orchestrator.record.state import SweepState
 from segsweep.orchestrator.record.trials import TrialState
 from segsweep.orchestrator.tracking.records import sweep_uid
@@ -56,13 +57,13 @@ def run_to_the_end(folder: Path, how: Machinery, *, as_json: bool = False) -> Ex
     elif outcome.code != ExitCode.INTERRUPTED:
         _show_board(outcome)
     if not how.quiet or outcome.code == ExitCode.INTERRUPTED:
-        click.echo(last_words(SweepState.load(folder / "journal.jsonl"), outcome.code, folder), err=True)
+        click.echo(last_words(SweepState.load(folder / JOURNAL), outcome.code, folder), err=True)
     return outcome.code
 
 
 def result(folder: Path, code: ExitCode, unsent: int | None) -> dict[str, Any]:
     """What came out, for programs. unsent: journal events that MLflow lacks; None if nobody has counted them."""
-    state = SweepState.load(folder / "journal.jsonl")
+    state = SweepState.load(folder / JOURNAL)
     assert state.created is not None
     return {
         "sweep": state.created.sweep,

@@ -42,12 +42,13 @@ def command(
     from segsweep.orchestrator.commands._run import announcer, run_to_the_end
     from segsweep.orchestrator.driving.recorded import recorded
     from segsweep.orchestrator.launching.extension import extend
+    from segsweep.orchestrator.record.journal import JOURNAL
     from segsweep.orchestrator.record.state import SweepState
     from segsweep.orchestrator.space.confirm import Confirm
     from segsweep.orchestrator.watching.status import phase
 
     folder = sweep_folder(sweep, storage, announce=announcer(how), trials=how.address is None)
-    if phase(folder, SweepState.load(folder / "journal.jsonl")) in ("interrupted", "killed", "crashed"):
+    if phase(folder, SweepState.load(folder / JOURNAL)) in ("interrupted", "killed", "crashed"):
         announcer(how)(f"the search of {folder.name} has not ended: it is finished first. Ctrl-C stops it cleanly")
     before = recorded(folder).spec.confirm
     asked = {key: value for key, value in (("top", top), ("seeds", seeds)) if value is not None}

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from pydantic import JsonValue, ValidationError
 
 from segsweep.orchestrator.errors import InputError, Mistake
-from segsweep.orchestrator.record.journal import SweepCreated, SweepExtended, parse_event, read_events
+from segsweep.orchestrator.record.journal import JOURNAL, SweepCreated, SweepExtended, parse_event, read_events
 from segsweep.orchestrator.space.spec import SweepSpec
 from segsweep.trainables.catalog import import_plugins
 
@@ -25,7 +25,7 @@ def recorded(folder: Path) -> Recorded:
 
     Raises InputError for an empty or damaged journal, and a plug-in that is not there.
     """
-    journal = folder / "journal.jsonl"
+    journal = folder / JOURNAL
     first = next(read_events(journal), None)
     if first is None or not isinstance(first[0], SweepCreated):
         raise InputError(Mistake(str(journal), "has no beginning; remove the folder and launch the search space again"))

@@ -10,6 +10,7 @@ from pathlib import Path
 from segsweep.orchestrator.board.trained import Trained
 from segsweep.orchestrator.errors import InputError, Mistake
 from segsweep.orchestrator.provenance import PACKAGES, git_commit, installed, source_commit
+from segsweep.orchestrator.record.journal import JOURNAL
 from segsweep.orchestrator.record.state import SweepState
 from segsweep.orchestrator.tracking.reader import Reader
 from segsweep.orchestrator.tracking.records import flat, text
@@ -59,7 +60,7 @@ class Origin:
 
 def origin(trained: Trained, uri: str | None) -> Origin:
     """Of the journal beside the checkpoint, or of MLflow, or of the checkpoint alone. Raises InputError."""
-    journal = trained.checkpoint.parents[2] / "journal.jsonl" if len(trained.checkpoint.parents) > 2 else Path()
+    journal = trained.checkpoint.parents[2] / JOURNAL if len(trained.checkpoint.parents) > 2 else Path()
     if journal.is_file():
         state, id_ = SweepState.load(journal), trained.checkpoint.parent.name
         if id_ in state.trials and state.created is not None:

@@ -16,6 +16,7 @@ from pydantic import JsonValue
 
 from segsweep.orchestrator.errors import InputError, Mistake
 from segsweep.orchestrator.planning.plan import Combination, SweepPlan
+from segsweep.orchestrator.record.journal import JOURNAL
 from segsweep.orchestrator.record.state import SweepState
 from segsweep.orchestrator.record.trials import Cell, TrialState
 from segsweep.orchestrator.space.domains import Domain, Range
@@ -171,7 +172,7 @@ def _fixed(config: TrialConfig, name: str) -> JsonValue:
 
 
 def _journal(source: Path) -> Path:
-    path = source / "journal.jsonl" if source.is_dir() else source
+    path = source / JOURNAL if source.is_dir() else source
     if not path.is_file():
         raise InputError(Mistake(f"--curves {source}", "there is no journal; give a journal.jsonl or a sweep's folder"))
     return path

@@ -14,7 +14,7 @@ from segsweep.orchestrator.driving.sweep import Sweep
 from segsweep.orchestrator.durations import duration
 from segsweep.orchestrator.forecasting.curves import Recording, ReplayedTrial
 from segsweep.orchestrator.planning.plan import SweepPlan, key_of
-from segsweep.orchestrator.record.journal import Journal
+from segsweep.orchestrator.record.journal import JOURNAL, Journal
 from segsweep.orchestrator.record.state import SweepState
 from segsweep.orchestrator.record.trials import Cell, best_of
 from segsweep.trainables.plurals import counted
@@ -28,7 +28,7 @@ def simulate(recording: Recording, workers: int) -> dict[str, Any]:
     plan, backend = recording.plan, Simulated(workers)
     with (
         tempfile.TemporaryDirectory(prefix="segsweep-simulate-") as folder,
-        Journal(Path(folder) / "journal.jsonl", clock=backend.clock, fsync=False) as journal,
+        Journal(Path(folder) / JOURNAL, clock=backend.clock, fsync=False) as journal,
     ):
         sweep = Sweep(plan, journal)
         recorded: dict[str, int] = {}  # epochs of the curve that each trial replays

@@ -16,7 +16,7 @@ from segsweep.orchestrator.forecasting.summary import summary
 from segsweep.orchestrator.launching.launch import Machinery, checked_here
 from segsweep.orchestrator.planning.plan import SweepPlan
 from segsweep.orchestrator.progress import Announce
-from segsweep.orchestrator.record.journal import Journal, SweepExtended
+from segsweep.orchestrator.record.journal import JOURNAL, Journal, SweepExtended
 from segsweep.orchestrator.record.state import SweepState
 from segsweep.orchestrator.resources.capacity import local_capacity
 from segsweep.orchestrator.space.source import Source
@@ -39,7 +39,7 @@ def extend(folder: Path, wishes: Wishes, machinery: Machinery, announce: Announc
         tree[key] = [*_listed(tree.get(key), getattr(before, key)), *_listed(value, ())] if key in ADDED else value
     source = Source(f"extend {folder.name}", as_yaml(tree, []), tree, {})
     after, _ = checked_here(check(source), created.tracking_uri, machinery, announce)
-    with Journal(folder / "journal.jsonl") as journal:
+    with Journal(folder / JOURNAL) as journal:
         event = _extension(before, after, SweepState.load(journal.path))
         journal.append(event)
     announce(f"{folder.name}: {event.change}{_of_old_trials(event)}")

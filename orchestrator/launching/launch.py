@@ -46,7 +46,7 @@ from segsweep.orchestrator.planning.plan import SweepPlan
 from segsweep.orchestrator.planning.warm_start import known_values
 from segsweep.orchestrator.progress import Announce
 from segsweep.orchestrator.provenance import provenance
-from segsweep.orchestrator.record.journal import DriverStarted, DriverStopped, Journal, SweepCreated
+from segsweep.orchestrator.record.journal import JOURNAL, DriverStarted, DriverStopped, Journal, SweepCreated
 from segsweep.orchestrator.resources.capacity import Capacity, local_capacity
 from segsweep.orchestrator.resources.fits import fit
 from segsweep.orchestrator.resources.memory_probe import measured
@@ -103,7 +103,7 @@ def create(checked: Checked, storage: Path, name: str | None, machinery: Machine
         experiment=spec.tracking.experiment,
         known=known,
     )
-    with Journal(folder / "journal.jsonl") as journal:
+    with Journal(folder / JOURNAL) as journal:
         journal.append(created)
     return folder
 
@@ -130,7 +130,7 @@ def run(folder: Path, machinery: Machinery, announce: Announce, factory: TrialFa
     gpus = capacity.gpus_per_trial(spec.resources)
     with ExitStack() as stack:
         mirror = stack.enter_context(mirrored(folder, announce, on_nodes=machinery.address is not None))
-        journal = stack.enter_context(Journal(folder / "journal.jsonl"))
+        journal = stack.enter_context(Journal(folder / JOURNAL))
         writer = TrackingWriter(folder)
         view = View(quiet=machinery.quiet, problems=lambda: (writer.problem, mirror.problem))
         sweep = Sweep(SweepPlan.of(spec), journal, gpus=gpus, listeners=(view.on_event,))

@@ -16,6 +16,7 @@ from segsweep.orchestrator.mirroring.download import looked_at, names_at
 from segsweep.orchestrator.mirroring.places import address_of, storage_address
 from segsweep.orchestrator.next_step import resume_command
 from segsweep.orchestrator.progress import Announce, Progress
+from segsweep.orchestrator.record.journal import JOURNAL, sweeps_in
 from segsweep.orchestrator.record.state import SweepState
 from segsweep.orchestrator.resources.capacity import Capacity
 from segsweep.orchestrator.space.domains import sampled_options
@@ -168,11 +169,9 @@ def earlier_sweeps(spec: SweepSpec, source: Source, storage: Path) -> dict[str, 
     found: dict[str, SweepState] = {}
     for i, name in enumerate(spec.warm_start):
         there = storage_address(storage)
-        known = (
-            sorted(path.parent.name for path in storage.glob("*/journal.jsonl")) if there is None else names_at(there)
-        )
+        known = sorted(sweeps_in(storage)) if there is None else names_at(there)
         at_address = [looked_at(there / name)] if there is not None and name in known else []
-        journals = (folder / "journal.jsonl" for folder in (*at_address, storage / name, Path(name)))
+        journals = (folder / JOURNAL for folder in (*at_address, storage / name, Path(name)))
         journal = next((path for path in journals if path.is_file()), None)
         if journal is None:
             known_ones = f"There are: {', '.join(known)}" if known else "There are none"

@@ -16,7 +16,7 @@ from segsweep.orchestrator.mirroring.ledger import Ledger, stamp
 from segsweep.orchestrator.mirroring.places import address_of, reading_storage, working_storage
 from segsweep.orchestrator.mirroring.upload import KEPT, PART, part_name
 from segsweep.orchestrator.progress import Announce
-from segsweep.orchestrator.record.journal import is_locked
+from segsweep.orchestrator.record.journal import JOURNAL, is_locked
 from segsweep.trainables.addresses import Address, Remote, Remotes
 from segsweep.trainables.cache.staging import AT_ONCE
 from segsweep.trainables.catalog import did_you_mean
@@ -79,7 +79,7 @@ def looked_at(address: Address) -> Path:
     copy.mkdir(parents=True, exist_ok=True)
     beside = copy / f"journal.{os.getpid()}"
     beside.write_bytes(theirs)
-    beside.replace(copy / "journal.jsonl")
+    beside.replace(copy / JOURNAL)
     return copy
 
 
@@ -117,7 +117,7 @@ def _unknown(address: Address) -> InputError:
 def _journal(folder: Path) -> bytes:
     """Its whole lines; b"" if there are none."""
     try:
-        found = (folder / "journal.jsonl").read_bytes()
+        found = (folder / JOURNAL).read_bytes()
     except FileNotFoundError:
         return b""
     return found[: found.rfind(b"\n") + 1]
@@ -157,7 +157,7 @@ def _begin(folder: Path, journal: bytes) -> None:
     new = folder.with_name(f"{folder.name}{FETCHED}")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
-    (new / "journal.jsonl").write_bytes(journal)
+    (new / JOURNAL).write_bytes(journal)
     Ledger(len(journal), away=True).save(new)
     new.rename(folder)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from segsweep.orchestrator.mirroring.ledger import Ledger, stamp
+from segsweep.orchestrator.record.journal import JOURNAL
 from segsweep.trainables.addresses import Address, Remotes
 from segsweep.trainables.places import BEST, CONFUSIONS, LAST, PREVIOUS, TEST_CONFUSIONS
 
@@ -72,7 +73,7 @@ class Uploads:
 
     def _new_lines(self) -> bytes:
         """From the beginning of the last part that was sent, to the last whole line."""
-        with (self._folder / "journal.jsonl").open("rb") as file:
+        with (self._folder / JOURNAL).open("rb") as file:
             file.seek(self._part_began())
             found = file.read()
         return found[: found.rfind(b"\n") + 1]

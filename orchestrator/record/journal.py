@@ -30,6 +30,8 @@ EndStatus = Literal["finished", "stopped", "paused", "failed", "infeasible", "in
 Unit = Literal["epochs", "iterations", "seconds"]
 """What rungs count: epochs, optimizer updates, or seconds of training (the sum of `epoch_s`)."""
 
+JOURNAL = "journal.jsonl"  # in the folder of every sweep
+
 MOST_AHEAD = 5  # better trials that a stop names: a cell may have thousands
 
 
@@ -178,6 +180,11 @@ class JournalError(InputError):
     """The journal cannot be used; the message says why and what to do."""
 
 
+def sweeps_in(storage: Path) -> dict[str, Path]:
+    """The folders of the sweeps in `storage`, by name."""
+    return {path.parent.name: path.parent for path in storage.glob(f"*/{JOURNAL}")}
+
+
 def read_events(path: Path, offset: int = 0) -> Iterator[tuple[Event, int]]:
     """Every complete event from byte `offset` on, each with the offset behind it. A torn last line is left alone."""
     with path.open("rb") as file:
@@ -212,7 +219,7 @@ def _damaged(path: Path, message: str) -> JournalError:
 
 def is_locked(folder: Path) -> bool:
     """True while a driver that sees this folder holds its journal."""
-    with (folder / "journal.jsonl").open("rb") as file:
+    with (folder / JOURNAL).open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except OSError:

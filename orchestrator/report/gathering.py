@@ -13,6 +13,7 @@ from segsweep.orchestrator.board.confirmed import confirmations
 from segsweep.orchestrator.board.rows import Board, make_board
 from segsweep.orchestrator.driving.recorded import recorded
 from segsweep.orchestrator.errors import InputError, Mistake
+from segsweep.orchestrator.record.journal import JOURNAL
 from segsweep.orchestrator.record.state import SweepState
 from segsweep.orchestrator.record.trials import Cell, TrialState
 from segsweep.orchestrator.report.data import Examples, Outcome, ReportData, Trial
@@ -35,7 +36,7 @@ def gather(folder: Path, *, images: bool = True) -> ReportData:
     Raises InputError: no journal that this version reads, or no trial in it has trained an epoch.
     """
     spec, created = recorded(folder)
-    state = SweepState.load(folder / "journal.jsonl")
+    state = SweepState.load(folder / JOURNAL)
     found = outcome(state, folder)
     data = ReportData(
         sweep=created.sweep,

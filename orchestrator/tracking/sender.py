@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
-from segsweep.orchestrator.record.journal import DriverStarted, Event, SweepCreated, SweepExtended, read_events
+from segsweep.orchestrator.record.journal import JOURNAL, DriverStarted, Event, SweepCreated, SweepExtended, read_events
 from segsweep.orchestrator.record.state import SweepState
 from segsweep.orchestrator.tracking import records
 from segsweep.orchestrator.tracking.ledger import Ledger
@@ -22,7 +22,7 @@ class Sender:
 
     def __init__(self, folder: Path) -> None:
         """folder: the sweep's, with journal.jsonl; tracking.json is kept beside it."""
-        self.journal = folder / "journal.jsonl"
+        self.journal = folder / JOURNAL
         self.ledger = Ledger()
         self._path = folder / "tracking.json"
         self._updates = Updates(SweepState())

@@ -14,7 +14,7 @@ from segsweep.orchestrator.mirroring.places import address_of
 from segsweep.orchestrator.next_step import leaderboard_command, resume_command
 from segsweep.orchestrator.planning.allocation import Allotment, told
 from segsweep.orchestrator.planning.plan import SweepPlan
-from segsweep.orchestrator.record.journal import RoundClosed, is_locked
+from segsweep.orchestrator.record.journal import JOURNAL, RoundClosed, is_locked
 from segsweep.orchestrator.record.state import SweepState
 from segsweep.orchestrator.record.trials import TrialState, best_of
 from segsweep.orchestrator.watching.standing import told_winner, winners
@@ -25,7 +25,7 @@ def facts(folder: Path) -> dict[str, Any]:
     """JSON-able facts about the sweep in `folder`."""
     spec, created = recorded(folder)
     plan = SweepPlan.of(spec)
-    state = SweepState.load(folder / "journal.jsonl")
+    state = SweepState.load(folder / JOURNAL)
     allotted = Allotment.replay(plan, state.rounds).trials
     trials = list(state.trials.values())
     now = phase(folder, state)

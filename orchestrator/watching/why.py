@@ -11,7 +11,7 @@ from segsweep.orchestrator.checking.explanations import shown
 from segsweep.orchestrator.driving.verdicts import explain_stop
 from segsweep.orchestrator.errors import InputError, Mistake
 from segsweep.orchestrator.next_step import resume_command
-from segsweep.orchestrator.record.journal import AttemptEnded, Stop, read_events
+from segsweep.orchestrator.record.journal import JOURNAL, AttemptEnded, Stop, read_events
 from segsweep.orchestrator.record.state import SweepState
 from segsweep.orchestrator.record.trials import TrialState
 from segsweep.orchestrator.watching.status import is_running
@@ -35,7 +35,7 @@ def facts(folder: Path, trial: str) -> dict[str, Any]:
     Raises InputError if there is no such trial.
     """
     state, ends = SweepState(), list[AttemptEnded]()
-    for event, _ in read_events(folder / "journal.jsonl"):
+    for event, _ in read_events(folder / JOURNAL):
         state.apply(event)
         if isinstance(event, AttemptEnded):
             ends.append(event)
