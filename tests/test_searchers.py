@@ -14,9 +14,9 @@ from scripted import plan_of
 from segsweep.orchestrator.planning.plan import Combination, SweepPlan
 from segsweep.orchestrator.record.trials import TrialState
 from segsweep.orchestrator.searchers import SEARCHERS, Searcher, Values
-from segsweep.orchestrator.searchers._values import at_fraction
 from segsweep.orchestrator.searchers.quasi_random import coordinate
 from segsweep.orchestrator.space.aims import Aim, Bounds
+from segsweep.orchestrator.space.domains import at_fraction
 from segsweep.orchestrator.space.domains import parse as parse_domain
 from segsweep.orchestrator.space.source import parse
 from segsweep.trainables.config import Objective

@@ -7,15 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from pydantic import JsonValue
-
 from segsweep.orchestrator.errors import InputError, Mistake
 from segsweep.orchestrator.planning.plan import Combination, SweepPlan
 from segsweep.orchestrator.progress import Announce
 from segsweep.orchestrator.record.state import SweepState
 from segsweep.orchestrator.record.trials import Cell, TrialState
 from segsweep.orchestrator.resources.capacity import Capacity
-from segsweep.orchestrator.space.domains import Domain
 from segsweep.trainables.config import TrialConfig
 from segsweep.trainables.places import BEST, LAST
 from segsweep.trainables.storage import GIB
@@ -115,14 +112,6 @@ def measured_paces(plan: SweepPlan, capacity: Capacity, announce: Announce) -> P
 
 def _typical(combination: Combination) -> Iterator[TrialConfig]:
     """Published values, else the middle of each domain; at each image size, on which time depends most."""
-    from segsweep.orchestrator.searchers._values import at_fraction, published, resolved
-
-    def suggest(path: str, domain: Domain) -> JsonValue:
-        first = published(domain)
-        return at_fraction(domain, 0.5) if first is None else first
-
-    values = dict(resolved(combination, suggest))
     sizes = combination.domains.get("image_size")
-    changes = [{"image_size": size} for size in sizes.samples()] if sizes else [{}]
-    for change in changes:
-        yield combination.config("timing", values | change)
+    for fixed in [{"image_size": size} for size in sizes.samples()] if sizes else [{}]:
+        yield combination.config("timing", combination.typical(fixed))

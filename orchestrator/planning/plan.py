@@ -13,7 +13,15 @@ from pydantic import JsonValue
 
 from segsweep.orchestrator.record.trials import Cell
 from segsweep.orchestrator.schedulers import Group, Grouping, group_of
-from segsweep.orchestrator.space.domains import Domain, domains_in, resolve, sampled_options
+from segsweep.orchestrator.space.domains import (
+    Domain,
+    Suggest,
+    at_fraction,
+    domains_in,
+    published,
+    resolve,
+    sampled_options,
+)
 from segsweep.orchestrator.space.source import dotted
 from segsweep.orchestrator.space.spec import OF_MODELS, SETTINGS, ComponentSpec, SweepSpec
 from segsweep.trainables.catalog import MODELS, OPTIMIZERS
@@ -81,6 +89,28 @@ class Combination:
     def trials(self) -> int:
         """As many as asked for, but never one configuration twice."""
         return int(min(self.spec.trials, self.size))
+
+    def resolved(self, suggest: Suggest) -> dict[str, JsonValue]:
+        """The value of every domain that exists, by path."""
+        values: dict[str, JsonValue] = {}
+
+        def note(path: str, domain: Domain) -> JsonValue:
+            values[path] = suggest(path, domain)
+            return values[path]
+
+        resolve(self.space, note)
+        return values
+
+    def typical(self, fixed: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+        """What is `fixed`, and of every other domain that exists its published value, else its middle; by path."""
+
+        def suggest(path: str, domain: Domain) -> JsonValue:
+            if path in fixed:
+                return fixed[path]
+            first = published(domain)
+            return at_fraction(domain, 0.5) if first is None else first
+
+        return self.resolved(suggest)
 
     def config(self, trial_id: str, values: Mapping[str, JsonValue]) -> TrialConfig:
         """The configuration that `values` (dotted path -> value) make of this combination."""

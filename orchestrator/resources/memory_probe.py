@@ -20,7 +20,6 @@ from segsweep.orchestrator.progress import Announce
 from segsweep.orchestrator.record.durable import replace_text
 from segsweep.orchestrator.record.trials import Cell
 from segsweep.orchestrator.resources.capacity import visible_gpus
-from segsweep.orchestrator.space.domains import Domain
 from segsweep.trainables.config import TrialConfig
 from segsweep.trainables.places import cache_folder, variables
 from segsweep.trainables.training import footprints
@@ -78,15 +77,9 @@ def _largest(combination: Combination) -> Iterator[TrialConfig]:
 
 def _config(combination: Combination, fixed: Mapping[str, JsonValue]) -> TrialConfig:
     """With the largest batch and image, else published values or the middle of each domain."""
-    from segsweep.orchestrator.searchers._values import at_fraction, published, resolved
-
-    def suggest(path: str, domain: Domain) -> JsonValue:
-        if path in ("batch_size", "image_size"):
-            return max(domain.samples(), key=_extent)
-        first = fixed.get(path, published(domain))
-        return at_fraction(domain, 0.5) if first is None else first
-
-    return combination.config("memory", resolved(combination, suggest))
+    sized = {path: combination.domains[path] for path in ("batch_size", "image_size") if path in combination.domains}
+    largest: dict[str, JsonValue] = {path: max(domain.samples(), key=_extent) for path, domain in sized.items()}
+    return combination.config("memory", combination.typical({**fixed, **largest}))
 
 
 def _extent(value: Any) -> float:

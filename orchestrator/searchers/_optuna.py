@@ -20,9 +20,9 @@ from optuna.trial import TrialState as OptunaState
 from pydantic import JsonValue
 
 from segsweep.orchestrator.searchers import Values
-from segsweep.orchestrator.searchers._values import at_fraction, identity, resolved
+from segsweep.orchestrator.searchers._values import identity
 from segsweep.orchestrator.space.aims import Aim
-from segsweep.orchestrator.space.domains import Choice, Domain, resolve
+from segsweep.orchestrator.space.domains import Choice, Domain, at_fraction, resolve
 from segsweep.trainables.config import Objective
 
 if TYPE_CHECKING:
@@ -160,11 +160,11 @@ def _suggested(trial: optuna.trial.Trial, combination: Combination) -> Values:
             return trial.suggest_int(name, int(domain.low), int(domain.high), log=domain.log)
         return trial.suggest_float(name, domain.low, domain.high, log=domain.log)
 
-    return resolved(combination, suggest)
+    return combination.resolved(suggest)
 
 
 def _uniform(rng: random.Random, combination: Combination) -> Values:
-    return resolved(combination, lambda _, domain: at_fraction(domain, rng.random()))
+    return combination.resolved(lambda _, domain: at_fraction(domain, rng.random()))
 
 
 def _enqueue_first(study: optuna.Study, combination: Combination) -> None:

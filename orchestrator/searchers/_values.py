@@ -1,16 +1,12 @@
-"""Values of a combination's domains: what all searchers make, compare and know to be taken."""
+"""What searchers know to be taken, and how they compare values."""
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeAlias
 
-from pydantic import JsonValue
-
 from segsweep.orchestrator.searchers import Values
-from segsweep.orchestrator.space.domains import Choice, Domain, Suggest, resolve
 
 if TYPE_CHECKING:
     from segsweep.orchestrator.planning.plan import Combination, CombinationKey
@@ -44,33 +40,3 @@ class FixedOrder:
 def identity(values: Values) -> str:
     """Equal for equal values."""
     return json.dumps(values, sort_keys=True)
-
-
-def resolved(combination: Combination, suggest: Suggest) -> Values:
-    """The value of every domain that exists, by path."""
-    values: dict[str, JsonValue] = {}
-
-    def note(path: str, domain: Domain) -> JsonValue:
-        values[path] = suggest(path, domain)
-        return values[path]
-
-    resolve(combination.space, note)
-    return values
-
-
-def published(domain: Domain) -> JsonValue:
-    """The value of the first trial; None if the domain has none."""
-    if isinstance(domain, Choice) or domain.first is None:
-        return domain.first
-    return int(domain.first) if domain.integer else float(domain.first)
-
-
-def at_fraction(domain: Domain, fraction: float) -> JsonValue:
-    """The value below which `fraction`, in [0, 1), of the domain lies; of a log domain, by logarithm."""
-    if isinstance(domain, Choice):
-        return domain.values[int(fraction * len(domain.values))]
-    edge = 0.5 if domain.integer else 0.0
-    low, high = domain.low - edge, domain.high + edge
-    value = low * (high / low) ** fraction if domain.log else low + (high - low) * fraction
-    inside = min(max(math.floor(value + edge) if domain.integer else value, domain.low), domain.high)
-    return int(inside) if domain.integer else float(inside)

@@ -52,7 +52,7 @@ def points(combination: Combination, start: int, per_range: int) -> Iterator[Val
 
 def axis(domain: Range, per_range: int) -> list[int] | list[float]:
     """The values of a range. The one that is nearest to the published value gives way to it."""
-    from segsweep.orchestrator.searchers._values import published
+    from segsweep.orchestrator.space.domains import published
 
     low, high = domain.low, domain.high
     fractions = [i / (per_range - 1) for i in range(per_range)]
@@ -88,8 +88,7 @@ def _leap(size: int) -> int:
 
 def _point(combination: Combination, rank: int, per_range: int, *, publish: bool = False) -> Values:
     """Point `rank` of the grid, the first domain being the digit that changes fastest."""
-    from segsweep.orchestrator.searchers._values import published, resolved
-    from segsweep.orchestrator.space.domains import Choice
+    from segsweep.orchestrator.space.domains import Choice, published
 
     def suggest(path: str, domain: Domain) -> JsonValue:
         nonlocal rank
@@ -105,4 +104,4 @@ def _point(combination: Combination, rank: int, per_range: int, *, publish: bool
             digit -= size
         raise AssertionError(f"{path}: no such digit")
 
-    return resolved(combination, suggest)
+    return combination.resolved(suggest)

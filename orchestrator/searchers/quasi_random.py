@@ -40,7 +40,7 @@ def build(options: Options, aim: Aim) -> Searcher:
 
 def points(combination: Combination, start: int, seed: int) -> Iterator[Values]:
     """Point 0 is the published one, where domains have a published value."""
-    from segsweep.orchestrator.searchers._values import at_fraction, published, resolved
+    from segsweep.orchestrator.space.domains import at_fraction, published
 
     bases = dict(zip(_paths(combination.space), primes(), strict=False))
     for index in itertools.count(start):
@@ -50,7 +50,7 @@ def points(combination: Combination, start: int, seed: int) -> Iterator[Values]:
                 return first
             return at_fraction(domain, coordinate(index, bases[path], f"{seed} {path}"))
 
-        yield resolved(combination, suggest)
+        yield combination.resolved(suggest)
 
 
 def coordinate(index: int, base: int, seed: str) -> float:

@@ -119,6 +119,24 @@ def _range(kind: str, bounds: list[JsonValue], first: JsonValue) -> Range:
     return Range(kind, low, high, first)  # type: ignore[arg-type]  # kind is one of KINDS without "choice"
 
 
+def published(domain: Domain) -> JsonValue:
+    """The value of the first trial; None if the domain has none."""
+    if isinstance(domain, Choice) or domain.first is None:
+        return domain.first
+    return int(domain.first) if domain.integer else float(domain.first)
+
+
+def at_fraction(domain: Domain, fraction: float) -> JsonValue:
+    """The value below which `fraction`, in [0, 1), of the domain lies; of a log domain, by logarithm."""
+    if isinstance(domain, Choice):
+        return domain.values[int(fraction * len(domain.values))]
+    edge = 0.5 if domain.integer else 0.0
+    low, high = domain.low - edge, domain.high + edge
+    value = low * (high / low) ** fraction if domain.log else low + (high - low) * fraction
+    inside = min(max(math.floor(value + edge) if domain.integer else value, domain.low), domain.high)
+    return int(inside) if domain.integer else float(inside)
+
+
 def domains_in(tree: JsonValue, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Domain]]:
     """Every domain of a tree of options, outermost only. Raises DomainError."""
     if isinstance(tree, dict):
