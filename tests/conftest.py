@@ -50,6 +50,25 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture
+def uri(empty_store: Path, tmp_path: Path) -> str:
+    """Of a store of the test's own."""
+    from segsweep.orchestrator.tracking.store import resolve_uri
+
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    return resolve_uri("sqlite:///mlflow.db", tmp_path)
+
+
+@pytest.fixture
+def recorder(tmp_path: Path, uri: str) -> Iterator[Any]:
+    """A tracked.Recorder."""
+    from tracked import Recorder
+
+    recorder = Recorder(tmp_path / "sweeps" / "camvid-1", uri)
+    yield recorder
+    recorder.journal.close()
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """A headless Chromium; tests of pages skip where there is none."""
