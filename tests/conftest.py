@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,57 @@ def recorder(tmp_path: Path, uri: str) -> Iterator[Any]:
     recorder = Recorder(tmp_path / "sweeps" / "camvid-1", uri)
     yield recorder
     recorder.journal.close()
+
+
+@pytest.fixture
+def environment() -> Iterator[None]:
+    """Nothing of the user's; and everything as before afterwards: a run exports where data lie."""
+    before = dict(os.environ)
+    for name in ("SEGSWEEP_DATA", "SEGSWEEP_STORAGE", "MLFLOW_TRACKING_URI"):
+        os.environ.pop(name, None)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture
+def run(
+    environment: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Any]:
+    """`segsweep ARGUMENTS` in the folder tmp_path, in this process: an own one takes seconds to import torch."""
+    from launched import Done
+
+    from segsweep.orchestrator.cli import main
+
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str | Path) -> Done:
+        monkeypatch.setattr(sys, "argv", ["segsweep", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main()
+        printed = capsys.readouterr()
+        return Done(int(end.value.code or 0), printed.out, printed.err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A launched.Finished."""
+    from launched import TINY, Done, Finished, start
+
+    home = tmp_path_factory.mktemp("finished")
+    (home / "tiny.yaml").write_text(TINY)
+    process = start(home, "launch", "tiny.yaml", "--in-process")
+    out, err = process.communicate(timeout=120)
+    return Finished(home, Done(process.returncode, out, err))
+
+
+@pytest.fixture
+def shared_store(environment: None, finished: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Track in the store of the finished sweep, as users of one server do: a new SQLite file takes two seconds."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", finished.uri)
 
 
 @pytest.fixture(scope="module")
