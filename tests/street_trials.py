@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from segsweep.trainables.catalog import DATASETS
+from segsweep.trainables.components import ComponentOptions, Dataset
 from segsweep.trainables.config import Entry, TrialConfig
 from segsweep.trainables.trial import Trial
 
@@ -35,6 +37,14 @@ def street_config(**changes: object) -> TrialConfig:
         "seed": 1,
     }
     return TrialConfig.model_validate(plain | changes)
+
+
+def options_of(dataset: Entry) -> ComponentOptions:
+    return DATASETS.get(dataset.type).Options.model_validate(dataset.options)
+
+
+def dataset_of(config: TrialConfig) -> Dataset:
+    return DATASETS.get(config.dataset.type).build(options_of(config.dataset))
 
 
 def train(folder: Path, **changes: object) -> None:

@@ -20,28 +20,22 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from street_trials import entry, street_config
+from street_trials import dataset_of, entry, options_of, street_config
 from torch import nn
-from torch.nn import functional as F
 
 from segsweep.trainables import catalog, trial
-from segsweep.trainables.cache.cached_split import CachedSplit, open_split
-from segsweep.trainables.components import VOID, ComponentOptions, Dataset, LossContext, Pair, Split, Task
-from segsweep.trainables.config import Entry, Evaluation, Objective, TrialConfig
-from segsweep.trainables.data.normalization import IMAGENET
-from segsweep.trainables.masked_loss import build_loss
+from segsweep.trainables.cache.cached_split import open_split
+from segsweep.trainables.config import Objective, TrialConfig
 from segsweep.trainables.metric_names import METRICS
-from segsweep.trainables.scoring import metrics
-from segsweep.trainables.scoring.confusions import load_confusions
 from segsweep.trainables.training import checkpoint
 from segsweep.trainables.training import epoch as training
-from segsweep.trainables.training.batches import batches_per_epoch, eval_batches, shuffled, train_batches
+from segsweep.trainables.training.batches import batches_per_epoch, eval_batches
 from segsweep.trainables.training.checkpoint import StaleAttemptError
 from segsweep.trainables.training.divergence import DivergedError
 from segsweep.trainables.training.ending import best_epoch, verdict
 from segsweep.trainables.training.epoch import ObjectiveError
 from segsweep.trainables.training.learner import Learner
-from segsweep.trainables.training.loop import evaluate, train_epoch
+from segsweep.trainables.training.loop import train_epoch
 from segsweep.trainables.training.network_costs import PASSES, WARM_UPS, gmacs, latency_ms
 from segsweep.trainables.trial import EpochReport, Trial
 
@@ -49,8 +43,6 @@ CPU = torch.device("cpu")
 CLOCKS = {"epoch_s", "images_per_second", "peak_memory_gib"}  # what may differ between equal trials
 
 STREETS = entry("streets", size=[48, 64], train=7, val=3, test=1)
-
-
 config = partial(
     street_config,
     dataset=STREETS,
@@ -308,7 +300,8 @@ def test_a_nan_lr_diverges_at_the_next_update() -> None:
     model = nn.Conv2d(3, 2, 1)
     optimizer = torch.optim.SGD(model.parameters(), lr=math.nan)
     schedule = torch.optim.lr_scheduler.ConstantLR(optimizer)
-    batches = list(eval_batches(streets("train"), 3, CPU))
+    split = open_split(dataset_of(config()), "streets", "train", (48, 64))
+    batches = list(eval_batches(split, 3, CPU))
 
     class Squares(nn.Module):
         def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -450,182 +443,3 @@ def test_the_example_of_the_module_runs(
         printed.append(capsys.readouterr().out)
     assert [line.split()[0] for line in printed[0].splitlines()] == ["1", "2"]
     assert printed[1] == printed[0]
-
-
-# -- the numbers, recounted -------------------------------------------------------------------------------------------
-
-
-def options_of(chosen: Entry) -> ComponentOptions:
-    return catalog.DATASETS.get(chosen.type).Options.model_validate(chosen.options)
-
-
-def dataset_of(trial_config: TrialConfig) -> Dataset:
-    return catalog.DATASETS.get(trial_config.dataset.type).build(options_of(trial_config.dataset))
-
-
-def recount(folder: Path, read_size: tuple[int, int]) -> float:
-    """mIoU of best.pt on val, from the samples themselves: no cache, no batch, no metric of ours."""
-    best = checkpoint.load(folder / "best.pt")
-    trial_config = TrialConfig.model_validate_json(str(best["config"]))
-    component = catalog.MODELS.get(trial_config.model.type)
-    classes = len(best["classes"])
-    options = component.Options.model_validate(trial_config.model.options)
-    model = component.build(options, Task(classes, trial_config.image_size, 1))
-    model.load_state_dict(best["model"])
-    model.eval()
-    counts = np.zeros(classes * classes, np.int64)
-    for sample in dataset_of(trial_config).splits["val"]:
-        pair = sample.read()
-        image = cv2.resize(pair.image, read_size[::-1], interpolation=cv2.INTER_AREA)
-        pixels = (image / 255.0 - np.array(IMAGENET.mean)) / np.array(IMAGENET.std)
-        with torch.no_grad():
-            logits = model(torch.tensor(pixels.transpose(2, 0, 1)[None], dtype=torch.float32))
-            logits = F.interpolate(logits, pair.label.shape, mode="bilinear", align_corners=False)[0].numpy()
-        labelled = pair.label != VOID
-        truth, predicted = pair.label[labelled].astype(np.int64), logits.argmax(0)[labelled]
-        counts += np.bincount(truth * classes + predicted, minlength=classes * classes)
-    matrix = counts.reshape(classes, classes)
-    union = matrix.sum(0) + matrix.sum(1) - matrix.diagonal()
-    return float(np.mean(matrix.diagonal()[union > 0] / union[union > 0]))
-
-
-def test_the_reported_miou_is_what_numpy_counts_from_the_best_checkpoint(
-    straight: tuple[Path, list[EpochReport]],
-) -> None:
-    folder, reports = straight
-    best = max(report.metrics["val_miou"] for report in reports)
-    assert checkpoint.load(folder / "best.pt")["metrics"]["val_miou"] == best
-    assert recount(folder, (48, 64)) == pytest.approx(best, abs=1e-9)
-
-
-def test_the_matrices_of_the_images_are_those_of_the_best_epoch_and_sum_up_to_its_score(
-    straight: tuple[Path, list[EpochReport]],
-) -> None:
-    folder, reports = straight
-    confusions = load_confusions(folder / "confusions.npz")
-    best = checkpoint.load(folder / "best.pt")
-    assert (confusions.epoch, list(confusions.classes)) == (best["epoch"], best["classes"])
-    assert list(confusions.ids) == [sample.id for sample in dataset_of(config()).splits["val"]]
-    total = torch.from_numpy(confusions.total())
-    found = metrics.scores(total, confusions.classes)
-    assert {name: reports[best["epoch"] - 1].metrics[name] for name in found} == pytest.approx(
-        found, abs=0, nan_ok=True
-    )
-
-
-def test_flip_windows_and_boundaries_are_scored_as_the_configuration_says(tmp_path: Path) -> None:
-    more = Evaluation(method="sliding_window", window=(32, 32), flip=True, scales=(0.5, 1.0), boundary=True)
-    plain, other = run(config(epochs=1), tmp_path / "a"), run(config(epochs=1, evaluation=more), tmp_path / "b")
-    assert other[0].metrics["train_loss"] == plain[0].metrics["train_loss"]
-    assert other[0].metrics["val_miou"] != plain[0].metrics["val_miou"]
-    new = set(other[0].metrics) - set(plain[0].metrics)
-    assert new == {"val_boundary_iou", "val_boundary_f1"} <= METRICS.keys()
-    assert all(0 < other[0].metrics[name] < 1 for name in new)
-
-
-@pytest.fixture
-def mixed_sizes(tmp_path: Path) -> Entry:
-    """A folder of six images of different sizes and shapes, with void."""
-    rng = np.random.default_rng(0)
-    for name in ("images", "masks", "splits"):
-        (tmp_path / "data" / name).mkdir(parents=True)
-    for index, (height, width) in enumerate([(60, 80), (90, 70), (64, 64), (121, 83), (40, 160), (60, 80)]):
-        mask = np.kron(rng.integers(0, 3, (2, 2)), np.ones((height // 2 + 1, width // 2 + 1)))[:height, :width]
-        image = np.repeat(mask[:, :, None] * 80, 3, axis=2) + rng.integers(0, 40, (height, width, 3))
-        mask[rng.random(mask.shape) < 0.1] = VOID
-        cv2.imwrite(str(tmp_path / f"data/images/{index}.png"), image.astype(np.uint8))
-        cv2.imwrite(str(tmp_path / f"data/masks/{index}.png"), mask.astype(np.uint8))
-    (tmp_path / "data/splits/train.txt").write_text("0\n1\n")
-    (tmp_path / "data/splits/val.txt").write_text("2\n3\n4\n5\n")
-    return entry("folder", root=str(tmp_path / "data"), classes=["a", "b", "c"], ignore=[VOID])
-
-
-def test_images_of_mixed_sizes_are_scored_at_their_own_size(mixed_sizes: Entry, tmp_path: Path) -> None:
-    mixed = config(dataset=mixed_sizes, epochs=1)
-    with Trial(mixed, tmp_path / "trial") as it:
-        report = it.step()
-        parts = it._experiment
-        scored = evaluate(parts.learner.model, parts.learner.loss, parts.val, Evaluation(), batch_size=4, device=CPU)
-    labels = [sample.read().label for sample in dataset_of(mixed).splits["val"]]
-    assert {label.shape for label in labels} == {(64, 64), (121, 83), (40, 160), (60, 80)}
-    labelled = np.concatenate([label[label != VOID] for label in labels])
-    assert scored.confusion.sum(1).tolist() == np.bincount(labelled, minlength=3).tolist()
-    assert metrics.mean_iou(scored.confusion) == report.metrics["val_miou"]
-
-
-def test_a_split_without_labelled_pixels_cannot_be_scored() -> None:
-    with pytest.raises(ValueError, match="no pixel of the split is labelled"):
-        metrics.scores(torch.zeros(2, 2, dtype=torch.int64), ["a", "b"])
-
-
-def test_val_loss_does_not_depend_on_the_batch_size(tmp_path: Path) -> None:
-    with Trial(config(), tmp_path) as it:
-        parts = it._experiment
-        losses = [
-            evaluate(parts.learner.model, parts.learner.loss, parts.val, Evaluation(), batch_size=size, device=CPU).loss
-            for size in (1, 2, 3)
-        ]
-    assert losses == pytest.approx([losses[0]] * 3, rel=1e-5)
-
-
-# -- batches ----------------------------------------------------------------------------------------------------------
-
-
-def streets(split: Split) -> CachedSplit:
-    return open_split(dataset_of(config()), "streets", split, (48, 64))
-
-
-def unchanged(pair: Pair, seed: int) -> Pair:
-    return pair
-
-
-@pytest.mark.parametrize(
-    ("images", "batch_size", "batches"), [(7, 4, 2), (8, 4, 2), (9, 4, 2), (10, 4, 3), (1, 4, 1), (3, 1, 3), (3, 8, 1)]
-)
-def test_a_last_batch_of_one_is_dropped_unless_it_is_the_only_one(images: int, batch_size: int, batches: int) -> None:
-    assert batches_per_epoch(images, batch_size) == batches
-
-
-def test_an_epoch_shows_every_image_once_in_an_order_of_its_own() -> None:
-    split = streets("train")
-    orders = [
-        [i for b in train_batches(split, unchanged, shuffled(7, 4, 1, epoch), CPU) for i in b.indices]
-        for epoch in (1, 2, 1)
-    ]
-    assert sorted(orders[0]) == sorted(orders[1]) == list(range(7))
-    assert orders[0] == orders[2] != orders[1]
-
-
-def test_an_image_gets_another_augmentation_seed_in_every_epoch_and_the_same_one_again() -> None:
-    seen: list[int] = []
-
-    def remember(pair: Pair, seed: int) -> Pair:
-        seen.append(seed)
-        return pair
-
-    split = streets("train")
-    for epoch in (1, 2, 1):
-        list(train_batches(split, remember, shuffled(7, 4, 1, epoch), CPU))
-    assert seen[:7] == seen[14:]
-    assert len(set(seen)) == 14
-
-
-def test_batches_are_normalised_as_pretrained_encoders_expect() -> None:
-    split = streets("val")
-    (batch,) = eval_batches(split, 8, CPU)
-    images, labels = zip(*(split.pair(i) for i in range(len(split))), strict=True)
-    expected = (np.stack(images) / 255 - IMAGENET.mean) / IMAGENET.std
-    assert batch.images.dtype == torch.float32
-    assert np.allclose(batch.images.numpy(), expected.transpose(0, 3, 1, 2), atol=1e-6)
-    assert batch.labels.dtype == torch.int64
-    assert np.array_equal(batch.labels.numpy(), np.stack(labels))
-
-
-def test_an_all_void_batch_costs_nothing_and_breaks_nothing() -> None:
-    component = catalog.LOSSES.get("cross_entropy")
-    loss = build_loss(component, component.Options(), LossContext(2, lambda: torch.ones(2) / 2))
-    model = nn.Conv2d(3, 2, 1)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    schedule = torch.optim.lr_scheduler.ConstantLR(optimizer)
-    void = [b._replace(labels=torch.full_like(b.labels, VOID)) for b in eval_batches(streets("train"), 4, CPU)]
-    assert train_epoch(Learner(model, loss, optimizer, schedule), void, epoch=1).loss == 0
