@@ -10,6 +10,7 @@ import jsonschema
 import pytest
 from click.testing import CliRunner
 from scripted import plan_of
+from spaces import BASE
 
 from segsweep.orchestrator.checking.schema import search_space_schema
 from segsweep.orchestrator.checking.validation import check
@@ -24,12 +25,6 @@ from segsweep.orchestrator.space.source import parse, read
 
 SPACES = Path(__file__).parents[1] / "search_spaces"
 SHIPPED = sorted(SPACES.glob("*.yaml"))
-BASE = """\
-datasets: [streets]
-models: [unet]
-epochs: 9
-image_size: [64, 96]
-"""
 FIXED = "optimizers: [{type: sgd, lr: 0.1, weight_decay: 0}]\n"  # nothing left for the searcher
 
 

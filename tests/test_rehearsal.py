@@ -14,6 +14,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from scripted import plan_of
+from spaces import BASE
 from torch import nn
 
 from segsweep.orchestrator.cli import cli
@@ -29,12 +30,6 @@ from segsweep.trainables.catalog import MODELS
 from segsweep.trainables.components import ComponentOptions, Task
 from segsweep.trainables.training.timing import WARM_UP, Pace, measure
 
-BASE = """\
-datasets: [streets]
-models: [unet]
-epochs: 9
-image_size: [64, 96]
-"""
 UNET = Cell("streets", "unet/resnet34")
 
 
