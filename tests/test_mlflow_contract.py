@@ -58,6 +58,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
     return found
 
 
+def test_the_run_of_a_sweep_has_the_best_value_of_the_search(runs: dict[str, list[Any]]) -> None:
+    (trial,), (sweep,) = runs["trial"], runs["sweep"]
+    assert sweep.data.metrics == {"best_val_miou/streets": trial.data.metrics["best_val_miou"]}
+
+
 def tags(run: Any) -> set[str]:
     ours = {name for name in run.data.tags if name.startswith("segsweep.")}
     return {re.sub(r"\.\d+$", "", name) for name in ours}  # long ones come in parts

@@ -245,6 +245,12 @@ def end_points(trial: TrialState, event: AttemptEnded) -> Iterator[Point]:
             yield Point(metric_key(name), value, milliseconds(event), trial.epoch)
 
 
+def best_point(trial: TrialState, event: AttemptEnded, number: int) -> Point:
+    """Of the sweep's own run: the trial is the best so far on its dataset, and of that number in the sweep."""
+    name = f"best_{trial.config.objective.metric}/{trial.cell.dataset}"
+    return Point(metric_key(name), trial.best or 0.0, milliseconds(event), number)
+
+
 def cost(trial: TrialState) -> dict[str, float | None]:
     """gpu_s or cpu_s: busy seconds times the share of devices that the trial held (facts `gpus`, `cpus`)."""
     share = trial.facts.get("gpus" if trial.on_gpu else "cpus", 1.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from pydantic import JsonValue
@@ -19,6 +20,7 @@ from segsweep.orchestrator.record.journal import (
     TrialFacts,
 )
 from segsweep.orchestrator.record.state import SweepState
+from segsweep.orchestrator.record.trials import TrialState
 from segsweep.orchestrator.tracking import records
 from segsweep.orchestrator.tracking.records import Point
 
@@ -116,7 +118,18 @@ class Updates:
         update.status, update.end_ms = records.RUN_STATUS[trial.status], int(event.time * 1000)
         update.tags |= records.status_tags(trial)
         update.points += records.end_points(trial, event)
+        self._of(PARENT, event).points += self._new_best(trial, event)
         update.files = [str(trial.facts[name]) for name in ("confusions", "test_confusions") if trial.facts.get(name)]
+
+    def _new_best(self, trial: TrialState, event: AttemptEnded) -> Iterator[Point]:
+        """For the sweep's own run, so that sweeps can be sorted: the best of the search on each dataset."""
+        if trial.status != "finished" or trial.best is None or trial.confirms:
+            return
+        cell, objective = trial.cell, trial.config.objective
+        others = (other for other in self.state.trials.values() if other is not trial and not other.confirms)
+        rivals = (other for other in others if other.status == "finished" and other.cell.dataset == cell.dataset)
+        if all(objective.better(trial.best, rival.best) for rival in rivals):
+            yield records.best_point(trial, event, 1 + [*self.state.trials].index(trial.id))
 
 
 def texts(created: SweepCreated) -> dict[str, str]:
