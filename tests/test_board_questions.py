@@ -114,12 +114,38 @@ def test_ranks_are_shared_by_equal_values_and_their_mean_needs_every_dataset() -
     assert means == {"segformer/b0": 2.5, "unet/resnet18": 2.5, "fpn/resnet18": None, "linknet/a": None}
 
 
-def test_costs_and_licence_are_those_of_the_best_trial() -> None:
+def test_memory_and_licence_are_those_of_the_best_trial() -> None:
     metrics = {"latency_ms": 3.0, "peak_memory_gib": 1.5}
     best = row("a", "x", 0.5, metrics=metrics, licence="Apache-2.0")
-    board = make_board([row("a", "x", 0.4, metrics={"latency_ms": 9.0}), best], "val_miou")
+    board = make_board([row("a", "x", 0.4, metrics={"latency_ms": 9.0, "peak_memory_gib": 1.0}), best], "val_miou")
     (line,) = board.lines
     assert (line.sizes("latency_ms"), line.sizes("peak_memory_gib"), line.licence) == ([3.0], [1.5], "Apache-2.0")
+
+
+def test_latency_is_the_least_that_trials_of_one_network_measured_on_one_device() -> None:
+    def timed(ms: float, value: float = 0.1, device: str = "here cuda", cpus: float = 2.0, **more: Any) -> TrialRow:
+        return row("a", "x", value, metrics={"latency_ms": ms, "cpus": cpus}, device=device, **more)
+
+    config = a_config("001", "x", "unet")
+    text = config.model_dump_json()
+    wide = config.model_copy(update={"image_size": (64, 128)}).model_dump_json()
+    best = timed(9.0, 0.5, config_text=text)
+    others = [
+        timed(1.0, gmacs=1.5, config_text=text),
+        timed(2.0, params_m=9.0, config_text=text),
+        timed(3.0, device="there cuda", config_text=text),
+        timed(4.0, cpus=8.0, config_text=text),
+        timed(5.0, config_text=wide),
+        timed(8.0, status="failed", config_text=text),
+    ]
+
+    def latency(*repeats: TrialRow) -> float | None:
+        (line,) = make_board([best, *others], "val_miou", repeats=repeats).lines
+        return line.scores["x"].size("latency_ms")
+
+    assert latency() == 8.0
+    assert latency(timed(7.0, confirms="001", config_text=text)) == 7.0
+    assert latency(timed(6.0, confirms="001", gmacs=1.5, config_text=text)) == 8.0
 
 
 def on(dataset: str, model: str, value: float, params_m: float, **more: Any) -> TrialRow:

@@ -284,4 +284,8 @@ class Trial:
         if (test := self._experiment.test) is None:
             return {}
         path = str(self._folder.path / TEST_CONFUSIONS)
-        return {"test_images": float(len(test.split)), "test_confusions": path}
+        return {
+            "test_images": float(len(test.split)),
+            "test_fingerprint": test.split.fingerprint[:16],
+            "test_confusions": path,
+        }

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
-from segsweep.orchestrator.board.rows import Board, Line, Score, span
+from segsweep.orchestrator.board.rows import Board, Line, span
+from segsweep.orchestrator.board.score import Score
 from segsweep.orchestrator.durations import duration
 
 PADDING = 2  # between two columns

@@ -15,7 +15,8 @@ from segsweep.orchestrator.board import tables
 from segsweep.orchestrator.board.columns import PADDING, Column, columns_of
 from segsweep.orchestrator.board.confirmed import Confirmations, Confirmed, Tie
 from segsweep.orchestrator.board.external import external_tables
-from segsweep.orchestrator.board.rows import SIZES, Board, Score
+from segsweep.orchestrator.board.rows import Board
+from segsweep.orchestrator.board.score import SIZES, Score
 from segsweep.orchestrator.board.tables import markdown_row
 from segsweep.trainables.metric_names import metric_named
 

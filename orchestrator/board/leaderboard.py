@@ -63,7 +63,7 @@ def board_of(index: Source, asked: Asked) -> Board:
     names = apart([*rows, *repeats])
     rows, repeats = named_apart(rows, names), named_apart(repeats, names)
     expect_known("--sort", sort, {*SORTS, *(row.dataset for row in rows)})
-    board = make_board(rows, metric, sort)
+    board = make_board(rows, metric, sort, repeats)
     external = External()
     if asked.external is not None:
         external = read_external(asked.external, metric, here, asked.external_dataset)

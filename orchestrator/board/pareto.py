@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from segsweep.orchestrator.board.confirmed import Confirmed
-from segsweep.orchestrator.board.rows import SIZES, Board, Score
+from segsweep.orchestrator.board.rows import Board
+from segsweep.orchestrator.board.score import LATENCY, LEAST, Score
 from segsweep.orchestrator.board.tables import Table
 
 
@@ -36,13 +37,13 @@ def points(board: Board, dataset: str, by: str) -> list[Point]:
 
 
 def _cost(score: Score, confirmed: Confirmed | None, by: str) -> float | None:
-    """Of the trial that the value is of; cost: seconds, of all trials on the dataset."""
+    """Of the trial that the value is of; cost: seconds, of all trials of the search on the dataset."""
     if by == "cost":
         return score.gpu_s or score.cpu_s or None
     if confirmed is None:
         return score.size(by)
     name = confirmed.sweep, confirmed.trial
-    return next((SIZES[by](row) for row in score.rows if (row.sweep, row.trial_id) == name), None)
+    return next((score.size(by, row) for row in score.rows if (row.sweep, row.trial_id) == name), None)
 
 
 def _beats(a: Point, b: Point, sign: float) -> bool:
@@ -61,6 +62,7 @@ def tables(board: Board, by: str) -> Iterator[Table]:
         )
         unknown = sorted({line.model for line in board.lines if dataset in line.scores} - {one.model for one in found})
         notes = [f"* on the front: no other has a {better} value at no more {by}"]
+        notes += [f"{by}: {LEAST}"] if by == LATENCY else []
         notes += [f"not placed, as a number is missing: {', '.join(unknown)}"] if unknown else []
         if sure := sum(one.confirmed for one in found):
             others = "; the others are of one seed, and flatter" if sure < len(found) else ""

@@ -10,50 +10,11 @@ from statistics import fmean, median
 
 from segsweep.orchestrator.board.confirmed import Confirmations
 from segsweep.orchestrator.board.external import ExternalRow
+from segsweep.orchestrator.board.score import Score
 from segsweep.orchestrator.tracking.reader import TrialRow
 from segsweep.trainables.metric_names import Mode, metric_named
 
 SORTS = ("value", "rank", "model", "params", "cost")
-SIZES: Mapping[str, Callable[[TrialRow], float | None]] = {
-    "params_m": lambda row: row.params_m,  # millions
-    "gmacs": lambda row: row.gmacs,
-    "latency_ms": lambda row: row.metrics.get("latency_ms"),  # an image
-    "peak_memory_gib": lambda row: row.metrics.get("peak_memory_gib"),  # in the last epoch
-}
-
-
-@dataclass(frozen=True)
-class Score:
-    """One model on one dataset. Only finished trials rank; `value` is None where there is none."""
-
-    best: TrialRow | None
-    rows: tuple[TrialRow, ...] = ()  # all its trials
-    trials: int = 0
-    finished: int = 0
-    stopped: int = 0
-    failed: int = 0
-    infeasible: int = 0  # outside the sweep's constraints
-    gpu_s: float = 0.0
-    cpu_s: float = 0.0
-    rank: int | None = None  # by value on this dataset, from 1; equal values share theirs
-    leads: bool = False  # first on its dataset: by rank, or by the mean over fresh seeds where these were trained
-
-    @property
-    def value(self) -> float | None:
-        return self.best.value if self.best else None
-
-    @property
-    def open(self) -> int:
-        """Trials that run, or were interrupted and can go on."""
-        return self.trials - self.finished - self.stopped - self.failed - self.infeasible
-
-    def size(self, name: str) -> float | None:
-        """Of its best trial, as a domain in the architecture may change it; without one, of any that knows it.
-
-        name: a key of SIZES.
-        """
-        known = (SIZES[name](row) for row in ((self.best,) if self.best else self.rows))
-        return next((size for size in known if size is not None), None)
 
 
 @dataclass(frozen=True)
@@ -126,14 +87,12 @@ def named_apart(rows: Iterable[TrialRow], names: Mapping[tuple[str, str], str]) 
     return [replace(row, dataset=names.get((row.dataset, row.evaluation), row.dataset)) for row in rows]
 
 
-def make_board(rows: Iterable[TrialRow], metric: str, sort: str = "value") -> Board:
+def make_board(rows: Iterable[TrialRow], metric: str, sort: str = "value", repeats: Iterable[TrialRow] = ()) -> Board:
     """sort: value (mean over the datasets), rank (likewise), model, params, cost, or the name of a dataset."""
     rows = list(rows)
-    cells: dict[tuple[str, str], list[TrialRow]] = {}
-    for row in rows:
-        cells.setdefault((row.model, row.dataset), []).append(row)
+    cells, again = _by_cell(rows), _by_cell(repeats)
     mode, datasets = metric_named(metric).better, tuple(sorted({dataset for _, dataset in cells}))
-    scores = {cell: _score(trials, mode) for cell, trials in cells.items()}
+    scores = {cell: _score(trials, again.get(cell, []), mode) for cell, trials in cells.items()}
     ranks = {dataset: _ranks([s for (_, d), s in scores.items() if d == dataset], mode) for dataset in datasets}
     lines = [
         _line(model, {d: _ranked(scores[model, d], ranks[d]) for d in datasets if (model, d) in scores}, cells)
@@ -147,6 +106,13 @@ def make_board(rows: Iterable[TrialRow], metric: str, sort: str = "value") -> Bo
         tuple(ordered),
         (*_warnings(rows, datasets), *_namesakes(cells), *_undertuned(scores), *_infeasible(cells)),
     )
+
+
+def _by_cell(rows: Iterable[TrialRow]) -> dict[tuple[str, str], list[TrialRow]]:
+    cells: dict[tuple[str, str], list[TrialRow]] = {}
+    for row in rows:
+        cells.setdefault((row.model, row.dataset), []).append(row)
+    return cells
 
 
 def _warnings(rows: Sequence[TrialRow], datasets: Sequence[str]) -> Iterator[str]:
@@ -220,13 +186,14 @@ def _infeasible(cells: Mapping[tuple[str, str], list[TrialRow]]) -> Iterator[str
             yield f"{model} on {dataset}: {count} infeasible (last: {trials[0].stop_reason})"
 
 
-def _score(trials: list[TrialRow], mode: Mode) -> Score:
+def _score(trials: list[TrialRow], repeats: list[TrialRow], mode: Mode) -> Score:
     finished = [trial for trial in trials if trial.status == "finished"]
     valued = [trial for trial in finished if trial.value is not None]
     pick = max if mode == "max" else min
     return Score(
         best=pick(valued, key=lambda trial: trial.value or 0.0) if valued else None,
         rows=tuple(trials),
+        repeats=tuple(repeats),
         trials=len(trials),
         finished=len(finished),
         stopped=sum(trial.status == "stopped" for trial in trials),

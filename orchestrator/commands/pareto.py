@@ -14,7 +14,8 @@ COSTS = ["latency_ms", "params_m", "gmacs", "peak_memory_gib", "cost"]
 @click.command("pareto", short_help="Which models are worth what they cost.")
 @click.argument("sweep", required=False)
 @click.option("--by", type=click.Choice(COSTS), default="latency_ms", show_default=True,
-              help="What quality is weighed against; cost: seconds of GPU or CPU, of all its trials.")  # fmt: skip
+              help="What quality is weighed against. latency_ms: the least that its trials measured, beside "
+                   "others; `segsweep profile` measures alone. cost: device seconds of the search.")  # fmt: skip
 @click.option("--dataset", help="Only this dataset.")
 @click.option("--metric", help="Quality. Default: the sweep's objective.")
 @click.option("--where", multiple=True, metavar="CONDITION", help="Only trials of which it holds; see leaderboard.")

@@ -71,6 +71,7 @@ class Examples:
     model: str
     classes: tuple[str, ...]
     colors: tuple[Color, ...]
+    unpainted: tuple[int, ...]  # classes whose colour would only darken the image
     worst: tuple[Example, ...]
     best: tuple[Example, ...]
 

@@ -12,7 +12,7 @@ from segsweep.orchestrator.errors import InputError
 from segsweep.orchestrator.predicting.run import model_of
 from segsweep.orchestrator.report.data import Example, Examples, Trial
 from segsweep.trainables.catalog import UnknownComponentError
-from segsweep.trainables.components import DataError, DoesNotFitError, Sample
+from segsweep.trainables.components import VOID, DataError, DoesNotFitError, Sample
 from segsweep.trainables.scoring.confusions import Confusions, Matrix
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 WORST, BEST = 3, 2
 WIDEST = 320  # pixels of a picture on the page
 ALPHA = 0.65  # of the colours over an image
+BLACK = 16  # no channel of what counts as black has more
 
 
 def examples_of(trial: Trial, confusions: Confusions | None, checkpoint: Path) -> Examples | str:
@@ -55,11 +56,11 @@ def _examples(trial: Trial, confusions: Confusions, samples: dict[str, Sample], 
     worst = scored[:WORST]
     best = scored[len(worst) :][-BEST:][::-1]
     shown = [(samples[id_], score) for score, id_ in (*worst, *best)]
-    examples = list(_predicted(shown, model))
     names, colors = model.card.classes, model.card.colors
-    return Examples(
-        trial.id, trial.cell.model, names, colors, tuple(examples[: len(worst)]), tuple(examples[len(worst) :])
-    )
+    bare = tuple(index for index, color in enumerate(colors) if max(color) <= BLACK)
+    examples = list(_predicted(shown, model, bare))
+    first, last = tuple(examples[: len(worst)]), tuple(examples[len(worst) :])
+    return Examples(trial.id, trial.cell.model, names, colors, bare, first, last)
 
 
 def image_scores(confusions: Confusions) -> Iterator[tuple[float, str]]:
@@ -77,7 +78,11 @@ def miou(matrix: Matrix) -> float:
     return float((hits[unions > 0] / unions[unions > 0]).mean())
 
 
-def _predicted(shown: Sequence[tuple[Sample, float]], model: TrainedModel) -> Iterator[Example]:
+def _predicted(
+    shown: Sequence[tuple[Sample, float]], model: TrainedModel, unpainted: Sequence[int]
+) -> Iterator[Example]:
+    import numpy as np
+
     from segsweep.trainables.prediction.pictures import error_map, overlay
     from segsweep.trainables.prediction.predictor import Predictor
 
@@ -85,12 +90,9 @@ def _predicted(shown: Sequence[tuple[Sample, float]], model: TrainedModel) -> It
     for sample, score in shown:
         image, label = sample.read()
         (labels,) = predictor.labels([image])
-        pictures = (
-            image,
-            overlay(image, label, model.card.colors, ALPHA),
-            overlay(image, labels, model.card.colors, ALPHA),
-            error_map(image, labels, label),
-        )
+        painted = [np.where(np.isin(one, unpainted), np.uint8(VOID), one) for one in (label, labels)]
+        overlays = (overlay(image, one, model.card.colors, ALPHA) for one in painted)
+        pictures = (image, *overlays, error_map(image, labels, label))
         yield Example(sample.id, score, *map(_small, pictures))
 
 

@@ -21,7 +21,7 @@ from segsweep.orchestrator.report.examples import examples_of
 from segsweep.orchestrator.tracking.reader import Setup, TrialRow
 from segsweep.orchestrator.tracking.records import cost, encoder, sweep_uid
 from segsweep.orchestrator.watching.status import phase
-from segsweep.trainables.metric_names import TEST, VAL
+from segsweep.trainables.metric_names import TEST, VAL, is_class_iou
 from segsweep.trainables.scoring.confusions import Confusions, load_confusions
 from segsweep.trainables.weights.sources import checkpoint_of_trial
 
@@ -99,7 +99,9 @@ def _board(trials: list[TrialState], state: SweepState, folder: Path) -> Board:
     def load(row: TrialRow, split: str) -> Confusions | None:
         return _load(states[row.trial_id], folder, split)
 
-    return replace(make_board(searched, metric), confirmed=confirmations(searched, repeats, metric, load))
+    return replace(
+        make_board(searched, metric, repeats=repeats), confirmed=confirmations(searched, repeats, metric, load)
+    )
 
 
 def _row(trial: TrialState, uid: str) -> TrialRow:
@@ -122,12 +124,23 @@ def _row(trial: TrialState, uid: str) -> TrialRow:
         gmacs=trial.measured("gmacs"),
         gpu_s=costs.get("gpu_s") or 0.0,
         cpu_s=costs.get("cpu_s") or 0.0,
+        metrics=_last_values(trial),
+        config_text=trial.config.model_dump_json(),
+        device=f"{trial.facts.get('host', '')} {trial.facts.get('device', '')}",
         checkpoint=str(trial.facts.get("checkpoint", "")),
         data_fingerprint=str(trial.facts.get("data_fingerprint", "")),
         setup=Setup(metric, str(trial.config.evaluation), trial.config.epochs),
         confirms=trial.confirms,
         test=trial.metrics[-1].get(test) if trial.metrics and metric.startswith(VAL) else None,
     )
+
+
+def _last_values(trial: TrialState) -> dict[str, float]:
+    """Of all its numbers but the IoUs of classes, as MLflow shows them."""
+    found = {name: value for name, value in trial.facts.items() if not isinstance(value, str)}
+    for metrics in trial.metrics:
+        found |= {name: value for name, value in metrics.items() if value is not None and not is_class_iou(name)}
+    return found
 
 
 def _load(trial: TrialState, folder: Path, split: str) -> Confusions | None:

@@ -81,6 +81,7 @@ class TrialRow:
     confirms: str = ""  # the trial of its sweep that it repeats with another seed
     test: float | None = None  # the asked metric on the test split
     licence: str = ""  # of the weights that it began with; "" without any
+    device: str = ""  # host and device that it ran on
     matrices: Mapping[str, str] = field(default_factory=dict)  # split -> where its worker wrote the images' matrices
 
     @cached_property
@@ -260,6 +261,7 @@ def trial_row(run: StoredRun, metric: str, texts: Texts, setup: Setup | None, ov
         confirms=tags.get("segsweep.confirms", ""),
         test=_value(run, TEST + metric.removeprefix(VAL), over_epochs) if metric.startswith(VAL) else None,
         licence=tags.get("segsweep.weights_licence", ""),
+        device=f"{tags.get('segsweep.host', '')} {tags.get('segsweep.device', '')}",
         matrices={split: tags[tag] for split, tag in MATRICES.items() if tag in tags},
     )
 

@@ -84,7 +84,7 @@ def _table(data: ReportData, ledgers: Mapping[Cell, Mapping[str, float]], unit: 
     rows = [(cell.dataset, cell.model, *_times(found, parts)) for cell, found in ledgers.items()]
     whole = ledger(data.trials)
     rows.append(("all", "", *_times(whole, parts)))
-    return Table(("dataset", "model", *parts, f"{unit} time"), tuple(rows), names=2)
+    return Table(("dataset", "model", *parts, f"{unit} time in all"), tuple(rows), names=2)
 
 
 def _times(found: Mapping[str, float], parts: Iterable[str]) -> list[str]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import count
 
 from segsweep.orchestrator.report.contents import Plot, Section, Text
 from segsweep.orchestrator.report.data import Outcome, Trial
-from segsweep.orchestrator.report.figures import NEUTRAL, Trace, axis, layout, literal, rounded, style_of
+from segsweep.orchestrator.report.figures import NEUTRAL, Axis, Trace, axis, layout, literal, rounded, style_of
 from segsweep.orchestrator.report.words import metric_words
 from segsweep.trainables.plurals import counted
 
 FAINT = 0.5  # of trials that were stopped or failed
+TICKS = 12  # at most, of epochs
 
 
 def section(data: Outcome) -> Section:
@@ -32,11 +34,23 @@ def _plot(data: Outcome, dataset: str) -> Plot:
         others = [trial for trial in of_model if trial.status != "finished"]
         traces += _traces(model, data.models, finished, others)
     rungs = _rungs(trials)
-    longest = max((len(trial.curve) for trial in trials), default=1)
-    x, y = axis("epoch", range=[0, 1.03 * longest]), axis(metric_words(data.metric))
+    longest = max([1, *(len(trial.curve) for trial in trials)])
+    x, y = _epochs(longest), axis(metric_words(data.metric))
     stopped = sum(trial.stop is not None for trial in trials)
     title = f"{dataset}: {counted(len(trials), 'trial')}, {stopped} stopped at a rung"
     return Plot(f"curves-{dataset}", title, traces, layout(x, y, height=460, shapes=[_line(rung) for rung in rungs]))
+
+
+def _epochs(longest: int) -> Axis:
+    """From epoch 1, with room for a mark at either end; ticks at whole epochs, few enough for a phone."""
+    step = next(size for size in _steps() if longest / size <= TICKS)
+    room = max(0.02 * longest, 0.1)
+    return axis("epoch", range=[1 - room, longest + room], tick0=step, dtick=step)
+
+
+def _steps() -> Iterator[int]:
+    """1, 2, 5, 10, 20, 50 ..."""
+    return (digit * 10**power for power in count() for digit in (1, 2, 5))
 
 
 def _rungs(trials: Sequence[Trial]) -> list[int]:

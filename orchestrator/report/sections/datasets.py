@@ -16,10 +16,11 @@ MOST = 40  # classes that are drawn: the most frequent ones
 
 def section(data: ReportData) -> Section:
     rows = [_row(data, dataset) for dataset in data.datasets]
-    headers = ("dataset", "type", "train", "validation", "test", "classes", "fed at (h x w)", "fingerprint")
+    headers = ("dataset", "type", "train", "validation", "test", "classes", "fed at (h x w)", "fingerprint", "of test")
     note = (
-        "Images of each split. Class shares are those of the labelled validation pixels, and of the images that show a "
-        "class; `segsweep data stats FILE` reads all splits and says more."
+        "Images of each split. Equal fingerprints are of equal images and labels: one of train and validation, one of "
+        "the test split, where trials confirm. Class shares are those of the labelled validation pixels, and of the "
+        "images that show a class; `segsweep data stats FILE` reads all splits and says more."
     )
     plots = [_plot(dataset, found) for dataset in data.datasets if (found := _confusions(data, dataset))]
     return Section("datasets", "Datasets", [Text(note, "note"), Table(headers, tuple(rows), names=2), *plots])
@@ -36,7 +37,8 @@ def _row(data: ReportData, dataset: str) -> tuple[str, ...]:
     images = [_fact(trials, f"{split}_images") for split in ("train", "val", "test")]
     sizes = sorted({f"{height} x {width}" for height, width in (trial.config.image_size for trial in trials)})
     classes = str(len(found.classes)) if found else "-"
-    return (dataset, config.dataset.type, *images, classes, ", ".join(sizes), _fact(trials, "data_fingerprint"))
+    prints = [_fact(trials, name) for name in ("data_fingerprint", "test_fingerprint")]
+    return (dataset, config.dataset.type, *images, classes, ", ".join(sizes), *prints)
 
 
 def _fact(trials: Sequence[Trial], name: str) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from segsweep.orchestrator.report.contents import Block, Legend, Pictures, Section, Text
 from segsweep.orchestrator.report.data import Example, Examples, ReportData
+from segsweep.orchestrator.report.figures import NEUTRAL
 
 if TYPE_CHECKING:
     from segsweep.trainables.components import Uint8
@@ -36,8 +37,14 @@ def _of_dataset(dataset: str, found: Examples) -> Iterator[Block]:
     yield Text(f"{dataset}: {found.model}, trial {found.trial}", "heading")
     rows = [_row("worst", one) for one in found.worst] + [_row("best", one) for one in found.best]
     yield Pictures(COLUMNS, tuple(rows))
-    colors = (f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in found.colors)
-    yield Legend(tuple((name, color, "■") for name, color in zip(found.classes, colors, strict=True)))
+    yield Legend(tuple(_entry(found, index) for index in range(len(found.classes))))
+
+
+def _entry(found: Examples, index: int) -> tuple[str, str, str]:
+    if index in found.unpainted:
+        return f"{found.classes[index]} (black: not painted)", NEUTRAL, "□"
+    red, green, blue = found.colors[index]
+    return found.classes[index], f"#{red:02x}{green:02x}{blue:02x}", "■"
 
 
 def _row(kind: str, one: Example) -> tuple[str, tuple[str, ...]]:

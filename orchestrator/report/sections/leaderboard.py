@@ -75,7 +75,7 @@ def _table(data: Outcome) -> Table:
     board = data.board
     several = len(board.datasets) > 1
     headers = ["model", *board.datasets, *["mean"] * several]
-    headers += ["trials", "finished", "stopped", "failed", "parameters (M)", "GMACs", "device time"]
+    headers += ["trials", "finished", "stopped", "failed", "parameters (M)", "GMACs", "search time"]
     rows = [(*_scores(line, data), *_counts(line), *_size(line)) for line in board.lines]
     return Table(tuple(headers), tuple(rows))
 
