@@ -26,11 +26,11 @@ finally:
 """
 
 
-def imported_by(*arguments: str) -> set[str]:
-    """Top-level names of the modules that `segsweep ARGUMENTS` has imported when it ends (it must end well)."""
+def imported_by(*arguments: str, code: int = 0) -> set[str]:
+    """Top-level names of the modules that `segsweep ARGUMENTS` has imported when it ends, with this exit code."""
     command = [sys.executable, "-c", PROGRAM, *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == code, done.stderr
     return set(done.stderr.splitlines()[-1].split())
 
 
@@ -50,6 +50,15 @@ def imported_by(*arguments: str) -> set[str]:
 )
 def test_starts_without_heavy_libraries(arguments: tuple[str, ...]) -> None:
     assert imported_by(*arguments) & HEAVY == set()
+
+
+def test_mistakes_of_predicting_and_exporting_are_told_without_torch(tmp_path: Path) -> None:
+    for name in ("best.pt", "empty.mp4"):
+        (tmp_path / name).touch()
+    of_network = (str(tmp_path), "-o", str(tmp_path / "out"))
+    for wrong in (("predict", str(tmp_path / "empty.mp4"), "--masks", "nowhere"), ("export", "--formats", "onxx")):
+        verb, *rest = wrong
+        assert imported_by(verb, *of_network, *rest, code=2) & {"torch", "mlflow", "ray"} == set()
 
 
 def test_names_of_transforms_are_checked_without_their_library(tmp_path: Path) -> None:

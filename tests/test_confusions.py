@@ -29,7 +29,7 @@ def saved(confusions: Confusions, path: Path) -> Path:
 
 def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
     confusions, dense = made(5, 255, 40)
-    found = load_confusions(saved(confusions, tmp_path / "a 'b'.npz"))
+    found = load_confusions(str(saved(confusions, tmp_path / "a 'b'.npz")))
     assert (found.ids, found.classes, found.epoch) == (confusions.ids, confusions.classes, 7)
     assert all(np.array_equal(found.matrix(i), dense[i]) for i in range(5))
     assert np.array_equal(found.total(), dense.sum(axis=0))

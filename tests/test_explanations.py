@@ -12,7 +12,7 @@ from segsweep.trainables.catalog import MODELS
 from segsweep.trainables.components import DataError, DatasetCard, Task
 from segsweep.trainables.config import Entry, Evaluation, TrialConfig
 from segsweep.trainables.data.normalization import UNIT
-from segsweep.trainables.prediction.explanations import Attention, GradCam, heated
+from segsweep.trainables.prediction.explanations import Attention, CannotExplainError, GradCam, heated
 from segsweep.trainables.prediction.predictor import Manner, Predictor
 from segsweep.trainables.prediction.trained_model import TrainedModel
 from segsweep.trainables.training.arithmetic import FLOAT32
@@ -85,22 +85,24 @@ def test_attention_is_that_of_the_head_at_the_pixels_token() -> None:
 
 
 @pytest.mark.parametrize(
-    ("layer", "head", "pixel", "message"),
+    ("layer", "head", "pixel", "kind", "message"),
     [
-        (2, 1, (0, 0), "'m' has no attention layer 2; it has 1$"),
-        (1, 3, (0, 0), "--attention 1:3: the layer has the heads 1 to 2"),
-        (1, 1, (6, 0), "--pixel 6,0: is not in the image, which is 6x4"),
+        (2, 1, (0, 0), CannotExplainError, "'m' has no attention layer 2; it has 1$"),
+        (1, 3, (0, 0), CannotExplainError, "--attention 1:3: the layer has the heads 1 to 2"),
+        (1, 1, (6, 0), DataError, "--pixel 6,0: is not in the image, which is 6x4"),
     ],
 )
-def test_what_there_is_not_is_said(layer: int, head: int, pixel: tuple[int, int], message: str) -> None:
-    with pytest.raises(DataError, match=message):
+def test_what_there_is_not_is_said(
+    layer: int, head: int, pixel: tuple[int, int], kind: type[Exception], message: str
+) -> None:
+    with pytest.raises(kind, match=message):
         Attention(layer, head, pixel).heat(predictor(Attends(), 2), noise(4, 6))
 
 
 def test_networks_that_cannot_be_explained_so_are_pointed_to_the_other_way() -> None:
-    with pytest.raises(DataError, match="has none that can be watched; CNNs have --grad-cam"):
+    with pytest.raises(CannotExplainError, match="has none that can be watched; CNNs have --grad-cam"):
         Attention(1, 1, (0, 0)).heat(predictor(Colors(), 2), noise(4, 6))
-    with pytest.raises(DataError, match="gives no maps; try --attention"):
+    with pytest.raises(CannotExplainError, match="gives no maps; try --attention"):
         GradCam(0).heat(predictor(Attends(), 2), noise(4, 6))
 
 

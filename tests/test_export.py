@@ -291,6 +291,10 @@ def test_unknown_formats_and_damaged_exports_are_refused(trial: Path, exported: 
     done = segsweep("export", trial, "-o", tmp_path, "--formats", "onx,mlflow")
     assert isinstance(done.exception, InputError)
     assert "--formats: 'onx' is no format. Did you mean 'onnx'? There are: safetensors, onnx" in str(done.exception)
+    (tmp_path / "file").touch()
+    assert "'-o' / '--output': Directory" in segsweep("export", trial, "-o", tmp_path / "file").output
+    done = segsweep("export", trial, "-o", tmp_path / "file/net", "--formats", "safetensors")
+    assert str(done.exception) == f"--output {tmp_path}/file/net: cannot be written: Not a directory"
     (tmp_path / "model.safetensors").write_bytes((exported / "model.safetensors").read_bytes()[:-9])
     (tmp_path / "config.json").write_text((exported / "config.json").read_text())
     with pytest.raises(CheckpointError, match=r"model\.safetensors: not a readable file of weights"):

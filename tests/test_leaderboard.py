@@ -276,6 +276,8 @@ WRONG = [
     (("leaderboard", "--sort", "parms"), "Did you mean 'params'?"),
     (("best", "--dataset", "dax"), "Did you mean 'day'?"),
     (("best", "--dataset", "day", "--model", "unet/resnet81"), "Did you mean 'unet/resnet18'?"),
+    (("best", "--dataset", "day", "--model", "unnet"), "Did you mean 'unet/resnet18'?"),
+    (("leaderboard", "--external-dataset", "day=D"), "name the file with --external FILE"),
     (("best", "--dataset", "night", "--model", "fpn/resnet18"), "no trial has finished there"),
     (("best", "beta-1", "--dataset", "night"), "--dataset night: is not known"),
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -73,6 +74,7 @@ def test_a_folder_becomes_masks_pictures_and_the_scores_of_the_trial(
 ) -> None:
     done = predict(trial / "images", "--overlay", "--side-by-side", "--masks", trial / "truth", "--json")
     assert done.exit_code == 0, done.output
+    assert done.stderr == ""  # progress is for terminals
     names = [path.stem for path in (trial / "images").glob("*.png")]
     kinds = {"masks": ".png", "overlays": ".jpg", "side-by-side": ".jpg", "errors": ".jpg"}
     assert len(names) == 5
@@ -168,9 +170,10 @@ def test_a_video_becomes_one_of_as_many_frames_as_fast(
     for path in [*sorted((trial / "images").rglob("*.png"))] * 2:
         writer.write(cv2.imread(str(path)))
     writer.release()
-    done = predict(tmp_path / "a.mp4", "--side-by-side")
+    done = predict(tmp_path / "a.mp4", "--overlay", "--side-by-side")
     assert done.exit_code == 0, done.output
-    film = cv2.VideoCapture(str(tmp_path / "out/videos/a.mp4"))
+    assert made(tmp_path / "out") == {"videos/a.mp4", "videos/a-side-by-side.mp4"}
+    film = cv2.VideoCapture(str(tmp_path / "out/videos/a-side-by-side.mp4"))
     assert (film.get(cv2.CAP_PROP_FPS), film.get(cv2.CAP_PROP_FRAME_COUNT)) == (12.5, 10)
     there, frame = film.read()
     film.release()
@@ -196,7 +199,7 @@ def test_explanations_are_pictures_and_videos_beside_the_others(
     assert array(tmp_path / f"out/grad-cam/sky/{image.stem}.jpg").shape == (60, 88, 3)
 
 
-def test_what_cannot_be_explained_is_said_once_and_masks_are_kept(
+def test_what_cannot_be_explained_is_said_before_images_are_predicted_in_vain(
     predict: Callable[..., Result], trial: Path, tmp_path: Path
 ) -> None:
     found = messages(predict(trial / "images", "--attention", "1:2", "--pixel", "3,4"))
@@ -204,7 +207,7 @@ def test_what_cannot_be_explained_is_said_once_and_masks_are_kept(
         found
         == "--attention: 'linknet' has no attention layer 1; it has none that can be watched; CNNs have --grad-cam"
     )
-    assert len(made(tmp_path / "out")) == 5
+    assert made(tmp_path / "out") == set()
     image = next((trial / "images").rglob("*.png"))
     assert "--attention: needs --pixel x,y" in messages(predict(image, "--attention", "1:mean"))
     assert "--grad-cam: 'sly' is no class. Did you mean 'sky'?" in messages(predict(image, "--grad-cam", "sly"))
@@ -222,6 +225,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_kept(
     good = next((trial / "images").rglob("*.png"))
     done = predict(tmp_path / "bad.png", good, tmp_path / "bad.mp4", tmp_path / "none.avi")
     assert re.findall(r"(\w+\.\w+): (?:cannot be|holds)", messages(done)) == ["bad.png", "bad.mp4", "none.avi"]
+    assert "It may hold no frame" in messages(done)
     assert made(tmp_path / "out") == {f"masks/{good.stem}.png"}
     assert "1 image predicted" in done.output
 
@@ -230,10 +234,13 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_kept(
     ("given", "message"),
     [
         (("--classes", "vehicel"), r"--classes: 'vehicel' is no class\. Did you mean 'vehicle'\?"),
-        (("--roi", "1,2,3"), r"--roi 1,2,3: must be x,y,w,h in pixels"),
+        (
+            ("--roi", "1,2,3"),
+            r"--roi 1,2,3: must be x,y,w,h in pixels: four whole numbers, none negative, w and h from 1$",
+        ),
         (("--roi", "0,0,0,5"), r"--roi 0,0,0,5: must be x,y,w,h"),
         (("--roi", "80,0,20,20"), r"the region 20x20 at x=80, y=0 is not inside the image, which is 88x60"),
-        (("--masks", "nowhere"), r"--masks nowhere: nowhere: no such folder"),
+        (("--masks", "nowhere"), r"--masks nowhere: nowhere: no such folder$"),
         (("--ids", "cityscapes"), r"--ids cityscapes: .* is no class of Cityscapes"),
     ],
 )
@@ -254,6 +261,45 @@ def test_inputs_that_are_not_there_or_of_one_name_are_refused_together(
     assert "gone.png: no such file or folder" in found
     assert "empty: holds no image and no video" in found
     assert f"{copy}: what is made of it has the name of that of {image}" in found
+
+
+def test_all_mistakes_are_told_together_before_the_network_is_loaded(trial: Path, tmp_path: Path) -> None:
+    (tmp_path / "best.pt").write_text("no network")
+    shutil.copy(trial / "confusions.npz", tmp_path)
+    wrong = "--classes vehicel --grad-cam sly --overlap 2 --scales a --roi 1,2 --attention 1:1 --masks nowhere --whole"
+    wrong = (
+        f"predict {tmp_path} gone.png {trial / 'images'} {wrong} --window 8x8 --ids cityscapes -o {tmp_path / 'out'}"
+    )
+    found = messages(CliRunner().invoke(cli, wrong.split()))
+    places = [line.partition(":")[0] for line in found.splitlines()]
+    options = ["--overlap", "--scales", "--roi 1,2", "--whole", "--attention", "--masks nowhere", "--classes"]
+    assert places == ["INPUT", *options, "--grad-cam", "--ids cityscapes"]
+    assert "is no class. Did you mean 'vehicle'?" in found
+
+
+def test_only_the_network_may_know_its_classes(trial: Path, tmp_path: Path) -> None:
+    shutil.copy(trial / "best.pt", tmp_path)
+    wrong = ["predict", tmp_path, trial / "images", "--classes", "rod", "--grad-cam", "sly", "-o", tmp_path / "out"]
+    found = messages(CliRunner().invoke(cli, list(map(str, wrong))))
+    assert [line.partition(":")[0] for line in found.splitlines()] == ["--classes", "--grad-cam"]
+
+
+def test_images_without_mask_are_counted_once_and_refused_if_none_has_one(
+    predict: Callable[..., Result], trial: Path, tmp_path: Path
+) -> None:
+    first, *others = sorted((trial / "images").glob("*.png"))
+    truth = tmp_path / "truth"
+    truth.mkdir()
+    shutil.copy(trial / "truth" / first.name, truth / "other.png")
+    told = rf"--masks {truth}: {{}} of 5 images have no mask of their name, the first is {{}}; give the folder"
+    assert told.format(5, first.stem) in messages(predict(trial / "images", "--masks", truth))
+    assert made(tmp_path / "out") == set()
+    shutil.copy(trial / "truth" / first.name, truth)
+    found = messages(predict(trial / "images", "--masks", truth))
+    assert told.format(4, others[0].stem) in found
+    assert "\n" not in found
+    assert {name.partition("/")[0] for name in made(tmp_path / "out")} == {"masks", "errors", "scores.json"}
+    assert len(made(tmp_path / "out")) == 5 + 1 + 1
 
 
 # -- values, colours, segments --------------------------------------------------------------------------------------

@@ -32,8 +32,9 @@ class UnknownComponentError(ValueError):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """ " Did you mean 'unet'?" or "" where nothing is near."""
-    lowered = {word.lower(): word for word in known}
+    """ " Did you mean 'unet'?" or "" where nothing is near; the part before a slash may stand for all of a name."""
+    words = sorted(known, reverse=True)
+    lowered = {word.lower().partition("/")[0]: word for word in words} | {word.lower(): word for word in words}
     near = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)
     return f" Did you mean '{lowered[near[0]]}'?" if near else ""
 

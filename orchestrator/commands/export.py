@@ -13,7 +13,8 @@ from segsweep.orchestrator.commands._trained import RUN, chosen, found, of_run, 
 
 @click.command("export", short_help="A trained network as ONNX, TorchScript, MLflow model, with its model card.")
 @of_run
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The folder to write to.")
+@click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), required=True,
+              help="The folder to write to.")  # fmt: skip
 @click.option("--formats", metavar="A,B", help="Of safetensors, onnx, torchscript, exported_program and mlflow.  "
               "[default: all but exported_program]")  # fmt: skip
 @click.option("--register", metavar="NAME", help="Also register the MLflow model by this name, in the trial's store.")

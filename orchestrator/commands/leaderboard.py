@@ -40,8 +40,11 @@ def command(
     from segsweep.orchestrator.board.leaderboard import Asked, board_of
     from segsweep.orchestrator.board.several import opened
     from segsweep.orchestrator.board.tables import FORMATS as TABLE_FORMATS
-    from segsweep.orchestrator.errors import InputError
+    from segsweep.orchestrator.errors import InputError, Mistake
 
+    if given["external_dataset"] and not given["external"]:
+        called = f"--external-dataset {given['external_dataset'][0]}"
+        raise InputError(Mistake(called, "says what a file calls a dataset; name the file with --external FILE"))
     (source, unread), form = opened(uris), "json" if as_json else form
     board = board_of(source, Asked(columns=tuple(columns.split(",") if columns else ()), **given))
     if per_class:

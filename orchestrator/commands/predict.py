@@ -75,7 +75,8 @@ class Widths(click.ParamType[tuple[float, float]]):
 @click.command("predict", short_help="Segment images and videos with a trained network.")
 @of_run
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("predictions"), show_default=True)
+@click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), default=Path("predictions"),
+              show_default=True)  # fmt: skip
 @click.option("--ids", type=click.Choice(["train", "original", "cityscapes"]), default="train", show_default=True,
               help="Values in masks: class numbers, the dataset's own, or Cityscapes' ids and file names.")  # fmt: skip
 @click.option("--overlay", is_flag=True, help="Pictures of the classes over the image, with a legend.")
@@ -103,15 +104,14 @@ class Widths(click.ParamType[tuple[float, float]]):
 def command(inputs: tuple[Path, ...], as_json: bool, device: Literal["auto", "cpu", "cuda"], **given: Any) -> None:
     import json
 
-    from segsweep.orchestrator.errors import InputError, Mistake
+    from segsweep.orchestrator.errors import InputError
     from segsweep.orchestrator.predicting.request import Request
-    from segsweep.orchestrator.predicting.run import as_lines, model_of, predict
+    from segsweep.orchestrator.predicting.run import as_lines, checked, model_of, predict
 
     trained = found(*(given.pop(name) for name in ("run", "storage", "uri", "dataset", "model")))
-    if given["window"] and given["whole"]:
-        raise InputError(Mistake("--whole", "means without windows; leave out one of --whole and --window"))
     request = Request(**given)
-    outcome = predict(model_of(trained, device), inputs, request)
+    sources = checked(inputs, request, trained)
+    outcome = predict(model_of(trained, device), sources, request)
     if as_json:
         files = [str(path) for path in outcome.files]
         facts = {"run": str(trained), **chosen(trained), "checkpoint": str(trained.checkpoint), "files": files}

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from segsweep.orchestrator.board.confirmed import Confirmed
 from segsweep.orchestrator.board.trained import Trained
 from segsweep.orchestrator.exporting.bundle import Bundle, comparison
 from segsweep.orchestrator.exporting.origin import Origin
 from segsweep.trainables.components import Color
-from segsweep.trainables.prediction.trained_model import TrainedModel
 from segsweep.trainables.weights.licences import NVIDIA, UNKNOWN
+
+if TYPE_CHECKING:
+    from segsweep.trainables.prediction.trained_model import TrainedModel
 
 RESIZED = """photo = np.array(Image.open("photo.jpg").convert("RGB"))
 image = cv2.resize(photo, ({width}, {height}), interpolation=cv2.INTER_AREA)  # INTER_LINEAR if the photo is smaller

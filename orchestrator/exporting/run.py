@@ -31,7 +31,7 @@ def export_run(trained: Trained, formats: Sequence[str], output: Path, uri: str 
         card = model_card(model, trained, bundle, came, _confirmed(trained, uri))
         (output / CARD).write_text(card, encoding="utf-8")
     except OSError as error:
-        raise InputError(Mistake(f"--output {output}", f"cannot be written ({error})")) from None
+        raise InputError(Mistake(f"--output {output}", f"cannot be written: {error.strerror or error}")) from None
     return bundle
 
 

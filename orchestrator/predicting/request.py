@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,6 +17,7 @@ from segsweep.trainables.places import file_name
 
 if TYPE_CHECKING:
     from segsweep.trainables.prediction.explanations import Explanation
+    from segsweep.trainables.prediction.masks import Truth
     from segsweep.trainables.prediction.outputs import Wanted
     from segsweep.trainables.prediction.predictor import Manner
     from segsweep.trainables.prediction.sources import Region
@@ -71,63 +72,97 @@ def _evaluation(request: Request, scored: Evaluation) -> Evaluation:
     try:
         return Evaluation.model_validate(scored.model_dump() | changes)
     except ValidationError as error:
-        place = [f"--{entry['loc'][0]}" if entry["loc"] else "--window" for entry in error.errors()]
-        messages = (entry["msg"] for entry in error.errors())
-        raise InputError(*map(Mistake, place, messages)) from None
+        first: dict[str, str] = {}
+        for entry in error.errors():  # of a list whose items are wrong pydantic says also that it is too short
+            first.setdefault(f"--{entry['loc'][0]}" if entry["loc"] else "--window", entry["msg"])
+        raise InputError(*map(Mistake, first, first.values())) from None
+
+
+def mistakes(request: Request, card: DatasetCard | None, images: Sequence[str]) -> Iterator[Mistake]:
+    """What can be said before the network is loaded, which takes long.
+
+    card: of which the classes suffice; None where only the network knows them. images: the names of those given.
+    """
+    yield from _told(lambda: _evaluation(request, Evaluation()))
+    yield from _told(lambda: _region(request))
+    if request.window and request.whole:
+        yield Mistake("--whole", "means without windows; leave out one of --whole and --window")
+    if request.attention and request.pixel is None:
+        yield Mistake("--attention", "needs --pixel x,y: from where to look")
+    yield from _told(lambda: _expect_masks(request, images))
+    yield from _of_card(request, card) if card else ()
+
+
+def _told(attempt: Callable[[], object]) -> tuple[Mistake, ...]:
+    try:
+        attempt()
+    except InputError as error:
+        return error.mistakes
+    return ()
+
+
+def _expect_masks(request: Request, images: Sequence[str]) -> None:
+    """Of some images at least. Raises InputError."""
+    truth = _truth(request)
+    if truth is not None and not any(map(truth.path, images)):
+        InputError.raise_if(without_mask(request, truth, images))
 
 
 def wanted(request: Request, card: DatasetCard) -> Wanted:
     """What is to be made, for a network of these classes. Raises InputError for all mistakes at once."""
     from segsweep.trainables.prediction.dense_crf import DenseCrf
-    from segsweep.trainables.prediction.masks import Truth, values
+    from segsweep.trainables.prediction.masks import values
     from segsweep.trainables.prediction.outputs import Wanted
 
-    mistakes = [*_class_mistakes(request, card)]
-    found = Wanted(
+    InputError.raise_if(_of_card(request, card))
+    region = _region(request)
+    return Wanted(
         request.output,
-        values(card, "train"),
-        _classes(request, card),
+        values(card, request.ids),
+        tuple(index for index, name in enumerate(card.classes) if name in _shown(request, card)),
         submission=request.ids == "cityscapes",
+        region=region,
         crf=None if request.crf is None else DenseCrf(*request.crf),
         fewest=request.clean,
         overlay=request.overlay,
         side_by_side=request.side_by_side,
         alpha=request.alpha,
+        truth=_truth(request),
+        explanations=_explanations(request, card, region),
+        pixel=request.pixel,
     )
-    try:
-        found = replace(found, values=values(card, request.ids))
-    except DataError as error:
-        mistakes.append(Mistake("", str(error)))
-    try:
-        found = replace(found, region=_region(request.roi))
-    except ValueError as error:
-        mistakes.append(Mistake(f"--roi {request.roi}", f"must be x,y,w,h in pixels ({error})"))
-    try:
-        explanations = _explanations(request, card, found.region)
-        found = replace(found, explanations=explanations, pixel=request.pixel)
-    except InputError as error:
-        mistakes += error.mistakes
-    try:
-        found = replace(found, truth=None if request.masks is None else Truth(request.masks, card))
-    except DataError as error:
-        mistakes.append(Mistake(f"--masks {request.masks}", str(error)))
-    InputError.raise_if(mistakes)
-    return found
 
 
-def _region(text: str | None) -> Region | None:
+def _region(request: Request) -> Region | None:
     from segsweep.trainables.prediction.sources import Region
 
-    return None if text is None else Region.parsed(text)
+    try:
+        return None if request.roi is None else Region.parsed(request.roi)
+    except ValueError as error:
+        raise InputError(Mistake(f"--roi {request.roi}", str(error))) from None
+
+
+def _truth(request: Request) -> Truth | None:
+    from segsweep.trainables.prediction.masks import Truth
+
+    try:
+        return None if request.masks is None else Truth(request.masks)
+    except DataError as error:
+        raise InputError(Mistake(f"--masks {request.masks}", str(error))) from None
+
+
+def without_mask(request: Request, truth: Truth, images: Sequence[str]) -> Iterator[Mistake]:
+    """One for all of these images that have no mask."""
+    if missing := [name for name in images if truth.path(name) is None]:
+        which = f"{len(missing)} of {len(images)} images have no mask of their name, the first is {missing[0]}"
+        remedy = "give the folder of their masks, or a template, such as 'gt/{id}_mask.png'"
+        yield Mistake(f"--masks {request.masks}", f"{which}; {remedy}")
 
 
 def _explanations(request: Request, card: DatasetCard, region: Region | None) -> dict[str, Explanation]:
-    """By the names of their folders. Raises InputError."""
+    """By the names of their folders."""
     from segsweep.trainables.prediction.explanations import Attention, GradCam
 
-    InputError.raise_if(_no_class("--grad-cam", name, card) for name in request.grad_cam if name not in card.classes)
-    if request.attention and request.pixel is None:
-        raise InputError(Mistake("--attention", "needs --pixel x,y: from where to look"))
     x, y = request.pixel or (0, 0)
     pixel = (x - region.x, y - region.y) if region else (x, y)
     of_classes = None if request.pixel is None else pixel
@@ -139,20 +174,20 @@ def _explanations(request: Request, card: DatasetCard, region: Region | None) ->
     return found
 
 
-def _names(request: Request, card: DatasetCard) -> Sequence[str]:
+def _shown(request: Request, card: DatasetCard) -> Sequence[str]:
     return card.classes if request.classes is None else [name.strip() for name in request.classes.split(",")]
 
 
-def _classes(request: Request, card: DatasetCard) -> tuple[int, ...]:
-    return tuple(index for index, name in enumerate(card.classes) if name in _names(request, card))
+def _of_card(request: Request, card: DatasetCard) -> Iterator[Mistake]:
+    """Where the network's classes are not those that the user thinks of."""
+    from segsweep.trainables.prediction.masks import values
 
-
-def _class_mistakes(request: Request, card: DatasetCard) -> Iterator[Mistake]:
-    for name in _names(request, card):
+    shown = [("--classes", name) for name in _shown(request, card)]
+    for place, name in (*shown, *(("--grad-cam", name) for name in request.grad_cam)):
         if name not in card.classes:
-            yield _no_class("--classes", name, card)
-
-
-def _no_class(place: str, name: str, card: DatasetCard) -> Mistake:
-    there = f"There are: {', '.join(card.classes)}"
-    return Mistake(place, f"'{name}' is no class.{did_you_mean(name, card.classes)} {there}")
+            there = f"There are: {', '.join(card.classes)}"
+            yield Mistake(place, f"'{name}' is no class.{did_you_mean(name, card.classes)} {there}")
+    try:
+        values(card, request.ids)
+    except DataError as error:
+        yield Mistake("", str(error))

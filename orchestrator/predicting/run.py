@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,12 +12,14 @@ from typing import TYPE_CHECKING, Literal
 
 from segsweep.orchestrator.board.trained import Trained
 from segsweep.orchestrator.errors import InputError, Mistake
-from segsweep.orchestrator.predicting.request import Request, manner, wanted
+from segsweep.orchestrator.predicting.request import Request, manner, mistakes, wanted, without_mask
 from segsweep.orchestrator.progress import Progress
 from segsweep.orchestrator.table import aligned
 from segsweep.trainables.catalog import UnknownComponentError
-from segsweep.trainables.components import DataError, DoesNotFitError, WeightsError
+from segsweep.trainables.components import DataError, DatasetCard, DoesNotFitError, WeightsError
+from segsweep.trainables.places import CONFIG, CONFUSIONS, WEIGHTS
 from segsweep.trainables.plurals import counted
+from segsweep.trainables.scoring.confusions import load_confusions
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,12 +63,15 @@ def model_of(trained: Trained, device: Device) -> TrainedModel:
         raise InputError(Mistake(f"--device {device}", str(error))) from None
 
 
-def predict(model: TrainedModel, given: Sequence[Path], request: Request) -> Outcome:
+def predict(model: TrainedModel, found: Sequence[Source], request: Request) -> Outcome:
     """All that can be predicted; what cannot is a mistake of the outcome. Raises InputError if nothing can."""
+    from segsweep.trainables.prediction.explanations import CannotExplainError
     from segsweep.trainables.prediction.predictor import Predictor
 
     asked, predictor = wanted(request, model.card), Predictor(model, manner(request, model.config))
-    found, outcome = _sources(given), Outcome()
+    outcome = Outcome()
+    if asked.truth is not None:
+        outcome.mistakes += without_mask(request, asked.truth, _images(found))
     confusions: list[Tensor] = []
     try:
         for done in _each(predictor, found, asked):
@@ -77,8 +83,12 @@ def predict(model: TrainedModel, given: Sequence[Path], request: Request) -> Out
             confusions += [] if done.confusion is None else [done.confusion]
     except DoesNotFitError as error:
         raise InputError(Mistake("", f"{error}; give a smaller --size or --window, or --device cpu")) from None
+    except CannotExplainError as error:
+        raise InputError(Mistake("", str(error))) from None
     except OSError as error:
-        raise InputError(Mistake(f"--output {request.output}", f"cannot be written ({error})")) from None
+        raise InputError(
+            Mistake(f"--output {request.output}", f"cannot be written: {error.strerror or error}")
+        ) from None
     outcome.scores = _scores(confusions, model) if confusions else {}
     if outcome.scores:
         path = request.output / SCORES
@@ -87,35 +97,53 @@ def predict(model: TrainedModel, given: Sequence[Path], request: Request) -> Out
     return outcome
 
 
-def _sources(given: Sequence[Path]) -> list[Source]:
-    from segsweep.trainables.prediction.sources import check_names, sources
+def checked(given: Sequence[Path], request: Request, trained: Trained) -> list[Source]:
+    """What is to be predicted. Raises InputError for all that is wrong with it and the request, as far as that can be
+    said without torch: loading it and a network takes long."""
+    from segsweep.trainables.prediction.sources import check_names, problems_if_none_opens, sources
 
     found: list[Source] = []
-    mistakes: list[Mistake] = []
+    wrong: list[Mistake] = []
     for path in given:
         try:
             found += [source for source in sources(path) if source not in found]  # given twice, predicted once
         except DataError as error:
-            mistakes.append(Mistake("INPUT", str(error)))
+            wrong.append(Mistake("INPUT", str(error)))
     try:
         check_names(found)
     except DataError as error:
-        mistakes.append(Mistake("INPUT", str(error)))
-    InputError.raise_if(mistakes)
+        wrong.append(Mistake("INPUT", str(error)))
+    wrong += (Mistake("", problem) for problem in problems_if_none_opens(found))
+    InputError.raise_if((*wrong, *mistakes(request, _card_beside(trained.checkpoint), _images(found))))
     return found
+
+
+def _images(found: Sequence[Source]) -> list[str]:
+    return [source.name for source in found if source.kind == "image"]
+
+
+def _card_beside(checkpoint: Path) -> DatasetCard | None:
+    """With the classes alone, of the files that lie beside a checkpoint; None where none tells them."""
+    try:
+        if checkpoint.name == WEIGHTS:
+            return DatasetCard(tuple(json.loads(checkpoint.with_name(CONFIG).read_text())["card"]["classes"]), ())
+        return DatasetCard(load_confusions(checkpoint.with_name(CONFUSIONS)).classes, ())
+    except (KeyError, OSError, TypeError, ValueError):  # the network is still to be asked, or is as bad
+        return None
 
 
 def _each(predictor: Predictor, found: Sequence[Source], asked: Wanted) -> Iterator[Done]:
     from segsweep.trainables.prediction.job import predict_images, predict_video
 
     images = [source for source in found if source.kind == "image"]
-    with Progress("images") as progress:
+    quiet = not sys.stderr.isatty()  # its label alone would tell nobody anything
+    with Progress("images", quiet=quiet) as progress:
         for number, done in enumerate(predict_images(predictor, images, asked), start=1):
             progress(number, len(images))
             yield done
     for source in found:
         if source.kind == "video":
-            with Progress(source.path.name) as progress:
+            with Progress(source.path.name, quiet=quiet) as progress:
                 yield predict_video(predictor, source, asked, progress)
 
 

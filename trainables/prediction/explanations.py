@@ -35,6 +35,10 @@ MOST_EXTRA_TOKENS = 16  # beside those of the image: class tokens, registers
 NO_PLACES = "attends within windows, or from or to what is no place of the image; choose another layer"
 
 
+class CannotExplainError(ValueError):
+    """The network does not offer what is asked for, whatever the image."""
+
+
 @dataclass(frozen=True)
 class GradCam:
     """How much the deepest features of the encoder speak for a class (Selvaraju et al. 2017), here for all pixels that
@@ -44,7 +48,7 @@ class GradCam:
     pixel: Pixel | None = None
 
     def heat(self, predictor: Predictor, image: Uint8) -> Heat:
-        """Raises DataError for a network whose encoder gives no maps, and a pixel that is not in the image."""
+        """Raises CannotExplainError for a network whose encoder gives no maps; DataError for a pixel outside."""
         it, fed = predictor.trained, _fed(predictor, image)
         encoder = next((module for name, module in it.network.named_modules() if part_of(name) == "encoder"), None)
         maps: list[Tensor] = []
@@ -52,7 +56,9 @@ class GradCam:
             logits = it.network(fed.requires_grad_() * 1).float()[0]
         deep = [found for found in maps if found.ndim == 4 and found.requires_grad]
         if not deep:
-            raise DataError(f"--grad-cam: the encoder of '{it.config.model.name}' gives no maps; try --attention")
+            raise CannotExplainError(
+                f"--grad-cam: the encoder of '{it.config.model.name}' gives no maps; try --attention"
+            )
         (gradient,) = torch.autograd.grad(self._score(logits, image), deep[-1])
         weights = gradient.mean(dim=(2, 3), keepdim=True)
         cam = (weights * deep[-1]).sum(dim=1)[0].clamp(min=0).detach()
@@ -75,7 +81,8 @@ class Attention:
     pixel: Pixel
 
     def heat(self, predictor: Predictor, image: Uint8) -> Heat:
-        """Raises DataError for a layer or head that is not there, or attends within windows, and a pixel outside."""
+        """Raises CannotExplainError for a layer or head that is not there, or attends within windows; DataError for a
+        pixel outside."""
         it, fed = predictor.trained, _fed(predictor, image)
         watch = _Watch(self.layer)
         with torch.inference_mode(), _first_input(it.network) as sizes, it.arithmetic(), watch:
@@ -84,22 +91,22 @@ class Attention:
         padded = sizes[0]
         query, key = (_grid(tokens, padded) for tokens in weights.shape)
         if query is None or key is None:
-            raise DataError(f"--attention {self.layer}: {NO_PLACES}")
+            raise CannotExplainError(f"--attention {self.layer}: {NO_PLACES}")
         share = fed.shape[2] / padded[0], fed.shape[3] / padded[1]
         row, column = _place(self.pixel, image, (round(query[0] * share[0]), round(query[1] * share[1])))
         seen = weights[len(weights) - math.prod(query) + row * query[1] + column]
         return _heat(seen[-math.prod(key) :].reshape(key), (fed.shape[2], fed.shape[3]), padded, image)
 
     def _weights(self, watch: _Watch, model: str) -> Tensor:
-        """(queries, keys) of the head. Raises DataError."""
+        """(queries, keys) of the head. Raises CannotExplainError."""
         if watch.weights is None:
             there = f"has {watch.layers}" if watch.layers else "has none that can be watched; CNNs have --grad-cam"
-            raise DataError(f"--attention: '{model}' has no attention layer {self.layer}; it {there}")
+            raise CannotExplainError(f"--attention: '{model}' has no attention layer {self.layer}; it {there}")
         if len(watch.weights) != 1:
-            raise DataError(f"--attention {self.layer}: {NO_PLACES}")
+            raise CannotExplainError(f"--attention {self.layer}: {NO_PLACES}")
         heads = watch.weights[0]
         if self.head > len(heads):
-            raise DataError(f"--attention {self.layer}:{self.head}: the layer has the heads 1 to {len(heads)}")
+            raise CannotExplainError(f"--attention {self.layer}:{self.head}: the layer has the heads 1 to {len(heads)}")
         return heads.mean(0) if self.head == 0 else heads[self.head - 1]
 
 
@@ -107,7 +114,7 @@ Explanation = GradCam | Attention
 
 
 def explained(explanations: Mapping[str, Explanation], predictor: Predictor, image: Uint8) -> Mapping[str, Heat]:
-    """The heat of each. Raises DataError."""
+    """The heat of each. Raises CannotExplainError, DataError."""
     return {name: each.heat(predictor, image) for name, each in explanations.items()}
 
 

@@ -25,7 +25,10 @@ Report = Callable[[int, int], object]  # frames done, of so many
 
 
 def predict_images(predictor: Predictor, found: Sequence[Source], wanted: Wanted) -> Iterator[Done]:
-    """In order; an image that cannot be read is a problem of its own. Raises OSError, DoesNotFitError."""
+    """In order; an image that cannot be read is a problem of its own.
+
+    Raises OSError, DoesNotFitError, CannotExplainError.
+    """
     card = predictor.trained.card
     images = in_order(lambda source: _read(source, wanted, card), found, threads=1)
     predicted = _predicted(predictor, images, wanted)
@@ -35,7 +38,7 @@ def predict_images(predictor: Predictor, found: Sequence[Source], wanted: Wanted
 def predict_video(predictor: Predictor, source: Source, wanted: Wanted, report: Report) -> Done:
     """Videos of as many frames, as fast as this one: of overlays, beside the frames if that is wanted, and of heat.
 
-    Raises OSError, DoesNotFitError.
+    Raises OSError, DoesNotFitError, CannotExplainError.
     """
     card = predictor.trained.card
     recorders: dict[str, Recorder] = {}

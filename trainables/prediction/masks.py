@@ -91,29 +91,39 @@ def submission_name(name: str) -> str:
 class Truth:
     """Masks of images, in the values of the dataset that the network was trained on."""
 
-    def __init__(self, given: str, card: DatasetCard) -> None:
+    def __init__(self, given: str) -> None:
         """given: a folder, or a template such as `gt/{id}_labelIds.png`; an id is the name of an image.
 
         Raises DataError if there are none.
         """
-        pairs = card.values or tuple((index, index) for index in range(len(card.classes)))
-        voids = {VOID: VOID} if VOID not in dict(pairs) else {}
-        self._codes = MaskCodes(card.classes, tuple(sorted({**dict(pairs), **voids}.items())))
-        found = Template.of(Path(), given, MASK_ENDINGS).found()
+        template = Template.of(Path(), given, MASK_ENDINGS)
+        if not template.folder.is_dir():
+            raise DataError(f"{template.folder}: no such folder")
+        found = template.found()
         names = Counter(id_.rpartition("/")[2] for id_ in found)
         short = {id_.rpartition("/")[2]: path for id_, path in found.items()}
         self._files = {name: path for name, path in short.items() if names[name] == 1} | dict(found)
 
-    def of(self, name: str, size: tuple[int, int]) -> Uint8:
-        """(H, W), class or VOID. Raises DataError for an image without mask, or one of another size."""
+    def path(self, name: str) -> Path | None:
+        """Where the mask of an image lies; None if it has none."""
         names = (name, name.removesuffix(FRAME), name.rpartition("/")[2].removesuffix(FRAME))
-        path = next((found for each in names if (found := self._files.get(each))), None)
+        return next((found for each in names if (found := self._files.get(each))), None)
+
+    def of(self, name: str, size: tuple[int, int], card: DatasetCard) -> Uint8 | None:
+        """(H, W), class or VOID; None for an image without mask. Raises DataError for one of another size."""
+        path = self.path(name)
         if path is None:
-            raise DataError(f"{name}: --masks has no mask of that name; give a template, such as 'gt/{{id}}_mask.png'")
-        label = read_mask(path, self._codes)
+            return None
+        label = read_mask(path, _codes(card))
         if label.shape != size:
             raise DataError(f"{path}: the mask is {label.shape[1]}x{label.shape[0]}, its image {size[1]}x{size[0]}")
         return label
+
+
+def _codes(card: DatasetCard) -> MaskCodes:
+    pairs = card.values or tuple((index, index) for index in range(len(card.classes)))
+    voids = {VOID: VOID} if VOID not in dict(pairs) else {}
+    return MaskCodes(card.classes, tuple(sorted({**dict(pairs), **voids}.items())))
 
 
 def only(labels: Uint8, classes: Collection[int]) -> Uint8:

@@ -65,17 +65,18 @@ def files_of(it: Predicted, card: DatasetCard, wanted: Wanted) -> Done:
     name, shown, problems = it.source.name, only(it.labels, wanted.classes), [it.problem]
     files, confusion = [], None
     try:
-        mask = wanted.folder / "masks" / f"{submission_name(name) if wanted.submission else name}.png"
-        wanted.values.save(shown, mask)
-        files.append(mask)
+        path = wanted.folder / "masks" / f"{submission_name(name) if wanted.submission else name}.png"
+        wanted.values.save(shown, path)
+        files.append(path)
     except DataError as error:
         problems.append(str(error))
     pictures = _pictures(it, shown, card, wanted)
     if wanted.truth is not None:
         try:
-            truth = np.where(it.labels == VOID, np.uint8(VOID), wanted.truth.of(name, it.labels.shape))
-            confusion = _confusion(it.labels, truth, len(card.classes))
-            pictures["errors"] = error_map(it.image, it.labels, truth)
+            if (mask := wanted.truth.of(name, it.labels.shape, card)) is not None:
+                truth = np.where(it.labels == VOID, np.uint8(VOID), mask)
+                confusion = _confusion(it.labels, truth, len(card.classes))
+                pictures["errors"] = error_map(it.image, it.labels, truth)
         except DataError as error:
             problems.append(str(error))
     files += [_save(picture, wanted.folder / kind / f"{name}.jpg") for kind, picture in pictures.items()]
@@ -85,9 +86,12 @@ def files_of(it: Predicted, card: DatasetCard, wanted: Wanted) -> Done:
 def film_pictures(it: Predicted, card: DatasetCard, wanted: Wanted) -> dict[str, Uint8]:
     """The pictures of a frame, by what their videos' names end with. The legend has all classes, so that it stays."""
     painted = overlay(it.image, only(it.labels, wanted.classes), card.colors, wanted.alpha)
-    picture = side_by_side(it.image, painted) if wanted.side_by_side else painted
-    heats = {f"-{name.replace('/', '-')}": heated(it.image, heat, wanted.pixel) for name, heat in it.heats.items()}
-    return {"": _with_names(picture, card, wanted.classes), **heats}
+    found = {f"-{name.replace('/', '-')}": heated(it.image, heat, wanted.pixel) for name, heat in it.heats.items()}
+    if wanted.overlay or not wanted.side_by_side:
+        found[""] = _with_names(painted, card, wanted.classes)
+    if wanted.side_by_side:
+        found["-side-by-side"] = _with_names(side_by_side(it.image, painted), card, wanted.classes)
+    return found
 
 
 def _pictures(it: Predicted, shown: Uint8, card: DatasetCard, wanted: Wanted) -> dict[str, Uint8]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Self
 from segsweep.trainables.components import DataError
 from segsweep.trainables.datasets._files import read_image
 from segsweep.trainables.datasets._pairing import IMAGE_ENDINGS
+from segsweep.trainables.prediction.video import footage
 
 if TYPE_CHECKING:
     from segsweep.trainables.components import Uint8
@@ -59,6 +60,22 @@ def read(source: Source) -> Uint8:
         Image.MAX_IMAGE_PIXELS = limit
 
 
+def problems_if_none_opens(found: Sequence[Source]) -> list[str]:
+    """What is wrong with each, where not even one can be read: a network has nothing to do then."""
+    problems = []
+    for source in found:
+        try:
+            if source.kind == "image":
+                read(source)
+            else:
+                with footage(source.path):
+                    pass
+            return []
+        except DataError as error:
+            problems.append(str(error))
+    return problems
+
+
 class Region(NamedTuple):
     """A part of an image, in pixels."""
 
@@ -70,9 +87,12 @@ class Region(NamedTuple):
     @classmethod
     def parsed(cls, text: str) -> Self:
         """Of "x,y,w,h". Raises ValueError."""
-        x, y, width, height = (int(part) for part in text.split(","))
+        try:
+            x, y, width, height = map(int, text.split(","))
+        except ValueError:
+            x = y = width = height = -1
         if min(x, y) < 0 or min(width, height) < 1:
-            raise ValueError("negative, or empty")
+            raise ValueError("must be x,y,w,h in pixels: four whole numbers, none negative, w and h from 1")
         return cls(x, y, width, height)
 
     @property

@@ -34,7 +34,10 @@ def footage(path: Path) -> Generator[Footage]:
     capture = cv2.VideoCapture(str(path))
     try:
         if not capture.isOpened():
-            raise DataError(f"{path}: cannot be read as a video; convert it, for instance to H.264 in an .mp4 file")
+            raise DataError(
+                f"{path}: cannot be read as a video. It may hold no frame, or be of a kind that OpenCV does not read: "
+                "convert it, for instance to H.264 in an .mp4 file"
+            )
         there, first = capture.read()
         if not there:
             raise DataError(f"{path}: holds no frame that can be decoded")

@@ -73,10 +73,10 @@ def _joined(parts: Iterable[npt.NDArray[np.generic]], dtype: npt.DTypeLike) -> n
     return np.concatenate([np.zeros(0, dtype), *parts])
 
 
-def load_confusions(path: Path) -> Confusions:
+def load_confusions(path: str | Path) -> Confusions:
     """What a trial left beside its best checkpoint. Raises FileNotFoundError, or ValueError if the file is damaged."""
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as stored:
             ends = np.cumsum(stored["lengths"])[:-1]
             split = zip(np.split(stored["cells"], ends), np.split(stored["counts"], ends), strict=True)
             scored = stored["scored"].tolist() if "scored" in stored else _ALL  # older files have neither
