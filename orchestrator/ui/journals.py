@@ -10,7 +10,7 @@ from pathlib import Path
 
 from segsweep.orchestrator.errors import InputError, Mistake
 from segsweep.orchestrator.mirroring.places import storage_address
-from segsweep.orchestrator.record.journal import read_events
+from segsweep.orchestrator.record.journal import JOURNAL, read_events, sweeps_in
 from segsweep.orchestrator.record.state import SweepState
 from segsweep.orchestrator.ui.fetching import Fetched
 from segsweep.orchestrator.watching.status import phase
@@ -35,7 +35,7 @@ class JournalReader:
     @property
     def stamp(self) -> Stamp:
         """Raises OSError."""
-        found = (self.folder / "journal.jsonl").stat()
+        found = (self.folder / JOURNAL).stat()
         return found.st_ino, found.st_size
 
     @contextmanager
@@ -66,7 +66,7 @@ class JournalReader:
             self._begin_anew()
         self._stamp = stamp
         try:
-            for event, offset in read_events(self.folder / "journal.jsonl", self._offset):
+            for event, offset in read_events(self.folder / JOURNAL, self._offset):
                 self._state.apply(event)
                 self._offset = offset
         except InputError as error:
@@ -98,7 +98,7 @@ class Journals:
 
     def all(self) -> list[JournalReader]:
         """By name."""
-        folders = {path.parent.name: path.parent for path in self._storage.glob("*/journal.jsonl")}
+        folders = sweeps_in(self._storage)
         if self._fetched is not None:
             self._fetched.look()
             folders |= self._fetched.folders
