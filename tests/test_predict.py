@@ -227,7 +227,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_kept(
     assert re.findall(r"(\w+\.\w+): (?:cannot be|holds)", messages(done)) == ["bad.png", "bad.mp4", "none.avi"]
     assert "It may hold no frame" in messages(done)
     assert made(tmp_path / "out") == {f"masks/{good.stem}.png"}
-    assert "1 image predicted" in done.output
+    assert "1 image predicted, 1 file in" in done.output
 
 
 @pytest.mark.parametrize(
@@ -291,7 +291,7 @@ def test_images_without_mask_are_counted_once_and_refused_if_none_has_one(
     truth = tmp_path / "truth"
     truth.mkdir()
     shutil.copy(trial / "truth" / first.name, truth / "other.png")
-    told = rf"--masks {truth}: {{}} of 5 images have no mask of their name, the first is {{}}; give the folder"
+    told = rf"--masks {truth}: holds no mask for {{}} of 5 images, the first is {{}}; masks are called as"
     assert told.format(5, first.stem) in messages(predict(trial / "images", "--masks", truth))
     assert made(tmp_path / "out") == set()
     shutil.copy(trial / "truth" / first.name, truth)

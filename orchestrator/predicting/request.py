@@ -14,6 +14,7 @@ from segsweep.trainables.catalog import did_you_mean
 from segsweep.trainables.components import DataError, DatasetCard
 from segsweep.trainables.config import Evaluation, TrialConfig
 from segsweep.trainables.places import file_name
+from segsweep.trainables.plurals import counted
 
 if TYPE_CHECKING:
     from segsweep.trainables.prediction.explanations import Explanation
@@ -154,8 +155,8 @@ def _truth(request: Request) -> Truth | None:
 def without_mask(request: Request, truth: Truth, images: Sequence[str]) -> Iterator[Mistake]:
     """One for all of these images that have no mask."""
     if missing := [name for name in images if truth.path(name) is None]:
-        which = f"{len(missing)} of {len(images)} images have no mask of their name, the first is {missing[0]}"
-        remedy = "give the folder of their masks, or a template, such as 'gt/{id}_mask.png'"
+        which = f"holds no mask for {len(missing)} of {counted(len(images), 'image')}, the first is {missing[0]}"
+        remedy = "masks are called as their images, or as a template says, such as 'gt/{id}_mask.png'"
         yield Mistake(f"--masks {request.masks}", f"{which}; {remedy}")
 
 

@@ -168,4 +168,4 @@ def as_lines(outcome: Outcome, folder: Path) -> Iterator[str]:
         yield f"mIoU {outcome.scores['miou']:.4f}, pixel accuracy {outcome.scores['pixel_accuracy']:.4f}"
     counts = [(outcome.images, "image"), (outcome.videos, "video")]
     made = " and ".join(counted(count, noun) for count, noun in counts if count) or "nothing"
-    yield f"{made} predicted, {len(outcome.files)} files in {folder}"
+    yield f"{made} predicted, {counted(len(outcome.files), 'file')} in {folder}"
