@@ -10,8 +10,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -20,10 +21,12 @@ import pytest
 from click.testing import CliRunner
 from report_sweeps import simulated, trained
 
+from segsweep.orchestrator.board.several import Source
 from segsweep.orchestrator.cli import cli
 from segsweep.orchestrator.driving.assignment import Assignment
-from segsweep.orchestrator.errors import InputError
+from segsweep.orchestrator.errors import InputError, Mistake
 from segsweep.orchestrator.record.journal import DriverStarted, DriverStopped, Event, Journal, SweepCreated, read_events
+from segsweep.orchestrator.ui import store
 from segsweep.orchestrator.ui.access import Hosts
 from segsweep.orchestrator.ui.journals import Journals
 from segsweep.orchestrator.ui.memo import Memo
@@ -388,3 +391,24 @@ def test_what_took_long_serves_a_little_longer_but_not_where_it_has_to_be_exact(
     assert [memo.get("a", stamp, make, exact=False) for stamp in (1, 1, 2)] == [1, 1, 1]
     assert memo.get("a", 2, make, exact=True) == 2
     assert [memo.get(key, 2, make) for key in ("a", "b", "c", "a")] == [2, 3, 4, 5]  # only two are kept
+
+
+def test_nobody_waits_for_a_store_that_takes_long_to_be_read_first(
+    tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEGSWEEP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(store, "FIRST_S", 0.01)
+    answers, opened = threading.Event(), store.opened
+
+    def late(uris: Sequence[str]) -> tuple[Source, list[Mistake]]:
+        answers.wait(60)
+        return opened(uris)
+
+    monkeypatch.setattr(store, "opened", late)
+    slow = store.Store([f"sqlite:///{empty_store}"])
+    assert [slow.sweeps() for _ in range(2)] == 2 * [((), store.READING)]
+    answers.set()
+    deadline = time.monotonic() + 20
+    while slow.sweeps() != ((), ""):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

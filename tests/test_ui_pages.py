@@ -20,6 +20,7 @@ pytestmark = [
 
 DRAWN = "document.querySelectorAll('.drawing > .plot-container').length"
 WIDTH = "document.documentElement.scrollWidth"
+PRINTED = 718  # px of A4 between Chromium's margins
 PAPER = "getComputedStyle(document.body).backgroundColor"
 
 
@@ -58,6 +59,10 @@ def test_a_page_fits_any_width_and_asks_only_its_own_server(
     assert {url for url in asked if not url.startswith((f"http://127.0.0.1:{site.port}/", "data:"))} == set()
     assert page.evaluate(WIDTH) == width  # nothing sticks out
     assert page.evaluate(PAPER) == f"rgb({paper})"
+    page.set_viewport_size({"width": PRINTED, "height": 900})
+    page.emulate_media(media="print")
+    page.wait_for_timeout(1500)  # plots follow a little later
+    assert page.evaluate(WIDTH) == PRINTED
     page.close()
 
 

@@ -129,7 +129,7 @@ def _pages(app: Flask, parts: Parts) -> None:
                 stores=sweeps.store.uris,
                 warnings=[*{page.problem for page in parts.mlflow.values() if page.problem}],
                 choices={"columns": tuple(FURTHER), "sort": (*SORTS, *(answer.datasets if answer else ()))},
-                live_s=LIVE_S if any(one.phase == "running" for one in found.outlines) else CALM_S,
+                live_s=LIVE_S if found.problems or any(one.phase == "running" for one in found.outlines) else CALM_S,
             )
         )
 

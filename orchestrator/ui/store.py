@@ -19,6 +19,8 @@ from segsweep.orchestrator.ui.memo import Memo
 from segsweep.orchestrator.ui.outlines import Outline, outline_in_store
 
 FRESH_S = 4.0  # no more often is the store asked, however many look
+FIRST_S = 5.0  # so long whoever comes first waits for it
+READING = "the store is being read for the first time; of a server, 10,000 runs may take two minutes"
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,18 @@ class Store:
         self._answers: Memo[Answer] = Memo(32)
         self._sweeps: Memo[tuple[tuple[SweepRow, ...], str]] = Memo(1)
         self._outlines: dict[str, tuple[str, Outline]] = {}  # by uid, with the version
-        self._lock = threading.Lock()
+        self._lock, self._beginning = threading.Lock(), threading.Lock()
+        self._first: threading.Thread | None = None
 
     def sweeps(self) -> tuple[tuple[SweepRow, ...], str]:
         """All of them, the newest first; and why there are none, or not all, if a store does not answer."""
+        with self._beginning:
+            if self._first is None:
+                self._first = threading.Thread(target=self._read, name="store", daemon=True)
+                self._first.start()
+                self._first.join(FIRST_S)
+        if self._first.is_alive():
+            return (), READING
 
         def ask() -> tuple[tuple[SweepRow, ...], str]:
             try:
@@ -53,6 +63,11 @@ class Store:
                 return (), str(error)
 
         return self._sweeps.get("", _moment(), ask, exact=False)
+
+    def _read(self) -> None:
+        """All that is new, into the index; apart from what is kept, as it says nothing of how long that takes."""
+        with suppress(InputError):
+            opened(self.uris)[0].close()
 
     def outlines(self, sweeps: Sequence[SweepRow]) -> list[Outline]:
         """Of those that have no journal here; read again where the store has more of them by now."""
