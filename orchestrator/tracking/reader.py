@@ -122,7 +122,7 @@ class Reader:
 
     def sweeps(self) -> list[SweepRow]:
         """All sweeps, the newest first."""
-        return [sweep_row(run) for run in self._store.search(Query({KIND: "sweep"}))]
+        return [sweep_row(run, self.uri) for run in self._store.search(Query({KIND: "sweep"}))]
 
     def deleted(self) -> dict[str, list[str]]:
         """The runs of trials that were deleted, by their sweep's uid."""

@@ -22,7 +22,7 @@ class SweepRow:
     host: str
     run_id: str = ""
     revision: str = ""  # of what was sent of it, see records.revision; "" where an older version wrote it
-    store: str = ""  # its URI, where several may be meant
+    store: str = ""  # its URI
 
     def __str__(self) -> str:
         """ "3f2a9c0d1e4b (started 2026-11-21 09:30 by ada on node7)", the time that of this machine."""
@@ -30,7 +30,7 @@ class SweepRow:
         return f"{self.uid} (started {started} by {self.user or '?'} on {self.host or '?'})"
 
 
-def sweep_row(run: StoredRun) -> SweepRow:
+def sweep_row(run: StoredRun, store: str) -> SweepRow:
     """run: of a sweep."""
     return SweepRow(
         name=run.tags["segsweep.sweep"],
@@ -40,6 +40,7 @@ def sweep_row(run: StoredRun) -> SweepRow:
         host=run.params.get("host", ""),
         run_id=run.run_id,
         revision=run.tags.get(records.REVISION) or _revision_by_times(run),
+        store=store,
     )
 
 
