@@ -36,6 +36,7 @@ from segsweep.orchestrator.report.sections import (
     confusions,
     cost,
     curves,
+    datasets,
     images,
     importance,
     leaderboard,
@@ -480,6 +481,14 @@ def test_rows_with_names_on_two_lines_are_as_much_higher() -> None:
     one, two = "unet/resnet18", "unetplusplus/efficientnet-b0"
     assert [broken(name).count("<br>") for name in (one, two)] == [0, 1]
     assert tall([broken(two)] * 9) - tall([broken(one)] * 9) >= 9 * 16  # px of a line
+
+
+def test_the_report_names_the_test_images_that_confirmation_was_scored_on(data: ReportData) -> None:
+    (known,) = {trial.facts["test_fingerprint"] for trial in data.trials if trial.confirms}
+    (row,) = next(block for block in datasets.section(data).blocks if isinstance(block, Table)).rows
+    assert row[-2:] == (data.trials[0].facts["data_fingerprint"], known)
+    rows = [row for block in reproduction.section(data).blocks if isinstance(block, Table) for row in block.rows]
+    assert ("test fingerprint", f"streets/test:{known}") in rows
 
 
 def test_how_to_reproduce_says_what_confirms(data: ReportData) -> None:

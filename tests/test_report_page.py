@@ -18,6 +18,7 @@ pytestmark = [
 
 DRAWN = "document.querySelectorAll('.drawing > .plot-container').length"
 HIDDEN = "[...document.querySelectorAll('.drawing')].filter(d => d.querySelector('.main-svg').clientWidth < 200).length"
+WIDTHS = "[...document.querySelectorAll('.drawing .main-svg:first-child')].map(svg => svg.clientWidth)"
 WIDTH = "document.documentElement.scrollWidth"
 INK = "getComputedStyle(document.querySelector('.drawing .ytick text')).fill"
 
@@ -54,4 +55,20 @@ def test_every_plot_is_drawn_without_network_or_complaint(
     assert page.evaluate(HIDDEN) == 0
     assert page.evaluate(WIDTH) == width  # nothing sticks out
     assert page.evaluate(INK) == f"rgb({ink})"
+    page.close()
+
+
+def test_plots_are_as_wide_as_paper_while_the_page_is_printed(browser: Any, files: dict[str, tuple[Path, int]]) -> None:
+    """They have to be at once: no browser waits between the event and the page that it prints."""
+    file, plots = files["real"]
+    page = browser.new_page(viewport={"width": 1200, "height": 900})
+    page.goto(file.as_uri())
+    page.wait_for_function(f"{DRAWN} == {plots}", timeout=60_000)
+    on_screen = page.evaluate(WIDTHS)
+    printed = page.evaluate(f"dispatchEvent(new Event('beforeprint')), [...{WIDTHS}, document.body.clientWidth]")
+    *drawn, paper = printed
+    assert paper == pytest.approx(240 / 25.4 * 96, abs=1)
+    assert max(drawn) == paper < max(on_screen)
+    assert min(drawn) > 0.4 * paper  # two beside each other
+    assert page.evaluate(f"dispatchEvent(new Event('afterprint')), {WIDTHS}") == on_screen
     page.close()

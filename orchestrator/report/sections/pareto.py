@@ -15,7 +15,7 @@ PRICES = {
     "latency_ms": "latency (ms an image)",
     "params_m": "parameters (millions)",
     "peak_memory_gib": "peak memory of training (GiB)",
-    "cost": "time of the search (device seconds of all its trials)",
+    "cost": "time of the search (device seconds)",
 }
 
 

@@ -26,7 +26,7 @@ def section(data: ReportData) -> Section:
         Code(f"segsweep launch sweep.yaml{_confirm(data)}\nsegsweep report"),
         Code(_whole(data), "sweep.yaml, with all extensions"),
         *_winners(data),
-        Table(("where it ran", ""), tuple(_facts(data.created.provenance)), names=2),
+        Table(("where it ran", ""), (*_facts(data.created.provenance), *_tested(data)), names=2),
         Table(("trained on", "trials"), tuple(_devices(data)), names=1),
     ]
     return Section("reproduction", "Environment and how to reproduce", blocks)
@@ -63,6 +63,13 @@ def _facts(provenance: Mapping[str, object]) -> Iterator[tuple[str, str]]:
             yield from ((str(package), str(version)) for package, version in value.items())
         elif value is not None:
             yield NAMES.get(name, name.replace("_", " ")), str(value) or "none known"
+
+
+def _tested(data: ReportData) -> Iterator[tuple[str, str]]:
+    """Trials tell it, since a launch may confirm nothing and then reads no test split."""
+    facts = ((trial.cell.dataset, trial.facts.get("test_fingerprint")) for trial in data.trials)
+    if found := dict.fromkeys(f"{dataset}/test:{print_}" for dataset, print_ in facts if print_):
+        yield "test fingerprint", " ".join(found)
 
 
 def _devices(data: ReportData) -> Iterator[tuple[str, str]]:

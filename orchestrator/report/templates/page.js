@@ -5,13 +5,18 @@ for (const drawing of drawings) {
   const {data, layout} = JSON.parse(drawing.nextElementSibling.textContent);
   Plotly.newPlot(drawing, data, layout, config);
 }
-const fit = () => drawings.forEach(drawing => Plotly.Plots.resize(drawing));
 const folded = document.querySelectorAll("details:not([open])");
+// Plots.resize would wait, and paper does not
+const fit = width => drawings.forEach(drawing => Plotly.relayout(drawing, {width: width(drawing), autosize: true}));
+const paper = is => {
+  document.documentElement.classList.toggle("paper", is);
+  folded.forEach(one => { one.open = is; }); // paper has nothing to click
+};
 addEventListener("beforeprint", () => {
-  folded.forEach(one => { one.open = true; }); // paper has nothing to click
-  fit();
+  paper(true);
+  fit(drawing => drawing.clientWidth);
 });
 addEventListener("afterprint", () => {
-  folded.forEach(one => { one.open = false; });
-  fit();
+  paper(false);
+  fit(() => null); // as wide as there is room, again
 });
