@@ -6,9 +6,11 @@ import ctypes
 import os
 import re
 import signal
+import socket
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -46,11 +48,22 @@ def ends(folder: Path, trial: str) -> list[AttemptEnded]:
     return [event for event in events if isinstance(event, AttemptEnded) and event.trial == trial]
 
 
+@contextmanager
+def taken(port: int) -> Iterator[None]:
+    """As another Ray on the machine does; maybe there is one."""
+    with socket.socket() as other:
+        with suppress(OSError):
+            other.bind(("127.0.0.1", port))
+            other.listen()
+        yield
+
+
 @pytest.fixture(scope="module")
 def ray_tune(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
+    """Beside another Ray, as far as the port goes at which its agent listens."""
     from segsweep.orchestrator.launching.ray_session import ray_session
 
-    with ray_session(tmp_path_factory.mktemp("ray"), cpus=1, gpus=0):
+    with taken(52365), ray_session(tmp_path_factory.mktemp("ray"), cpus=1, gpus=0):
         from ray import cloudpickle
 
         from segsweep.orchestrator.backends.ray_tune import RayTune

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -78,18 +79,19 @@ def ray_session(
             why = str(error).splitlines()[0]
             raise InputError(Mistake(f"--address {address}", f"{why} Then go on with `segsweep resume`")) from None
     else:
-        context = ray.init(
-            address="local",  # never a leftover cluster of somebody else
-            _temp_dir=str(private_folder() / "ray"),
-            num_cpus=cpus,
-            num_gpus=gpus,
-            _memory=int(memory_gib * GIB) if math.isfinite(memory_gib) else None,
-            include_dashboard=True,
-            dashboard_host=LOOPBACK,
-            dashboard_port=dashboard_port or free_port(),
-            log_to_driver=False,
-            logging_level="warning",
-        )
+        with _agent_on_any_port():
+            context = ray.init(
+                address="local",  # never a leftover cluster of somebody else
+                _temp_dir=str(private_folder() / "ray"),
+                num_cpus=cpus,
+                num_gpus=gpus,
+                _memory=int(memory_gib * GIB) if math.isfinite(memory_gib) else None,
+                include_dashboard=True,
+                dashboard_host=LOOPBACK,
+                dashboard_port=dashboard_port or free_port(),
+                log_to_driver=False,
+                logging_level="warning",
+            )
     url = context.dashboard_url
     try:
         with _ending_with_its_daemons(folder, token_file):
@@ -98,6 +100,22 @@ def ray_session(
         ray.shutdown()
         if token_file is not None:
             token_file.unlink(missing_ok=True)
+
+
+@contextmanager
+def _agent_on_any_port() -> Iterator[None]:
+    """Without it a second Ray on a machine has no agent: no log of a worker that crashed, no gauges.
+
+    `ray start` can choose the agent's port, `ray.init` always takes 52365.
+    """
+    from ray._private import parameter
+
+    usual = parameter.RayParams
+    parameter.RayParams = partial(usual, dashboard_agent_listen_port=0)
+    try:
+        yield
+    finally:
+        parameter.RayParams = usual
 
 
 @contextmanager
