@@ -226,8 +226,8 @@ def led_by_fresh_seeds(board: Board) -> Board:
     def led(line: Line, dataset: str, score: Score) -> Score:
         return replace(score, leads=leaders[dataset] == line.model) if dataset in leaders else score
 
-    scores = [{dataset: led(line, dataset, score) for dataset, score in line.scores.items()} for line in board.lines]
-    return replace(board, lines=tuple(map(lambda line, it: replace(line, scores=it), board.lines, scores)))
+    lines = [replace(line, scores={d: led(line, d, score) for d, score in line.scores.items()}) for line in board.lines]
+    return replace(board, lines=tuple(lines))
 
 
 def _line(model: str, scores: Mapping[str, Score], cells: Mapping[tuple[str, str], list[TrialRow]]) -> Line:
